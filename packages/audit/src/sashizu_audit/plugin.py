@@ -1,0 +1,3 @@
+"""What sashizu-audit offers."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What sashizu-budget offers."""
+
+from __future__ import annotations

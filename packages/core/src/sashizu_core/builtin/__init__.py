@@ -1,0 +1,1 @@
+"""Core's own plugin: file tools, shipped agents, the local executor."""

@@ -1,0 +1,3 @@
+"""What core itself offers."""
+
+from __future__ import annotations

@@ -1,0 +1,77 @@
+"""What an agent can ask for, and what it can be given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "Grants",
+    "NetRequest",
+    "PathRequest",
+    "PermissionRequest",
+    "SpawnRequest",
+    "Subject",
+    "ToolRequest",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PathRequest:
+    """To read or write one path, relative to the workspace, normalised, never with `..`."""
+
+    path: str
+    access: Literal["read", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class NetRequest:
+    """To connect to one URL's origin and path."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """To call a tool by name."""
+
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnRequest:
+    """To start another agent."""
+
+    agent: str
+
+
+PermissionRequest = PathRequest | NetRequest | ToolRequest | SpawnRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What an agent may do; nothing by default.
+
+    Paths are relative to the workspace; `"."` grants all of it. `None` for `tools` means every tool
+    that the other grants allow; it is used for ceilings, never for an agent's own grants.
+    """
+
+    tools: frozenset[str] | None = frozenset()
+    fs_read: tuple[str, ...] = ()
+    fs_write: tuple[str, ...] = ()
+    net: tuple[str, ...] = ()
+    exec: tuple[str, ...] = ()
+    spawn: frozenset[str] = frozenset()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who asks: an agent instance and the grants of itself and its ancestors, outermost first."""
+
+    agent_id: str
+    agent_name: str
+    chain: tuple[Grants, ...]

@@ -1,0 +1,119 @@
+"""The hooks of a plugin.
+
+All are sync, cheap, called once when a registry is made, and return specs. An implementation may
+take fewer arguments than its hook offers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pluggy
+
+from sashizu_core.settings import Settings
+from sashizu_core.specs import (
+    AgentSource,
+    BudgetSpec,
+    CommandSpec,
+    ExecutorSpec,
+    ModelSpec,
+    PolicySpec,
+    SinkSpec,
+    ToolSpec,
+)
+
+__all__ = [
+    "GROUP",
+    "hookimpl",
+    "hookspec",
+    "provide_budget",
+    "register_agents",
+    "register_commands",
+    "register_executors",
+    "register_models",
+    "register_policies",
+    "register_sinks",
+    "register_tools",
+]
+
+GROUP = "sashizu"
+"""The entry-point group, and the name of the pluggy project."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@hookspec
+def register_models(settings: Settings) -> Sequence[ModelSpec]:
+    """Offer models.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_tools(settings: Settings) -> Sequence[ToolSpec]:
+    """Offer tools.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_policies(settings: Settings) -> Sequence[PolicySpec]:
+    """Offer policies: each may deny or ask, and every one must agree.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_sinks(settings: Settings) -> Sequence[SinkSpec]:
+    """Offer sinks: each gets every event.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_agents(settings: Settings) -> Sequence[AgentSource]:
+    """Offer folders of agent definitions.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_executors(settings: Settings) -> Sequence[ExecutorSpec]:
+    """Offer executors.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_commands() -> Sequence[CommandSpec]:
+    """Offer commands of the CLI. No settings: help has none."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def provide_budget(settings: Settings) -> BudgetSpec | None:
+    """Provide the ledger of this process; None leaves it to another plugin.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError

@@ -1,0 +1,295 @@
+"""What the objects of plugins can do. Each protocol has a contract suite in `testing`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from sashizu_core.events import Event
+from sashizu_core.grants import PermissionRequest, Subject
+from sashizu_core.types import (
+    AgentReport,
+    Amount,
+    Bound,
+    BudgetState,
+    Completion,
+    Decision,
+    Limits,
+    ModelInfo,
+    ModelRequest,
+    Price,
+    StepKind,
+    ToolResult,
+    ToolSchema,
+    Usage,
+)
+from sashizu_core.workspace import Workspace
+
+__all__ = [
+    "Admission",
+    "Approver",
+    "Budget",
+    "BudgetNode",
+    "Busy",
+    "EventSink",
+    "Executor",
+    "Hold",
+    "Model",
+    "Policy",
+    "Refused",
+    "Tool",
+]
+
+T = TypeVar("T")
+
+
+class Model(Protocol):
+    """A language model, or what stands for one.
+
+    One object serves many conversations at once and keeps no state that a conversation needs.
+    """
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def bound(self, request: ModelRequest) -> Bound:
+        """Bound what one attempt can be billed. Sync, and cheap in what is new."""
+        ...
+
+    def learn(self, bound: Bound, usage: Usage) -> None:
+        """Hear what a call was billed, so that later bounds hold."""
+        ...
+
+    async def count(self, request: ModelRequest) -> int | None:
+        """Ask the provider how many input tokens a request has; None where it cannot say."""
+        ...
+
+    async def complete(
+        self, request: ModelRequest, *, on_text: Callable[[str], None] | None = None
+    ) -> Completion:
+        """Make one attempt.
+
+        `on_text` is called with each piece of streamed answer text.
+
+        Raises:
+            ModelError: the attempt failed; every failure of the outside becomes one.
+        """
+        ...
+
+
+class Tool(Protocol):
+    """Something an agent can do. One object serves all agents of a run."""
+
+    @property
+    def schema(self) -> ToolSchema: ...
+
+    @property
+    def kind(self) -> StepKind: ...
+
+    def parse(self, arguments: str) -> Any:
+        """Read the JSON text that a model wrote.
+
+        Raises:
+            ArgumentsError: it is no JSON, or does not fit the schema; the message says where.
+        """
+        ...
+
+    def requests(self, arguments: Any, context: ToolContext) -> Sequence[PermissionRequest]:
+        """Say what the parsed call would touch. Pure; what is not named here is not allowed.
+
+        Raises:
+            ToolError: what the call would touch cannot be told.
+        """
+        ...
+
+    async def run(self, arguments: Any, context: ToolContext) -> ToolResult:
+        """Do it.
+
+        Raises:
+            ToolError: it failed; the message goes back to the model.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a tool may know of the agent that calls it.
+
+    `workspace` is the one way to files. `scope` are the paths of the task, `progress` takes one line
+    of text for the display.
+    """
+
+    agent_id: str
+    agent_name: str
+    run_id: str
+    workspace: Workspace
+    scope: tuple[str, ...] = ()
+    progress: Callable[[str], None] | None = None
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A further opinion on tool calls: it can deny or ask, and never widens."""
+
+    def check(self, request: PermissionRequest, subject: Subject) -> Decision | None:
+        """Judge one request; None has no opinion. Sync and pure: same request, same answer."""
+        ...
+
+
+class Approver(Protocol):
+    """Who answers `ask`."""
+
+    async def ask(self, request: PermissionRequest, subject: Subject, reason: str) -> bool: ...
+
+
+class Hold(Protocol):
+    """A reservation, until exactly one of its methods ends it; ending it twice changes nothing."""
+
+    @property
+    def amount(self) -> Amount: ...
+
+    def settle(self, actual: Amount) -> Amount:
+        """Book what was billed. Returns by how much it exceeds the hold (all zero if it fits).
+
+        An excess is booked in full and closes every node of the path for new holds.
+        """
+        ...
+
+    def charge(self) -> None:
+        """Book the hold in full: what was billed is not known."""
+        ...
+
+    def release(self) -> None:
+        """Give it back: nothing was sent, or an error status came back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """It would fit if calls in flight came in below their holds: wait for `room`."""
+
+    node: str
+    unit: str
+    asked: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It does not fit, even if everything in flight came in at nothing."""
+
+    node: str
+    unit: str
+    asked: int
+    left: int
+
+
+class BudgetNode(Protocol):
+    """One level of the ledger: a run, an agent, a share of one."""
+
+    @property
+    def node_id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def open(self, name: str, limits: Limits) -> BudgetNode:
+        """Make a child. Its own limits may exceed the parent's: the smaller always counts."""
+        ...
+
+    def reserve(self, amount: Amount) -> Hold | Busy | Refused:
+        """Reserve on every level from here to the root, or on none. Sync, atomic."""
+        ...
+
+    async def room(self, amount: Amount) -> None:
+        """Wait, first come first served, until `reserve` may succeed; then try again.
+
+        Raises:
+            BudgetRefused: it can not fit any more.
+        """
+        ...
+
+    def left(self, unit: str) -> int | None:
+        """The most that could be reserved now, the whole path considered; None without limits."""
+        ...
+
+    def limited(self, unit: str) -> bool:
+        """Whether this node or an ancestor limits the unit."""
+        ...
+
+    def state(self) -> BudgetState: ...
+
+    def close(self) -> BudgetState:
+        """End the node: no further holds; those still open are charged in full."""
+        ...
+
+
+class Budget(Protocol):
+    """The ledger, and what things cost in it."""
+
+    def root(self, name: str, limits: Limits) -> BudgetNode: ...
+
+    def price_of(self, info: ModelInfo) -> Price | None:
+        """The price of a model, or None when none is known; local models cost nothing."""
+        ...
+
+    def quote(self, info: ModelInfo, bound: Bound) -> Amount:
+        """What an attempt may cost at most: dearest applicable rates, rounded up, one request."""
+        ...
+
+    def bill(self, info: ModelInfo, usage: Usage) -> Amount:
+        """What an attempt did cost."""
+        ...
+
+    def shrink(self, node: BudgetNode, info: ModelInfo, bound: Bound) -> Bound | None:
+        """The same input with the largest output that fits now.
+
+        None when that is below `info.min_output_tokens`.
+        """
+        ...
+
+
+class EventSink(Protocol):
+    """Where events go. All methods but `durable` are sync; calls come from one thread at a time."""
+
+    @property
+    def persistent(self) -> bool:
+        """Whether events survive the process. A run needs one such sink."""
+        ...
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Take events, in order, all or none. On return they survive `kill -9` (if persistent).
+
+        Raises:
+            RecordError: they were not taken.
+        """
+        ...
+
+    async def durable(self) -> None:
+        """Return when everything written so far survives a power cut (if persistent).
+
+        Raises:
+            RecordError: it does not.
+        """
+        ...
+
+    def child_handoff(self) -> Mapping[str, str]:
+        """What a child process needs to write into the same record."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs the agents of a run."""
+
+    async def execute(
+        self, agents: Sequence[Callable[[], Awaitable[AgentReport]]], *, jobs: int
+    ) -> list[AgentReport]:
+        """Run all, at most `jobs` at once; reports in the order given."""
+        ...
+
+
+class Admission(Protocol):
+    """Says when local-model work may start."""
+
+    async def admit(self, info: ModelInfo) -> None: ...

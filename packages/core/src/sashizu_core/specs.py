@@ -1,0 +1,115 @@
+"""What plugins offer: cheap descriptions that open the real thing.
+
+A spec has a `name`, a `summary` of one line and an `open`. Heavy imports and connections happen in
+`open`, never when a spec is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool
+
+__all__ = [
+    "AgentSource",
+    "BudgetSpec",
+    "CommandSpec",
+    "ExecutorSpec",
+    "ModelSpec",
+    "PolicySpec",
+    "SinkSpec",
+    "ToolSpec",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model, or a family of models.
+
+    A name that ends in `/*` offers every model with that prefix. `open` gets the full name that was
+    asked for and yields the model.
+    """
+
+    name: str
+    summary: str
+    open: Callable[[str], AbstractAsyncContextManager[Model]]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool. `needs` names the grants that bound it (`fs.read`, `fs.write`, `net`, `shell.exec`,
+    `spawn`): without all of them the tool does not exist for an agent.
+
+    `aliases` are other names that a definition may list it by.
+    """
+
+    name: str
+    summary: str
+    open: Callable[[], AbstractAsyncContextManager[Tool]]
+    needs: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySpec:
+    """A policy; every policy must agree."""
+
+    name: str
+    summary: str
+    open: Callable[[], AbstractAsyncContextManager[Policy]]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSpec:
+    """A sink; every sink gets every event."""
+
+    name: str
+    summary: str
+    open: Callable[[], AbstractAsyncContextManager[EventSink]]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSpec:
+    """The ledger of this process."""
+
+    name: str
+    summary: str
+    open: Callable[[], AbstractAsyncContextManager[Budget]]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorSpec:
+    """An executor."""
+
+    name: str
+    summary: str
+    open: Callable[[], AbstractAsyncContextManager[Executor]]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSource:
+    """A folder of agent definitions. `scope` says whose it is; a repository never overrides."""
+
+    name: str
+    summary: str
+    folder: Path
+    scope: Literal["shipped", "user", "repository"]
+    patterns: tuple[str, ...] = ("*.yaml", "*.yml")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """A command of the CLI. `target` is `module:typer_app`, imported when it is called.
+
+    `experimental` commands may change in any release, and say so in their help.
+    """
+
+    name: str
+    summary: str
+    target: str
+    experimental: bool = False
+    extra: Mapping[str, str] = field(default_factory=dict)

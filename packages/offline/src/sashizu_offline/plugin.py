@@ -1,0 +1,3 @@
+"""What sashizu-offline offers."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What sashizu-openai offers."""
+
+from __future__ import annotations
