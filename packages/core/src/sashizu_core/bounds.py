@@ -53,8 +53,9 @@ def _message_bound(message: Message, overhead: Overhead) -> int:
         total += text_bound(call.id) + text_bound(call.name) + text_bound(call.arguments)
     if message.tool_call_id:
         total += text_bound(message.tool_call_id)
-    if message.opaque:
-        total += text_bound(dumps(message.opaque, ensure_ascii=False))
+    for owner, value in (message.opaque or {}).items():
+        if owner != "sashizu":  # the brief for programs; never sent
+            total += text_bound(dumps(value, ensure_ascii=False))
     return total
 
 

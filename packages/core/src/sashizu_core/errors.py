@@ -8,7 +8,7 @@ SashizuError               raised on purpose; the CLI prints it without a traceb
 ├─ MissingPackage          what was asked needs a package that is not installed; exit code 2
 ├─ BudgetRefused           a reservation does not fit; .node .unit .asked .left; exit code 3
 ├─ RecordError             the record cannot be written: nothing further is done; exit code 1
-├─ ModelError              one attempt at a model call failed; .fault says how, .sent whether it may be billed
+├─ ModelError              an attempt at a model call failed; .fault, .sent (it may be billed)
 ├─ PermissionDenied        a tool call is not allowed; .decision
 └─ ToolError               a tool failed; its message goes back to the model
    └─ ArgumentsError       the arguments of a tool call do not fit its schema

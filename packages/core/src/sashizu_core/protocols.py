@@ -116,8 +116,8 @@ class Tool(Protocol):
 class ToolContext:
     """What a tool may know of the agent that calls it.
 
-    `workspace` is the one way to files. `scope` are the paths of the task, `progress` takes one line
-    of text for the display.
+    `workspace` is the one way to files. `scope` are the paths of the task;
+    `progress` takes one line of text for the display.
     """
 
     agent_id: str

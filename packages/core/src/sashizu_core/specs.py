@@ -41,9 +41,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool. `needs` names the grants that bound it (`fs.read`, `fs.write`, `net`, `shell.exec`,
-    `spawn`): without all of them the tool does not exist for an agent.
+    """A tool.
 
+    `needs` names the grants that bound it (`fs.read`, `fs.write`, `net`, `shell.exec`, `spawn`):
+    without all of them the tool does not exist for an agent.
     `aliases` are other names that a definition may list it by.
     """
 

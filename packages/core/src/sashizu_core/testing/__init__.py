@@ -1,1 +1,1 @@
-"""What plugin authors test with: fakes and contract suites (`pip install sashizu-core[testing]`)."""
+"""What plugin authors test with: fakes and contract suites (extra `testing`)."""
