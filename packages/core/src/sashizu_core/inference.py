@@ -1,0 +1,302 @@
+"""One model call of an agent: bounded, reserved, recorded, attempted, settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+
+from sashizu_core.attempts import ProviderGate, RetryPlan
+from sashizu_core.errors import BudgetRefused, ModelError
+from sashizu_core.events import Event
+from sashizu_core.protocols import Budget, BudgetNode, Busy, Hold, Model, Refused
+from sashizu_core.steps import StepContext
+from sashizu_core.types import (
+    Amount,
+    Bound,
+    Completion,
+    ModelRequest,
+    StepKind,
+    Usage,
+)
+
+__all__ = ["Inference", "Ledger"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The ledger and the node that an agent's calls are reserved at."""
+
+    budget: Budget
+    node: BudgetNode
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What one attempt was allowed."""
+
+    request: ModelRequest
+    bound: Bound
+    hold: Hold | None
+    intent: Sequence[Event]
+    seq: int
+
+
+class Inference:
+    """Makes the model calls of one agent instance.
+
+    `used` sums what was billed; an attempt in doubt counts with its hold.
+    """
+
+    __slots__ = ("_fields", "_gate", "_ledger", "_model", "_steps", "used")
+
+    def __init__(
+        self, model: Model, steps: StepContext, gate: ProviderGate, ledger: Ledger | None
+    ) -> None:
+        self._model = model
+        self._steps = steps
+        self._gate = gate
+        self._ledger = ledger
+        self._fields = {"op": "chat", "provider": model.info.provider, "model": model.info.name}
+        self.used = Usage(requests=0)
+
+    @property
+    def model(self) -> Model:
+        return self._model
+
+    async def complete(
+        self, request: ModelRequest, *, on_text: Callable[[str], None] | None = None
+    ) -> Completion:
+        """Make attempts until one answers; each has a hold of its own.
+
+        Raises:
+            BudgetRefused: the worst case does not fit, however small the output.
+            ModelError: the attempts are used up, or the fault is final.
+        """
+        plan = RetryPlan(self._gate)
+        while True:
+            await self._gate.enter()
+            attempt = await self._reserve(request)
+            try:
+                return await self._attempt(attempt, on_text)
+            except ModelError as error:
+                wait_s = plan.wait_s(error)
+                if wait_s is None or wait_s > _seconds_left():
+                    raise
+            await anyio.sleep(wait_s)
+
+    async def _attempt(
+        self, attempt: _Attempt, on_text: Callable[[str], None] | None
+    ) -> Completion:
+        model = self._model
+
+        async def call() -> Completion:
+            try:
+                return await model.complete(attempt.request, on_text=on_text)
+            except ModelError:
+                raise
+            except Exception as error:
+                # A bug of an adapter ends this agent and no other.
+                raise ModelError(
+                    f"the adapter of {model.info.name!r} failed: {type(error).__name__}: {error}",
+                    fault="invalid_request",
+                    sent=True,
+                ) from error
+
+        def outcome(
+            completion: Completion | None, error: BaseException | None, took_ns: int
+        ) -> Sequence[Event]:
+            if completion is not None:
+                return self._answered(attempt, completion, took_ns)
+            assert error is not None
+            return self._failed(attempt, error, took_ns)
+
+        return await self._steps.step(StepKind.MODEL, attempt.intent, call, outcome)
+
+    # --- before -----------------------------------------------------------------------------------
+
+    async def _reserve(self, request: ModelRequest) -> _Attempt:
+        model, ledger = self._model, self._ledger
+        bound = model.bound(request)
+        recorder = self._steps.recorder
+        hold: Hold | None = None
+        events: list[Event] = []
+        if ledger is not None:
+            bound, hold = await self._hold(ledger, request, bound)
+        seq = self._steps.next_key().seq
+        if hold is not None and ledger is not None:
+            if bound.output_tokens != request.max_output_tokens:
+                request = replace(request, max_output_tokens=bound.output_tokens)
+            events.append(
+                recorder.event(
+                    "budget.held",
+                    {
+                        "step": seq,
+                        "budget_id": ledger.node.node_id,
+                        "budget_unit": "tokens",
+                        "budget_held": hold.amount.tokens,
+                        "attrs": {
+                            "nusd": hold.amount.nusd,
+                            "output_cap": bound.output_tokens,
+                            "rule": bound.rule,
+                        },
+                    },
+                )
+            )
+        events.append(
+            recorder.event("model.requested", {"step": seq, "step_kind": "model", **self._fields})
+        )
+        return _Attempt(request, bound, hold, events, seq)
+
+    async def _hold(
+        self, ledger: Ledger, request: ModelRequest, bound: Bound
+    ) -> tuple[Bound, Hold]:
+        """Reserve the worst case; wait for room; then count; then shrink; then refuse."""
+        counted = False
+        while True:
+            amount = ledger.budget.quote(self._model.info, bound)
+            answer = ledger.node.reserve(amount)
+            if isinstance(answer, Busy):
+                await ledger.node.room(amount)
+            elif isinstance(answer, Refused):
+                if not counted:
+                    counted = True
+                    if (tokens := await self._model.count(request)) is not None:
+                        bound = Bound(
+                            min(tokens, bound.input_tokens), bound.output_tokens, "provider's count"
+                        )
+                        continue
+                smaller = ledger.budget.shrink(ledger.node, self._model.info, bound)
+                if smaller is None or smaller.output_tokens >= bound.output_tokens:
+                    self._refuse(answer)
+                assert smaller is not None
+                bound = smaller
+            else:
+                return bound, answer
+
+    def _refuse(self, answer: Refused) -> None:
+        recorder = self._steps.recorder
+        recorder.write(
+            [
+                recorder.event(
+                    "budget.refused",
+                    {
+                        "status": "denied",
+                        "budget_id": answer.node,
+                        "budget_unit": answer.unit,
+                        "budget_held": answer.asked,
+                        "attrs": {"left": answer.left},
+                    },
+                )
+            ]
+        )
+        raise BudgetRefused(answer.node, answer.unit, answer.asked, answer.left)
+
+    # --- after ------------------------------------------------------------------------------------
+
+    def _answered(self, attempt: _Attempt, completion: Completion, took_ns: int) -> Sequence[Event]:
+        usage = completion.usage
+        recorder = self._steps.recorder
+        fields: dict[str, Any] = {
+            "step": attempt.seq,
+            "step_kind": "model",
+            **self._fields,
+            "status": "ok",
+            "duration_ns": took_ns,
+            "finish_reason": completion.finish_reason,
+        }
+        if completion.model:
+            fields["model_used"] = completion.model
+        if completion.response_id:
+            fields["response_id"] = completion.response_id
+        if completion.ttft_ns is not None:
+            fields["ttft_ns"] = completion.ttft_ns
+        if usage is not None:
+            self._model.learn(attempt.bound, usage)
+            fields |= _usage_fields(usage)
+        settled = self._settle(attempt, usage)
+        if settled and attempt.hold is not None and self._ledger is not None:
+            fields["cost_nusd"] = settled[0].fields["attrs"]["nusd"]  # type: ignore[index]
+        return [recorder.event("model.answered", fields), *settled]
+
+    def _failed(self, attempt: _Attempt, error: BaseException, took_ns: int) -> Sequence[Event]:
+        fault = error if isinstance(error, ModelError) else None
+        fields: dict[str, Any] = {
+            "step": attempt.seq,
+            "step_kind": "model",
+            **self._fields,
+            "status": "error" if fault else "cancelled",
+            "error_type": fault.fault if fault else "cancelled",
+            "duration_ns": took_ns,
+        }
+        if fault is not None and fault.status is not None:
+            fields["attrs"] = {"http_status": fault.status}
+        usage = fault.usage if fault else None
+        if usage is not None:
+            fields |= _usage_fields(usage)
+        # A cancelled attempt may have reached the provider: it is charged.
+        sent = fault is None or fault.sent
+        if sent or usage:
+            settled = self._settle(attempt, usage)
+        elif fault is not None and fault.status is not None:
+            settled = self._settle(attempt, Usage())  # an error status: a request, no tokens
+        else:
+            settled = self._release(attempt)
+        return [self._steps.recorder.event("model.failed", fields), *settled]
+
+    def _settle(self, attempt: _Attempt, usage: Usage | None) -> list[Event]:
+        """Book what was billed; without a bill the hold, in doubt."""
+        bound = attempt.bound
+        self.used += usage or Usage(bound.input_tokens, bound.output_tokens)
+        if attempt.hold is None or self._ledger is None:
+            return []
+        over = Amount()
+        if usage is None:
+            attempt.hold.charge()
+            booked = attempt.hold.amount
+        else:
+            booked = self._ledger.budget.bill(self._model.info, usage)
+            over = attempt.hold.settle(booked)
+        common = {
+            "step": attempt.seq,
+            "budget_id": self._ledger.node.node_id,
+            "budget_unit": "tokens",
+            "budget_held": attempt.hold.amount.tokens,
+            "budget_spent": booked.tokens,
+        }
+        recorder = self._steps.recorder
+        attrs = {"nusd": booked.nusd, "in_doubt": usage is None}
+        events = [recorder.event("budget.settled", {**common, "attrs": attrs})]
+        if over != Amount():
+            excess = {"tokens": over.tokens, "nusd": over.nusd, "unbounded": attempt.bound.rule}
+            events.append(recorder.event("budget.overrun", {**common, "attrs": excess}))
+        return events
+
+    def _release(self, attempt: _Attempt) -> list[Event]:
+        if attempt.hold is None or self._ledger is None:
+            return []
+        attempt.hold.release()
+        fields = {
+            "step": attempt.seq,
+            "budget_id": self._ledger.node.node_id,
+            "budget_unit": "tokens",
+            "budget_held": attempt.hold.amount.tokens,
+        }
+        return [self._steps.recorder.event("budget.released", fields)]
+
+
+def _usage_fields(usage: Usage) -> dict[str, int]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "tokens": usage.tokens,
+    }
+
+
+def _seconds_left() -> float:
+    return anyio.current_effective_deadline() - anyio.current_time()

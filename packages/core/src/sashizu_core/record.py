@@ -1,0 +1,53 @@
+"""Makes events with the context of who acts, and hands them to every sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sashizu_core.events import Event
+from sashizu_core.protocols import EventSink
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Writes events of one subject (a run, an agent instance) into all sinks.
+
+    `context` are the columns that every event of the subject carries.
+    """
+
+    __slots__ = ("_persistent", "_sinks", "context")
+
+    def __init__(self, sinks: Sequence[EventSink], context: Mapping[str, object]) -> None:
+        self._sinks = tuple(sinks)
+        self._persistent = tuple(sink for sink in sinks if sink.persistent)
+        self.context = {name: value for name, value in context.items() if value is not None}
+
+    def derive(self, **context: object) -> Recorder:
+        """A recorder of a narrower subject."""
+        return Recorder(self._sinks, {**self.context, **context})
+
+    def event(self, kind: str, fields: Mapping[str, Any]) -> Event:
+        return Event(kind, {**self.context, **fields})
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Record events, in order. On return they survive the process.
+
+        Raises:
+            RecordError: a sink did not take them.
+        """
+        for sink in self._sinks:
+            sink.write(events)
+
+    async def durable(self) -> None:
+        """Return when everything written so far survives a power cut."""
+        for sink in self._persistent:
+            await sink.durable()
+
+    async def record(self, events: Iterable[Event]) -> None:
+        """Write events, and wait for the disk if one of them has to."""
+        batch = tuple(events)
+        self.write(batch)
+        if any(event.durable for event in batch):
+            await self.durable()

@@ -1,0 +1,297 @@
+"""What happens to the tool calls of an answer: parsed, judged, recorded, run, cut to size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import anyio
+
+from sashizu_core.bounds import text_bound
+from sashizu_core.errors import ArgumentsError, RecordError, SashizuError, ToolError, nearest
+from sashizu_core.events import Event
+from sashizu_core.grants import PermissionRequest, Subject, ToolRequest
+from sashizu_core.permissions import authorize, combined
+from sashizu_core.protocols import Approver, Policy, Tool, ToolContext
+from sashizu_core.steps import StepContext
+from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
+
+__all__ = ["MAX_RESULT_BYTES", "ToolBox", "cut_results"]
+
+MAX_RESULT_BYTES = 256 * 1024
+"""The most of one tool result that enters a conversation, in UTF-8 bytes."""
+
+UNTOUCHED = StepKind.PURE
+
+
+@dataclass(slots=True)
+class _Call:
+    """One tool call on its way: `result` is set as soon as it is known."""
+
+    call: ToolCall
+    tool: Tool | None = None
+    arguments: Any = None
+    decision: Decision | None = None
+    result: ToolResult | None = None
+    error_type: str = ""
+
+
+class ToolBox:
+    """The tools of one agent instance, behind the permission engine.
+
+    `malformed` counts the calls whose arguments did not fit their schema.
+    """
+
+    def __init__(
+        self,
+        tools: Mapping[str, Tool],
+        subject: Subject,
+        context: ToolContext,
+        steps: StepContext,
+        *,
+        policies: Sequence[Policy] = (),
+        approver: Approver | None = None,
+    ) -> None:
+        self._tools = tools
+        self._subject = subject
+        self._context = context
+        self._steps = steps
+        self._policies = policies
+        self._approver = approver
+        self.malformed = 0
+
+    @property
+    def schemas(self) -> tuple[Any, ...]:
+        return tuple(tool.schema for tool in self._tools.values())
+
+    async def run(self, calls: Sequence[ToolCall]) -> list[Message]:
+        """Answer every call, in order.
+
+        Calls that only read run side by side; one that changes something runs alone, in its turn.
+        """
+        results: list[ToolResult] = []
+        batch: list[ToolCall] = []
+        for call in calls:
+            tool = self._tools.get(call.name)
+            if tool is None or tool.kind is UNTOUCHED:
+                batch.append(call)
+                continue
+            results += await self._side_by_side(batch)
+            batch = []
+            results.append(await self._one(call))
+        results += await self._side_by_side(batch)
+        return [
+            Message("tool", result.content, tool_call_id=call.id, is_error=result.is_error)
+            for call, result in zip(calls, results, strict=True)
+        ]
+
+    async def _side_by_side(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        if len(calls) < 2:
+            return [await self._one(call) for call in calls]
+        async with anyio.create_task_group() as group:
+            handles = [group.create_task(self._one(call)) for call in calls]
+        return [handle.return_value for handle in handles]
+
+    async def _one(self, call: ToolCall) -> ToolResult:
+        state = _Call(call)
+        requests = self._understand(state)
+        if state.result is None:
+            await self._judge(state, requests)
+        if state.result is not None or state.tool is None:
+            return await self._refuse(state)
+        return await self._act(state, state.tool)
+
+    # --- before -----------------------------------------------------------------------------------
+
+    def _understand(self, state: _Call) -> Sequence[PermissionRequest]:
+        """Find the tool, read the arguments, and hear what the call would touch."""
+        call = state.call
+        tool = self._tools.get(call.name)
+        if tool is None:
+            known = ", ".join(self._tools) or "none"
+            hint = nearest(call.name, self._tools)
+            state.result = ToolResult(
+                f"there is no tool {call.name!r}; known: {known}{hint}", is_error=True
+            )
+            state.error_type = "unknown_tool"
+            return ()
+        try:
+            state.arguments = tool.parse(call.arguments)
+            requests = tool.requests(state.arguments, self._context)
+        except ArgumentsError as error:
+            self.malformed += 1
+            state.result = ToolResult(str(error), is_error=True)
+            state.error_type = "malformed_arguments"
+            return ()
+        except ToolError as error:
+            state.result = ToolResult(str(error), is_error=True)
+            state.error_type = "not_understood"
+            return ()
+        state.tool = tool
+        return requests
+
+    async def _judge(self, state: _Call, requests: Sequence[PermissionRequest]) -> None:
+        asked = (ToolRequest(state.call.name), *requests)
+        decision = authorize(asked, self._subject)
+        if decision.allowed and self._policies:
+            opinions = [decision]
+            for policy in self._policies:
+                verdicts = (policy.check(request, self._subject) for request in asked)
+                opinions += [verdict for verdict in verdicts if verdict is not None]
+            decision = combined(opinions)
+        if decision.verdict == "ask":
+            decision = await self._ask(asked, decision)
+        state.decision = decision
+        if not decision.allowed:
+            state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
+            state.error_type = "denied"
+
+    async def _ask(self, asked: Sequence[PermissionRequest], decision: Decision) -> Decision:
+        if self._approver is None:
+            return Decision(
+                "deny", f"{decision.reason} (nobody can be asked)", decision.rule, "default"
+            )
+        for request in asked:
+            if not await self._approver.ask(request, self._subject, decision.reason):
+                return Decision("deny", f"refused when asked: {decision.reason}", "", "user")
+        return Decision("allow", "allowed when asked", decision.rule, "user")
+
+    # --- the record -------------------------------------------------------------------------------
+
+    def _intent(self, state: _Call, seq: int, kind: StepKind) -> list[Event]:
+        recorder = self._steps.recorder
+        common: dict[str, Any] = {
+            "step": seq,
+            "step_kind": kind.value,
+            "op": "execute_tool",
+            "tool": state.call.name,
+            "tool_call_id": state.call.id,
+        }
+        args = {"args_sha256": sha256(state.call.arguments.encode()).hexdigest()}
+        events = [recorder.event("tool.requested", {**common, **args})]
+        if (decision := state.decision) is not None:
+            fields = {
+                "decision": decision.verdict,
+                "decided_by": decision.decided_by,
+                "decision_rule": decision.rule,
+            }
+            events.append(recorder.event("tool.decided", {**common, **fields}))
+        return events
+
+    def _ended(self, state: _Call, seq: int, kind: StepKind, status: str, took_ns: int) -> Event:
+        fields: dict[str, Any] = {
+            "step": seq,
+            "step_kind": kind.value,
+            "op": "execute_tool",
+            "tool": state.call.name,
+            "tool_call_id": state.call.id,
+            "status": status,
+            "duration_ns": took_ns,
+        }
+        if state.error_type:
+            fields["error_type"] = state.error_type
+        if state.result is not None:
+            content = state.result.content.encode("utf-8", "surrogatepass")
+            fields["result_sha256"] = sha256(content).hexdigest()
+            fields["bytes"] = len(content)
+        return self._steps.recorder.event("tool.ended", fields)
+
+    async def _refuse(self, state: _Call) -> ToolResult:
+        """Record a call that does not run, and answer it."""
+        assert state.result is not None
+        seq = self._steps.next_key().seq
+        events = self._intent(state, seq, UNTOUCHED)
+        denied = state.error_type == "denied"
+        if denied:
+            fields = {
+                "step": seq,
+                "tool": state.call.name,
+                "tool_call_id": state.call.id,
+                "status": "denied",
+                "severity": "warning",
+                "category": "permission",
+                "decision_reason": state.decision.reason if state.decision else "",
+            }
+            events.append(self._steps.recorder.event("security.denied", fields))
+        status = "denied" if denied else "error"
+        events.append(self._ended(state, seq, UNTOUCHED, status, 0))
+        await self._steps.recorder.record(events)
+        return state.result
+
+    # --- the act ----------------------------------------------------------------------------------
+
+    async def _act(self, state: _Call, tool: Tool) -> ToolResult:
+        kind = tool.kind
+        seq = self._steps.next_key().seq
+
+        async def call() -> ToolResult:
+            state.result = await _run(tool, state, self._context)
+            return state.result
+
+        def outcome(
+            result: ToolResult | None, error: BaseException | None, took_ns: int
+        ) -> Sequence[Event]:
+            if error is not None:
+                state.error_type = "cancelled"
+                return [self._ended(state, seq, kind, "cancelled", took_ns)]
+            status = "error" if result is not None and result.is_error else "ok"
+            return [self._ended(state, seq, kind, status, took_ns)]
+
+        intent = self._intent(state, seq, kind)
+        return await self._steps.step(kind, intent, call, outcome)
+
+
+async def _run(tool: Tool, state: _Call, context: ToolContext) -> ToolResult:
+    """Run a tool; whatever goes wrong inside it becomes an answer to the model."""
+    try:
+        result = await tool.run(state.arguments, context)
+    except RecordError:
+        raise
+    except SashizuError as error:
+        state.error_type = type(error).__name__
+        return ToolResult(str(error), is_error=True)
+    except Exception as error:  # noqa: BLE001 - a bug of a tool ends this call and nothing else
+        state.error_type = type(error).__name__
+        return ToolResult(f"{state.call.name} failed: {type(error).__name__}: {error}", True)
+    if len(result.content) * 4 > MAX_RESULT_BYTES:
+        return ToolResult(_cut(result.content, MAX_RESULT_BYTES), result.is_error)
+    return result
+
+
+def _cut(text: str, most: int) -> str:
+    """The beginning of a text, at most so many UTF-8 bytes, with a note of what is missing."""
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) <= most:
+        return text
+    note = f"\n[cut: {len(data)} bytes in all]"
+    kept = data[: max(0, most - len(note))].decode("utf-8", "ignore")
+    return kept + note
+
+
+def cut_results(messages: Sequence[Message], room: int) -> list[Message]:
+    """Cut tool results so that their texts together are bounded by `room` tokens.
+
+    The longest are cut first, so that short answers survive.
+    """
+    sizes = [text_bound(message.content) for message in messages]
+    if sum(sizes) <= room:
+        return list(messages)
+    share, left = 0, room
+    for count, size in zip(range(len(sizes), 0, -1), sorted(sizes), strict=True):
+        share = left // count
+        if size > share:
+            break
+        left -= size
+    return [
+        message
+        if size <= share
+        else Message(
+            "tool",
+            _cut(message.content, max(share, 0)),
+            tool_call_id=message.tool_call_id,
+            is_error=message.is_error,
+        )
+        for message, size in zip(messages, sizes, strict=True)
+    ]

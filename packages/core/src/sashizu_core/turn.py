@@ -1,0 +1,192 @@
+"""One agent at work: ask the model, run the tools it calls, repeat until it has answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sashizu_core.answer import Answer, answer_schema, read_answer
+from sashizu_core.bounds import text_bound
+from sashizu_core.errors import BudgetRefused, ModelError
+from sashizu_core.inference import Inference
+from sashizu_core.toolcalls import ToolBox, cut_results
+from sashizu_core.types import (
+    Completion,
+    Message,
+    ModelRequest,
+    Outcome,
+    PreviousCall,
+)
+
+__all__ = ["DEFAULT_MAX_TURNS", "AgentLoop", "Ending"]
+
+DEFAULT_MAX_TURNS = 50
+"""How many answers of the model one task may take."""
+
+_REPAIRS = 2
+"""How often an answer that does not fit its schema is sent back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the loop ended. `error` is for a person, empty when the agent answered."""
+
+    outcome: Outcome
+    answer: Answer
+    error: str = ""
+
+
+@dataclass(slots=True)
+class AgentLoop:
+    """The loop of one agent instance.
+
+    `messages` is the conversation so far and grows; `partial` is the last text of the model, which
+    is what remains of an agent that was stopped. `tokens_left` gives the tokens that can still be
+    reserved, None without a limit.
+    """
+
+    inference: Inference
+    tools: ToolBox
+    messages: list[Message]
+    criteria: Sequence[str] = ()
+    output: Mapping[str, Any] | None = None
+    max_turns: int = DEFAULT_MAX_TURNS
+    max_output_tokens: int | None = None
+    effort: str | None = None
+    tokens_left: Callable[[], int | None] = lambda: None
+    on_text: Callable[[str], None] | None = None
+    partial: str = ""
+    turns: int = 0
+    _previous: PreviousCall | None = field(default=None, init=False)
+    _repairs: int = field(default=0, init=False)
+    _cut_before: bool = field(default=False, init=False)
+
+    async def run(self) -> Ending:
+        """Work until there is an answer, or a reason why there is none."""
+        try:
+            while self.turns < self.max_turns:
+                self.turns += 1
+                completion = await self._ask()
+                if (ending := await self._digest(completion)) is not None:
+                    return ending
+        except BudgetRefused as error:
+            return self.stopped(Outcome.BUDGET, str(error))
+        except ModelError as error:
+            return self.stopped(Outcome.MODEL_FAILED, f"{error.fault}: {error}")
+        return self.stopped(
+            Outcome.TURN_LIMIT, f"no final answer within {self.max_turns} answers of the model"
+        )
+
+    def stopped(self, outcome: Outcome, error: str) -> Ending:
+        """The ending of an agent that was stopped: what it said last, and why."""
+        return Ending(outcome, read_answer(self.partial, self.criteria), error)
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    async def _ask(self) -> Completion:
+        try:
+            return await self._complete()
+        except ModelError as error:
+            if error.fault != "context_too_long" or not self._compact():
+                raise
+        return await self._complete()
+
+    async def _complete(self) -> Completion:
+        request = ModelRequest(
+            messages=tuple(self.messages),
+            tools=self.tools.schemas,
+            max_output_tokens=self.max_output_tokens,
+            effort=self.effort,
+            output_schema=answer_schema(self.output, self.criteria),
+            previous=self._previous,
+        )
+        completion = await self.inference.complete(request, on_text=self.on_text)
+        self._previous = (
+            PreviousCall(
+                request.messages,
+                request.tools,
+                request.output_schema,
+                request.effort,
+                completion.usage,
+            )
+            if completion.usage is not None
+            else None
+        )
+        if completion.message.content:
+            self.partial = completion.message.content
+        return completion
+
+    def _compact(self) -> bool:
+        """Replace the older half of the tool results by notes; False if there are none left."""
+        full = [
+            index
+            for index, message in enumerate(self.messages)
+            if message.role == "tool" and len(message.content) > 200
+        ]
+        for index in full[: (len(full) + 1) // 2]:
+            old = self.messages[index]
+            note = f"[a result of {len(old.content)} characters was dropped to save space]"
+            self.messages[index] = Message("tool", note, tool_call_id=old.tool_call_id)
+        self._previous = None
+        return bool(full)
+
+    # --- digesting --------------------------------------------------------------------------------
+
+    async def _digest(self, completion: Completion) -> Ending | None:
+        """Act on an answer; None means that the model is to be asked again."""
+        message = completion.message
+        if completion.finish_reason == "length":
+            return self._cut_off(message)
+        if completion.finish_reason == "content_filter":
+            return self.stopped(
+                Outcome.MODEL_FAILED, "content_filter: the provider refused to answer"
+            )
+        self.messages.append(message)
+        if not message.tool_calls:
+            return self._final(message)
+        results = await self.tools.run(message.tool_calls)
+        self.messages += self._fitted(completion, results)
+        return None
+
+    def _fitted(self, completion: Completion, results: Sequence[Message]) -> list[Message]:
+        """Cut results that would make the next hold not fit."""
+        left = self.tokens_left()
+        if left is None:
+            return list(results)
+        info = self.inference.model.info
+        usage = completion.usage
+        base = usage.input_tokens + usage.reasoning_tokens if usage is not None else 0
+        answer = text_bound(completion.message.content) + sum(
+            text_bound(call.arguments) + 64 for call in completion.message.tool_calls
+        )
+        overhead = 32 * (len(results) + 1)
+        return cut_results(
+            results, max(0, left - base - answer - overhead - 2 * info.min_output_tokens)
+        )
+
+    def _cut_off(self, message: Message) -> Ending | None:
+        """An answer that ran into its cap: half a tool call is never run."""
+        if self._cut_before:
+            return self.stopped(Outcome.TRUNCATED, "the answer was cut at the output cap twice")
+        self._cut_before = True
+        if self.max_output_tokens is not None:
+            self.max_output_tokens *= 2
+        if message.content:
+            self.messages.append(Message("assistant", message.content))
+        self.messages.append(
+            Message(
+                "user", "Your answer was cut off at the output cap. Be briefer and complete it."
+            )
+        )
+        return None
+
+    def _final(self, message: Message) -> Ending | None:
+        answer = read_answer(message.content, self.criteria, self.output)
+        if not answer.problem:
+            return Ending(Outcome.ANSWERED, answer)
+        if self._repairs == _REPAIRS:
+            return Ending(Outcome.FAILED, answer, answer.problem)
+        self._repairs += 1
+        self.messages.append(Message("user", f"{answer.problem}. Answer again."))
+        return None
