@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import pluggy
 
+from sashizu_core.entries import GROUP
 from sashizu_core.settings import Settings
 from sashizu_core.specs import (
     AgentSource,
@@ -35,9 +36,6 @@ __all__ = [
     "register_sinks",
     "register_tools",
 ]
-
-GROUP = "sashizu"
-"""The entry-point group, and the name of the pluggy project."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
