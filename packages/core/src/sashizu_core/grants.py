@@ -10,6 +10,7 @@ __all__ = [
     "NetRequest",
     "PathRequest",
     "PermissionRequest",
+    "Rule",
     "SpawnRequest",
     "Subject",
     "ToolRequest",
@@ -18,7 +19,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class PathRequest:
-    """To read or write one path, relative to the workspace, normalised, never with `..`."""
+    """To read or write one path and, if it is a folder, what lies in it.
+
+    Relative to the workspace, with `/`, normalised, never with `..`; absolute for a path in one of
+    the workspace's further roots.
+    """
 
     path: str
     access: Literal["read", "write"]
@@ -52,11 +57,25 @@ PermissionRequest = PathRequest | NetRequest | ToolRequest | SpawnRequest
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """An exception to what is granted: it denies, or has somebody asked. It never widens.
+
+    `touches` says what is asked for: to read or write a path, to call a tool, to start an agent, to
+    connect to a host. `pattern` is a path (and all that lies in it) or a name; `"*"` is any.
+    """
+
+    verdict: Literal["deny", "ask"]
+    touches: Literal["read", "write", "tool", "spawn", "net"]
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
 class Grants:
     """What an agent may do; nothing by default.
 
-    Paths are relative to the workspace; `"."` grants all of it. `None` for `tools` means every tool
-    that the other grants allow; it is used for ceilings, never for an agent's own grants.
+    Paths are relative to the workspace, where `"."` grants all of it, or absolute. `None` for
+    `tools` means every tool that the other grants allow; it is used for ceilings, never for an
+    agent's own grants. `rules` are exceptions; `source` says where the grants were read.
     """
 
     tools: frozenset[str] | None = frozenset()
@@ -66,6 +85,7 @@ class Grants:
     exec: tuple[str, ...] = ()
     spawn: frozenset[str] = frozenset()
     source: str = ""
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,46 +1,144 @@
 """The engine that judges what is asked by what is granted.
 
 `deny > ask > allow > default deny`, over the whole chain of ancestors: a request is allowed only if
-every ceiling and the agent's own grants allow it.
+every ceiling and the agent's own grants allow it. A rule, a policy or a further ceiling can take
+away; nothing but a grant gives.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Literal
 
 from sashizu_core.grants import (
     Grants,
     NetRequest,
     PathRequest,
     PermissionRequest,
+    Rule,
     SpawnRequest,
     Subject,
     ToolRequest,
 )
+from sashizu_core.protocols import Policy, Readable
 from sashizu_core.types import Decision
 
-__all__ = ["authorize", "combined"]
+__all__ = [
+    "PROTECTED",
+    "authorize",
+    "combined",
+    "effective",
+    "grants_sha256",
+    "narrow",
+    "readable",
+]
+
+PROTECTED = (
+    ".bitbucket",
+    ".circleci",
+    ".claude",
+    ".codex",
+    ".git",
+    ".github",
+    ".gitlab-ci.yml",
+    ".sashizu/agents",
+    ".sashizu/sashizu.toml",
+    "AGENTS.md",
+    "CLAUDE.md",
+    "sashizu.toml",
+)
+"""Files that decide what agents may do, or that other programs run.
+
+To write one takes a grant that names it, or a path in it: a grant of the folder around it does not
+reach it. Compared without regard to case, for file systems that have none.
+"""
+
+Touch = Literal["read", "write"]
 
 
-def _covers(granted: str, path: str) -> bool:
-    grant = PurePosixPath(granted)
-    return granted == "." or PurePosixPath(path) == grant or grant in PurePosixPath(path).parents
+# --- paths ----------------------------------------------------------------------------------------
 
 
-def _judge_path(request: PathRequest, grants: Grants) -> str | None:
-    paths = grants.fs_read if request.access == "read" else grants.fs_write
-    for granted in paths:
-        if _covers(granted, request.path):
-            return f"fs.{request.access}: {granted}"
+@lru_cache(maxsize=4096)
+def _clean(granted: str) -> str | None:
+    """A granted path as requests are written, or None when it means nothing."""
+    if "\0" in granted or not granted:
+        return None
+    parts = [part for part in granted.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        return None
+    if granted.startswith("/"):
+        return "/" + "/".join(parts)
+    return "/".join(parts) or "."
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies in it, compared by components. Both are clean."""
+    if folder == ".":
+        return not path.startswith("/")
+    if folder == "/":
+        return path.startswith("/")
+    return path == folder or path.startswith(folder + "/")
+
+
+def _guards(path: str) -> tuple[str, ...]:
+    """The protected paths that a path lies in, lower-case."""
+    lower = path.lower()
+    return tuple(guard.lower() for guard in PROTECTED if _lies_in(lower, guard.lower()))
+
+
+def _covers(granted: str, path: str, touch: Touch) -> bool:
+    """Whether a grant reaches a path. Both are clean."""
+    if not _lies_in(path, granted):
+        return False
+    if touch == "read":
+        return True
+    return all(_lies_in(granted.lower(), guard) for guard in _guards(path))
+
+
+def _granting(path: str, touch: Touch, grants: Grants) -> str | None:
+    """The grant that reaches a path, as it is written in the definition."""
+    for granted in grants.fs_read if touch == "read" else grants.fs_write:
+        clean = _clean(granted)
+        if clean is not None and _covers(clean, path, touch):
+            return granted
     return None
 
 
-def _rule_for(request: PermissionRequest, grants: Grants) -> str | None:
+# --- one request, one level -----------------------------------------------------------------------
+
+
+def _lies_in_pattern(path: str, pattern: str) -> bool:
+    """Whether a rule's path reaches a path, without regard to case.
+
+    A pattern that cannot be understood reaches everything: a broken rule must not permit.
+    """
+    clean = _clean(pattern)
+    return pattern == "*" or clean is None or _lies_in(path.lower(), clean.lower())
+
+
+def _matches(rule: Rule, request: PermissionRequest) -> bool:
+    match request:
+        case PathRequest(path, access):
+            return rule.touches == access and _lies_in_pattern(path, rule.pattern)
+        case ToolRequest(tool):
+            return rule.touches == "tool" and rule.pattern in ("*", tool)
+        case SpawnRequest(agent):
+            return rule.touches == "spawn" and rule.pattern in ("*", agent)
+        case NetRequest(host=host):
+            return rule.touches == "net" and rule.pattern in ("*", host)
+
+
+def _allowing(request: PermissionRequest, grants: Grants) -> str | None:
     """The grant that allows a request, as text, or None."""
     match request:
-        case PathRequest():
-            return _judge_path(request, grants)
+        case PathRequest(path, access):
+            granted = _granting(path, access, grants)
+            return None if granted is None else f"fs.{access}: {granted}"
         case ToolRequest(tool):
             if grants.tools is None:
                 return "tools: *"
@@ -48,36 +146,68 @@ def _rule_for(request: PermissionRequest, grants: Grants) -> str | None:
         case SpawnRequest(agent):
             return f"spawn: {agent}" if agent in grants.spawn or "*" in grants.spawn else None
         case NetRequest():
-            return None
+            return None  # no tool connects anywhere, so no grant is understood
 
 
 def _text(request: PermissionRequest) -> str:
     match request:
         case PathRequest(path, access):
-            return f"{access} {path}"
+            return f"{access} {path!r}"
         case ToolRequest(tool):
-            return f"call the tool {tool}"
+            return f"call the tool {tool!r}"
         case SpawnRequest(agent):
-            return f"start the agent {agent}"
+            return f"start the agent {agent!r}"
         case NetRequest(scheme, host, port, path):
             return f"connect to {scheme}://{host}:{port}{path}"
 
 
-def authorize(requests: Iterable[PermissionRequest], subject: Subject) -> Decision:
-    """Judge everything one tool call would touch; the first refusal decides."""
-    rules: list[str] = []
-    for request in requests:
-        for grants in reversed(subject.chain):
-            rule = _rule_for(request, grants)
-            if rule is None:
-                where = f" ({grants.source})" if grants.source else ""
-                return Decision(
-                    "deny",
-                    f"{subject.agent_name} may not {_text(request)}: no grant allows it{where}",
-                    decided_by="default",
-                )
-        rules.append(rule if (rule := _rule_for(request, subject.chain[-1])) else "")
-    return Decision("allow", "allowed by the agent's grants", "; ".join(rules), "rule")
+def _judge(request: PermissionRequest, grants: Grants, who: str) -> Decision:
+    """What one level of the chain says."""
+    where = f" ({grants.source})" if grants.source else ""
+    if isinstance(request, PathRequest) and _clean(request.path) != request.path:
+        return Decision("deny", f"{who} may not {_text(request)}: the path is not normalised")
+    matching = [rule for rule in grants.rules if _matches(rule, request)]
+    for rule in matching:
+        if rule.verdict == "deny":
+            text = f"deny {rule.touches}: {rule.pattern}"
+            return Decision(
+                "deny", f"{who} may not {_text(request)}: {text!r}{where}", text, "rule"
+            )
+    allowing = _allowing(request, grants)
+    if allowing is None:
+        return Decision("deny", f"{who} may not {_text(request)}: no grant allows it{where}")
+    for rule in matching:
+        text = f"ask {rule.touches}: {rule.pattern}"
+        return Decision("ask", f"{who} asks to {_text(request)}: {text!r}{where}", text, "rule")
+    return Decision("allow", "allowed by the agent's grants", allowing, "rule")
+
+
+# --- the engine -----------------------------------------------------------------------------------
+
+
+def authorize(
+    requests: Iterable[PermissionRequest], subject: Subject, policies: Iterable[Policy] = ()
+) -> Decision:
+    """Judge everything one tool call would touch: all of it must be allowed, on every level.
+
+    `policies` may deny or ask; that one of them allows changes nothing. A call that asks for
+    nothing, or a subject without grants, is denied.
+    """
+    asked = tuple(requests)
+    opinions = tuple(policies)
+    if not asked or not subject.chain:
+        missing = "grants" if asked else "request"
+        return Decision("deny", f"{subject.agent_name} has no {missing}: nothing is allowed")
+    decisions: list[Decision] = []
+    for request in asked:
+        own_first = [_judge(request, level, subject.agent_name) for level in subject.chain[::-1]]
+        views = [policy.check(request, subject) for policy in opinions]
+        decisions.append(combined([*own_first, *(view for view in views if view is not None)]))
+    worst = combined(decisions)
+    if not worst.allowed:
+        return worst
+    rules = "; ".join(dict.fromkeys(decision.rule for decision in decisions))
+    return Decision("allow", worst.reason, rules, "rule")
 
 
 def combined(decisions: Sequence[Decision]) -> Decision:
@@ -87,3 +217,116 @@ def combined(decisions: Sequence[Decision]) -> Decision:
             if decision.verdict == verdict:
                 return decision
     return Decision("deny", "nobody allowed it")
+
+
+# --- chains ---------------------------------------------------------------------------------------
+
+
+def narrow(parent_chain: Sequence[Grants], own: Grants) -> tuple[Grants, ...]:
+    """The chain of a child: its own grants under those of all its ancestors."""
+    return (*parent_chain, own)
+
+
+def _common(first: Iterable[str], second: Iterable[str], touch: Touch) -> tuple[str, ...]:
+    """The paths that both of two lists of grants reach."""
+    mine, theirs = ([c for g in paths if (c := _clean(g))] for paths in (first, second))
+    found = {
+        deeper
+        for a in mine
+        for b in theirs
+        for deeper, upper in ((a, b), (b, a))
+        if _covers(upper, deeper, touch)
+    }
+    return tuple(sorted(found))
+
+
+def _common_tools(
+    first: frozenset[str] | None, second: frozenset[str] | None
+) -> frozenset[str] | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second
+
+
+def _common_agents(first: frozenset[str], second: frozenset[str]) -> frozenset[str]:
+    if "*" in first:
+        return second
+    return first if "*" in second else first & second
+
+
+def effective(chain: Sequence[Grants]) -> Grants:
+    """The one set of grants that allows exactly what a chain allows."""
+    if not chain:
+        return Grants()
+    whole = chain[0]
+    for level in chain[1:]:
+        whole = Grants(
+            tools=_common_tools(whole.tools, level.tools),
+            fs_read=_common(whole.fs_read, level.fs_read, "read"),
+            fs_write=_common(whole.fs_write, level.fs_write, "write"),
+            net=tuple(sorted(set(whole.net) & set(level.net))),
+            exec=tuple(sorted(set(whole.exec) & set(level.exec))),
+            spawn=_common_agents(whole.spawn, level.spawn),
+            rules=tuple(dict.fromkeys((*whole.rules, *level.rules))),
+        )
+    return whole
+
+
+def grants_sha256(chain: Sequence[Grants]) -> str:
+    """The fingerprint of a chain: 64 hexadecimal digits, equal for equal grants.
+
+    What the grants say counts, in what order of levels; where they were read does not.
+    """
+    levels = [
+        {
+            "tools": None if level.tools is None else sorted(level.tools),
+            "fs_read": sorted(level.fs_read),
+            "fs_write": sorted(level.fs_write),
+            "net": sorted(level.net),
+            "exec": sorted(level.exec),
+            "spawn": sorted(level.spawn),
+            "rules": sorted([rule.verdict, rule.touches, rule.pattern] for rule in level.rules),
+        }
+        for level in chain
+    ]
+    text = json.dumps(levels, sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# --- what may be read -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _SubjectReadable:
+    """See `Readable`. Holds the chain's effective grants, so that a question is a few compares."""
+
+    grants: Grants
+    anything: bool
+
+    def __call__(self, path: str) -> bool:
+        if not self.anything or _clean(path) != path:
+            return False
+        request = PathRequest(path, "read")
+        if any(_matches(rule, request) for rule in self.grants.rules):
+            return False
+        return _granting(path, "read", self.grants) is not None
+
+    def roots(self, beneath: str | None = None) -> tuple[str, ...]:
+        if beneath is not None and self(beneath):
+            return (beneath,)
+        inside = [
+            path
+            for granted in self.grants.fs_read
+            if (path := _clean(granted)) and (beneath is None or _lies_in(path, beneath))
+        ]
+        outermost = [
+            path
+            for path in dict.fromkeys(inside)
+            if not any(other != path and _lies_in(path, other) for other in inside)
+        ]
+        return tuple(sorted(path for path in outermost if self(path)))
+
+
+def readable(subject: Subject) -> Readable:
+    """What a subject may read without asking anybody, its ceilings considered."""
+    return _SubjectReadable(effective(subject.chain), bool(subject.chain))

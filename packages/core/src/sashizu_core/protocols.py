@@ -37,6 +37,7 @@ __all__ = [
     "Hold",
     "Model",
     "Policy",
+    "Readable",
     "Refused",
     "Tool",
 ]
@@ -112,12 +113,45 @@ class Tool(Protocol):
         ...
 
 
+class Readable(Protocol):
+    """Which paths an agent may read: for tools that look at more than the one path they are given.
+
+    Paths are those of `PathRequest`. `sashizu_core.permissions.readable` makes one of a subject.
+    """
+
+    def __call__(self, path: str) -> bool:
+        """Whether a path may be read without asking anybody. Sync, cheap, touches no file."""
+        ...
+
+    def roots(self, beneath: str | None = None) -> tuple[str, ...]:
+        """The paths that together are all that may be read at or beneath a path, or anywhere.
+
+        `(beneath,)` where all of it is granted, the granted paths inside it where it is not, empty
+        where nothing is.
+        """
+        ...
+
+
+class _Nothing:
+    """Nothing may be read: what a tool assumes of an agent that nobody vouched for."""
+
+    def __call__(self, path: str) -> bool:  # noqa: ARG002 - as `Readable` has it
+        return False
+
+    def roots(self, beneath: str | None = None) -> tuple[str, ...]:  # noqa: ARG002
+        return ()
+
+
+_NOTHING = _Nothing()
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """What a tool may know of the agent that calls it.
 
     `workspace` is the one way to files. `scope` are the paths of the task;
-    `progress` takes one line of text for the display.
+    `progress` takes one line of text for the display. `readable` says what the agent may read, so
+    that a search of a folder leaves out what is not granted; by default nothing is.
     """
 
     agent_id: str
@@ -126,6 +160,7 @@ class ToolContext:
     workspace: Workspace
     scope: tuple[str, ...] = ()
     progress: Callable[[str], None] | None = None
+    readable: Readable = _NOTHING
 
 
 @runtime_checkable
