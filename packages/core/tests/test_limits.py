@@ -5,7 +5,6 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sashizu_core.errors import UsageError
 from sashizu_core.limits import (
     narrowed,

@@ -187,7 +187,8 @@ class Hold(Protocol):
     def settle(self, actual: Amount) -> Amount:
         """Book what was billed. Returns by how much it exceeds the hold (all zero if it fits).
 
-        An excess is booked in full and closes every node of the path for new holds.
+        An excess is booked in full and closes the path for new holds: every node from here up to
+        the topmost one that limits the unit. An excess in a unit that nobody limits closes nothing.
         """
         ...
 
@@ -230,11 +231,17 @@ class BudgetNode(Protocol):
     def name(self) -> str: ...
 
     def open(self, name: str, limits: Limits) -> BudgetNode:
-        """Make a child. Its own limits may exceed the parent's: the smaller always counts."""
+        """Make a child. Its own limits may exceed the parent's: the smaller always counts.
+
+        Below a closed node it can be made, and refuses every hold.
+        """
         ...
 
     def reserve(self, amount: Amount) -> Hold | Busy | Refused:
-        """Reserve on every level from here to the root, or on none. Sync, atomic."""
+        """Reserve on every level from here to the root, or on none. Sync, atomic.
+
+        What would fit is `Busy` while somebody waits for room on its path: nobody overtakes.
+        """
         ...
 
     async def room(self, amount: Amount) -> None:
@@ -246,7 +253,10 @@ class BudgetNode(Protocol):
         ...
 
     def left(self, unit: str) -> int | None:
-        """The most that could be reserved now, the whole path considered; None without limits."""
+        """The most that could be reserved now, the whole path considered; None without limits.
+
+        0 once the path is closed. Who waits for room is not considered.
+        """
         ...
 
     def limited(self, unit: str) -> bool:
@@ -270,7 +280,10 @@ class Budget(Protocol):
         ...
 
     def quote(self, info: ModelInfo, bound: Bound) -> Amount:
-        """What an attempt may cost at most: dearest applicable rates, rounded up, one request."""
+        """What an attempt may cost at most: dearest applicable rates, rounded up, one request.
+
+        A model without a known price is quoted at no USD: under a USD limit ask `price_of` first.
+        """
         ...
 
     def bill(self, info: ModelInfo, usage: Usage) -> Amount:
@@ -280,7 +293,8 @@ class Budget(Protocol):
     def shrink(self, node: BudgetNode, info: ModelInfo, bound: Bound) -> Bound | None:
         """The same input with the largest output that fits now.
 
-        None when that is below `info.min_output_tokens`.
+        None when that is below `info.min_output_tokens`, or when USD are limited and the model has
+        no known price.
         """
         ...
 

@@ -168,8 +168,9 @@ class Completion:
 class Price:
     """What a model costs, in 10⁻⁹ USD per token (1 USD per million tokens = 1,000).
 
-    `long_context_*` apply to every token of a call whose input exceeds `long_context_from`.
-    `source` and `date` (ISO 8601) say where the figures come from.
+    `long_context_*` apply to every token of a call whose input exceeds `long_context_from`. A cache
+    rate that is None is that of the input. `source` and `date` (ISO 8601) say where the figures
+    come from.
     """
 
     input: int
@@ -179,6 +180,8 @@ class Price:
     long_context_from: int | None = None
     long_context_input: int | None = None
     long_context_output: int | None = None
+    long_context_cache_read: int | None = None
+    long_context_cache_write: int | None = None
     per_request: int = 0
     source: str = ""
     date: str = ""
