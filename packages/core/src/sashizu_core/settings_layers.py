@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sashizu_core.documents import Document, KeyPath, Place, dotted, read_text
 from sashizu_core.errors import ConfigError, UsageError, nearest
-from sashizu_core.quantities import parse_duration
+from sashizu_core.limits import parse_duration
 from sashizu_core.settings_tables import TYPED, Origin
 from sashizu_core.toml_text import read_toml
 

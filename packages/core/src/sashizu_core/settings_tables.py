@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sashizu_core.documents import Place
 from sashizu_core.errors import UsageError
-from sashizu_core.quantities import Budgets, parse_budgets, parse_duration
+from sashizu_core.limits import parse_budget_flags, parse_duration
+from sashizu_core.types import Limits
 
 __all__ = ["RAW", "TYPED", "Origin", "PluginSettings", "RunSettings", "Table"]
 
@@ -32,7 +33,7 @@ def _duration(text: str) -> str:
 
 def _budgets(texts: tuple[str, ...]) -> tuple[str, ...]:
     try:
-        parse_budgets(texts)
+        parse_budget_flags(texts)
     except UsageError as error:
         raise ValueError(str(error)) from error
     return texts
@@ -50,6 +51,7 @@ class RunSettings(Table):
     deadline: Duration | None = None
     agent_deadline: Duration | None = None
     max_turns: Count = 50
+    max_output_tokens: Count = 8192
     budget: Annotated[tuple[str, ...], AfterValidator(_budgets)] = ()
 
     @property
@@ -63,8 +65,9 @@ class RunSettings(Table):
         return parse_duration(self.agent_deadline) if self.agent_deadline else None
 
     @property
-    def budgets(self) -> Budgets:
-        return parse_budgets(self.budget)
+    def limits(self) -> tuple[Limits, Mapping[str, Limits]]:
+        """The limits of a run, and those of single agents by name."""
+        return parse_budget_flags(self.budget)
 
 
 class PluginSettings(Table):
