@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sashizu_core.answer import Answer, answer_schema, read_answer
 from sashizu_core.bounds import text_bound
 from sashizu_core.errors import BudgetRefused, ModelError
-from sashizu_core.inference import Inference
-from sashizu_core.toolcalls import ToolBox, cut_results
+from sashizu_core.turn.answer import Answer, answer_schema, read_answer
+from sashizu_core.turn.inference import Inference
+from sashizu_core.turn.toolcalls import ToolBox, cut_results
 from sashizu_core.types import (
     Completion,
     Message,

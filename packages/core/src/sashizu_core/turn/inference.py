@@ -8,11 +8,11 @@ from typing import Any
 
 import anyio
 
-from sashizu_core.attempts import ProviderGate, RetryPlan
 from sashizu_core.errors import BudgetRefused, ModelError
 from sashizu_core.events import Event
 from sashizu_core.protocols import Budget, BudgetNode, Busy, Hold, Model, Refused
-from sashizu_core.steps import StepContext
+from sashizu_core.turn.attempts import ProviderGate, RetryPlan
+from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import (
     Amount,
     Bound,

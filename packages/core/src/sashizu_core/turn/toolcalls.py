@@ -15,7 +15,7 @@ from sashizu_core.events import Event
 from sashizu_core.grants import PermissionRequest, Subject, ToolRequest
 from sashizu_core.permissions import authorize, combined
 from sashizu_core.protocols import Approver, Policy, Tool, ToolContext
-from sashizu_core.steps import StepContext
+from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
 
 __all__ = ["MAX_RESULT_BYTES", "ToolBox", "cut_results"]

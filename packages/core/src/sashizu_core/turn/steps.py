@@ -10,7 +10,7 @@ import anyio
 
 from sashizu_core.events import Event
 from sashizu_core.ids import AgentId, RunId
-from sashizu_core.record import Recorder
+from sashizu_core.turn.record import Recorder
 from sashizu_core.types import StepKey, StepKind
 
 __all__ = ["LAST_WORDS_S", "StepContext"]

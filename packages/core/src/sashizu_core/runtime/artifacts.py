@@ -1,0 +1,88 @@
+"""Files that an agent declares it will produce: where they go, and whether they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from sashizu_core.errors import ToolError
+from sashizu_core.grants import Grants, PathRequest, Subject
+from sashizu_core.permissions import authorize
+from sashizu_core.prompt import ArtifactTarget
+from sashizu_core.types import Artifact
+from sashizu_core.workspace import Workspace
+
+__all__ = [
+    "RUNS_FOLDER",
+    "artifact_targets",
+    "is_pattern",
+    "prepare_run_folder",
+    "verify_artifacts",
+]
+
+RUNS_FOLDER = ".sashizu/runs"
+"""Where artifacts go that an agent may not write where it declares them; ignored by git."""
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a declared path stands for any number of files."""
+    return any(char in path for char in "*?[")
+
+
+def artifact_targets(
+    declared: Iterable[str], grants: Grants, folder: str
+) -> tuple[ArtifactTarget, ...]:
+    """Decide for each declared path whether it is written there or under `folder`."""
+    subject = Subject("", "", (grants,))
+    targets = []
+    for path in declared:
+        clean = PurePosixPath(path).as_posix()
+        judged = clean if not is_pattern(clean) else _fixed_part(clean)
+        allowed = authorize([PathRequest(judged, "write")], subject).allowed
+        targets.append(ArtifactTarget(path, clean if allowed else f"{folder}/{clean}"))
+    return tuple(targets)
+
+
+def _fixed_part(pattern: str) -> str:
+    """The leading components of a pattern that name one folder; `.` if there are none."""
+    fixed = []
+    for part in PurePosixPath(pattern).parts:
+        if is_pattern(part):
+            break
+        fixed.append(part)
+    return "/".join(fixed) or "."
+
+
+def prepare_run_folder(workspace: Workspace, folder: str) -> None:
+    """Make the folder of all runs ignore itself in git.
+
+    Raises:
+        ToolError: it cannot be written.
+    """
+    ignore = f"{RUNS_FOLDER}/.gitignore"
+    if folder.startswith(RUNS_FOLDER) and workspace.digest(ignore) is None:
+        workspace.write_bytes(ignore, b"*\n")
+
+
+def verify_artifacts(
+    workspace: Workspace, targets: Sequence[ArtifactTarget]
+) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
+    """Look for what was declared: the files that exist, and the declarations without any.
+
+    A pattern is looked up, never taken as a name; only regular files beneath the workspace count.
+    """
+    found: dict[str, Artifact] = {}
+    missing = []
+    for target in targets:
+        paths = workspace.glob(target.path) if is_pattern(target.path) else [target.path]
+        before = len(found)
+        for path in paths:
+            try:
+                digest = workspace.digest(path)
+            except ToolError:
+                continue
+            if digest is not None:
+                found[path] = Artifact(path, *digest)
+        if len(found) == before and not any(path in found for path in paths):
+            missing.append(target.declared)
+    return tuple(found.values()), tuple(missing)

@@ -1,0 +1,133 @@
+"""Conversations that can be continued: kept in the state folder, apart from the record.
+
+The record holds digests and no text; a conversation that may be continued has to keep its text. It
+is one private file, written whole or not at all, and only for agents whose definition retains it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sashizu_core.errors import SashizuError, UsageError, nearest
+from sashizu_core.ids import uuid7
+from sashizu_core.types import Message, ToolCall, Usage
+
+__all__ = ["Conversation", "load_conversation", "save_conversation"]
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What `--continue` restores. `used` sums the usage of all its runs."""
+
+    id: str
+    agent: str
+    model: str
+    messages: tuple[Message, ...]
+    used: Usage
+    runs: tuple[str, ...] = ()
+
+    @staticmethod
+    def new_id() -> str:
+        return uuid7()
+
+
+def _folder(home: Path) -> Path:
+    return home / "conversations"
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    plain: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        plain["tool_calls"] = [[c.id, c.name, c.arguments] for c in message.tool_calls]
+    if message.tool_call_id:
+        plain["tool_call_id"] = message.tool_call_id
+        plain["is_error"] = message.is_error
+    if message.opaque:
+        plain["opaque"] = dict(message.opaque)
+    return plain
+
+
+def _message(plain: dict[str, Any]) -> Message:
+    return Message(
+        plain["role"],
+        plain["content"],
+        tuple(ToolCall(*parts) for parts in plain.get("tool_calls", ())),
+        plain.get("tool_call_id", ""),
+        plain.get("is_error", False),
+        plain.get("opaque"),
+    )
+
+
+def save_conversation(home: Path, conversation: Conversation) -> Path:
+    """Write a conversation under the state folder; replaces an older state of it.
+
+    Raises:
+        SashizuError: it cannot be written.
+    """
+    folder = _folder(home)
+    used = conversation.used
+    head = {
+        "id": conversation.id,
+        "agent": conversation.agent,
+        "model": conversation.model,
+        "runs": conversation.runs,
+        "used": {name: getattr(used, name) for name in Usage.__slots__},
+    }
+    lines = [json.dumps(head), *[json.dumps(_plain(m)) for m in conversation.messages]]
+    path = folder / f"{conversation.id}.jsonl"
+    fresh = folder / f".{conversation.id}.{os.getpid()}.new"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write("\n".join(lines) + "\n")
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+    except OSError as error:
+        raise SashizuError(f"cannot keep the conversation {conversation.id}: {error}") from error
+    return path
+
+
+def _find(folder: Path, wanted: str) -> Path:
+    known = sorted(path.stem for path in folder.glob("*.jsonl"))
+    if wanted == "last" and known:
+        return max((folder / f"{name}.jsonl" for name in known), key=lambda p: p.stat().st_mtime)
+    found: Sequence[str] = [name for name in known if wanted and name.startswith(wanted)]
+    if len(found) == 1 and _ID.fullmatch(found[0]):
+        return folder / f"{found[0]}.jsonl"
+    if len(found) > 1:
+        raise UsageError(f"{wanted!r} names {len(found)} conversations: {', '.join(found[:5])}")
+    raise UsageError(
+        f"there is no conversation {wanted!r} ({len(known)} are kept){nearest(wanted, known)}"
+    )
+
+
+def load_conversation(home: Path, wanted: str) -> Conversation:
+    """Read a conversation by its id, the beginning of it, or `last`.
+
+    Raises:
+        UsageError: there is none, or more than one, or its file is damaged.
+    """
+    path = _find(_folder(home), wanted)
+    try:
+        head, *messages = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        return Conversation(
+            head["id"],
+            head["agent"],
+            head["model"],
+            tuple(_message(plain) for plain in messages),
+            Usage(**head["used"]),
+            tuple(head["runs"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"the conversation in {path} cannot be read: {error}") from error

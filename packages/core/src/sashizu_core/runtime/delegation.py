@@ -1,0 +1,414 @@
+"""`delegate` and `delegate_parallel`: many agents at once under one budget, one policy, one record."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic, time
+from typing import Any
+
+import anyio
+
+from sashizu_core.agents import AgentDefinition, load_catalogue
+from sashizu_core.control import ControlServer, RunHandle, RunInfo
+from sashizu_core.errors import MissingPackage, SashizuError, UsageError
+from sashizu_core.home import state_home
+from sashizu_core.ids import RunId, new_agent_id, new_run_id, span_id, trace_id
+from sashizu_core.plugins import Registry, open_registry
+from sashizu_core.protocols import Approver, BudgetNode, EventSink, Executor, Model, Tool
+from sashizu_core.runtime.conversation import (
+    Conversation,
+    load_conversation,
+    save_conversation,
+)
+from sashizu_core.runtime.executor import LocalExecutor
+from sashizu_core.runtime.instance import AgentInstance, RunParts
+from sashizu_core.runtime.plan import AgentPlan, find_model, plan_agents
+from sashizu_core.runtime.progress import Progress
+from sashizu_core.settings import Settings, load_settings
+from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.steps import LAST_WORDS_S
+from sashizu_core.types import AgentReport, Amount, Limits, RunReport, Task
+from sashizu_core.workspace import Workspace
+
+__all__ = ["delegate", "delegate_parallel"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Everything a caller of `delegate_parallel` can say, once."""
+
+    tasks: Sequence[Task]
+    settings: Settings
+    registry: Registry
+    root: Path
+    budget: Limits
+    deadline_s: float | None
+    jobs: int
+    model: str | None
+    audit: bool
+    sinks: Sequence[EventSink]
+    approver: Approver | None
+    on_text: Callable[[str, str], None] | None
+    on_start: Callable[[RunHandle], None] | None
+    conversation: Conversation | None
+    agents: Sequence[AgentDefinition]
+    run_id: RunId
+
+
+async def delegate(task: Task, **options: Any) -> AgentReport:
+    """Run one agent; takes what `delegate_parallel` takes."""
+    report = await delegate_parallel([task], **options)
+    return report.results[0]
+
+
+async def delegate_parallel(
+    tasks: Sequence[Task],
+    *,
+    workspace: Path | str = ".",
+    budget: Limits | None = None,
+    deadline_s: float | None = None,
+    jobs: int | None = None,
+    model: str | None = None,
+    audit: bool = True,
+    agents: Sequence[AgentDefinition] = (),
+    sinks: Sequence[EventSink] = (),
+    approver: Approver | None = None,
+    on_text: Callable[[str, str], None] | None = None,
+    on_start: Callable[[RunHandle], None] | None = None,
+    continue_conversation: str | None = None,
+    settings: Settings | None = None,
+    registry: Registry | None = None,
+    run_id: RunId | None = None,
+) -> RunReport:
+    """Run each task in an agent instance of its own and report in the order given.
+
+    An agent that fails, runs out of budget or time, or is cancelled, becomes its report and never
+    harms a sibling.
+
+    Args:
+        tasks: what is asked; the same agent twice is two instances.
+        workspace: the folder the agents may work in.
+        budget: what the whole run may use; None takes the settings'.
+        deadline_s: seconds for the whole run.
+        jobs: how many agents work at once.
+        model: a model for every agent, before what their definitions say.
+        audit: False runs without a durable record.
+        agents: definitions beside those found in files; they take precedence by name.
+        sinks: further sinks for this run's events.
+        approver: who answers when a rule says `ask`; None denies.
+        on_text: called with agent id and text as answers stream in.
+        on_start: called once with a handle that can cancel the run.
+        continue_conversation: the id of a conversation to go on with; needs exactly one task.
+        settings: None reads them for the workspace.
+        registry: None wires the installed plugins.
+        run_id: None makes a new one.
+
+    Raises:
+        UsageError: something asked for does not exist or does not fit together.
+        MissingPackage: a budget or a durable record is asked for and its package is absent.
+        RecordError: the record cannot be written; no effect happened unrecorded.
+    """
+    root = Path(os.path.abspath(workspace))  # noqa: PTH100 - links are resolved when opened
+    if not root.is_dir():
+        raise UsageError(f"the workspace {str(workspace)!r} is no folder (looked for {root})")
+    settings = settings if settings is not None else load_settings(root)
+    run = settings.run
+    conversation = (
+        load_conversation(state_home(), continue_conversation) if continue_conversation else None
+    )
+    asked = _Asked(
+        tasks=tasks,
+        settings=settings,
+        registry=registry if registry is not None else open_registry(settings),
+        root=root,
+        budget=budget if budget is not None else run.limits[0],
+        deadline_s=deadline_s if deadline_s is not None else run.deadline_s,
+        jobs=jobs if jobs is not None else run.jobs,
+        model=model,
+        audit=audit,
+        sinks=sinks,
+        approver=approver,
+        on_text=on_text,
+        on_start=on_start,
+        conversation=conversation,
+        agents=agents,
+        run_id=run_id or new_run_id(),
+    )
+    try:
+        return await _run(asked)
+    except BaseExceptionGroup as group:
+        raise _the_cause(group) from None
+
+
+def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What to raise for a group: the first error made for people, else the group itself."""
+    raised = group.subgroup(SashizuError)
+    found: BaseException = raised if raised is not None else group
+    while isinstance(found, BaseExceptionGroup) and (
+        raised is not None or len(found.exceptions) == 1
+    ):
+        found = found.exceptions[0]
+    return found
+
+
+async def _run(asked: _Asked) -> RunReport:
+    plans = _plans(asked)
+    async with AsyncExitStack() as stack:
+        handle = RunHandle(asked.run_id)
+        progress = Progress()
+        handle.snapshot = progress.snapshot
+        info = RunInfo(
+            asked.run_id, [plan.name for plan in plans], str(asked.root), os.getpid(), time()
+        )
+        control = ControlServer(handle, info, state_home())
+        sinks = [*await _open_sinks(asked, stack), progress, control.feed]
+        recorder = Recorder(sinks, _context(asked))
+        parts = await _open_parts(asked, plans, handle, recorder, stack)
+        executor = await _open_executor(asked.registry, stack)
+        async with control.serve():
+            report = await _execute(asked, plans, parts, executor)
+            control.ended(_status(report), report.success_count)
+            return report
+
+
+def _plans(asked: _Asked) -> list[AgentPlan]:
+    tasks = list(asked.tasks)
+    if asked.conversation is not None:
+        if len(tasks) != 1:
+            raise UsageError(f"one conversation is continued by one agent, not by {len(tasks)}")
+        tasks = [replace(tasks[0], agent=asked.conversation.agent)]
+    catalogue = load_catalogue(
+        asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
+    )
+    plans = plan_agents(
+        tasks,
+        catalogue=catalogue,
+        registry=asked.registry,
+        root=asked.root,
+        run_id=asked.run_id,
+        default_model=asked.settings.run.model,
+        model=asked.model,
+    )
+    if asked.registry.budget is None and asked.budget.counted:
+        raise MissingPackage("a run with a budget", "sashizu-budget")
+    return plans
+
+
+async def _open_sinks(asked: _Asked, stack: AsyncExitStack) -> list[EventSink]:
+    sinks = list(asked.sinks)
+    if not asked.audit:
+        return sinks
+    for spec in asked.registry.sinks.values():
+        sinks.append(await stack.enter_async_context(spec.open()))
+    if not any(sink.persistent for sink in sinks):
+        raise MissingPackage(
+            "a run with a durable record", "sashizu-audit", otherwise="say --no-audit"
+        )
+    return sinks
+
+
+def _context(asked: _Asked) -> dict[str, object]:
+    """The columns that every event of the run carries; goes on with the caller's trace, if any."""
+    trace, parent = _traceparent(os.environ.get("TRACEPARENT", ""))
+    return {
+        "project": asked.root.name,
+        "actor": f"user:{_user()}",
+        "run_id": asked.run_id,
+        "trace_id": trace or trace_id(),
+        "span_id": span_id(),
+        "parent_span_id": parent,
+    }
+
+
+def _traceparent(text: str) -> tuple[str | None, str | None]:
+    """Trace id and parent span id of a W3C `traceparent`, or nothing if it is not valid."""
+    parts = text.split("-")
+    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
+        return None, None
+    digits = set("".join(parts[:4]))
+    if not digits <= set("0123456789abcdef") or not (int(parts[1], 16) and int(parts[2], 16)):
+        return None, None
+    return parts[1], parts[2]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
+
+
+async def _open_parts(
+    asked: _Asked,
+    plans: Sequence[AgentPlan],
+    handle: RunHandle,
+    recorder: Recorder,
+    stack: AsyncExitStack,
+) -> RunParts:
+    registry = asked.registry
+    outside = {path for plan in plans for path in plan.task.scope if os.path.isabs(path)}
+    workspace = stack.enter_context(
+        Workspace.open(asked.root, extra=[Path(path) for path in sorted(outside)])
+    )
+    models: dict[str, Model] = {}
+    for name in dict.fromkeys(plan.model for plan in plans):
+        spec = find_model(name, registry.models)
+        models[name] = await stack.enter_async_context(spec.open(name))
+    tools: dict[str, Tool] = {}
+    for name, tool in {n: t for plan in plans for n, t in plan.tools.items()}.items():
+        tools[name] = await stack.enter_async_context(tool.open())
+    policies = [await stack.enter_async_context(spec.open()) for spec in registry.policies.values()]
+    budget = None
+    root: BudgetNode | None = None
+    if registry.budget is not None:
+        budget = await stack.enter_async_context(registry.budget.open())
+        root = budget.root("run", asked.budget)
+        for plan in plans:
+            if budget.price_of(models[plan.model].info) is None and (
+                root.limited("nusd") or plan.limits.nusd is not None
+            ):
+                raise UsageError(
+                    f"no price is known for {plan.model!r}, so a limit in USD cannot be kept; "
+                    f"give one under [models] or [budget.prices], or limit tokens instead"
+                )
+    run = asked.settings.run
+    return RunParts(
+        run_id=asked.run_id,
+        recorder=recorder,
+        workspace=workspace,
+        handle=handle,
+        models=models,
+        tools=tools,
+        gates={},
+        policies=policies,
+        approver=asked.approver,
+        budget=budget,
+        root=root,
+        max_turns=run.max_turns,
+        max_output_tokens=run.max_output_tokens,
+        on_text=asked.on_text,
+    )
+
+
+async def _open_executor(registry: Registry, stack: AsyncExitStack) -> Executor:
+    spec = registry.executors.get("local")
+    return await stack.enter_async_context(spec.open()) if spec is not None else LocalExecutor()
+
+
+# --- the run itself -------------------------------------------------------------------------------
+
+
+async def _execute(
+    asked: _Asked, plans: Sequence[AgentPlan], parts: RunParts, executor: Executor
+) -> RunReport:
+    instances = [_instance(asked, plan, parts) for plan in plans]
+    started = monotonic()
+    async with _bracketed(asked, parts):
+        if asked.on_start is not None:
+            asked.on_start(parts.handle)
+        async with _deadline(asked, parts.handle):
+            results = await executor.execute(
+                [instance.run for instance in instances], jobs=asked.jobs
+            )
+        for instance, result in zip(instances, results, strict=True):
+            await _keep(instance, result, asked)
+    return RunReport(
+        run_id=asked.run_id,
+        requested_agents=tuple(task.agent for task in asked.tasks),
+        resolved_agents=tuple(plan.name for plan in plans),
+        results=results,
+        budget=parts.root.state() if parts.root is not None else None,
+        duration_s=monotonic() - started,
+    )
+
+
+def _instance(asked: _Asked, plan: AgentPlan, parts: RunParts) -> AgentInstance:
+    keeps = plan.definition.retention != "job"
+    conversation = asked.conversation
+    if conversation is not None:
+        conversation_id = conversation.id
+    else:
+        conversation_id = Conversation.new_id() if keeps else ""
+    return AgentInstance(
+        plan,
+        parts,
+        new_agent_id(),
+        conversation_id=conversation_id,
+        history=conversation.messages if conversation is not None else (),
+    )
+
+
+@asynccontextmanager
+async def _bracketed(asked: _Asked, parts: RunParts) -> AsyncIterator[None]:
+    """Record the beginning of the run, and its end whatever happens."""
+    recorder = parts.recorder
+    fields: dict[str, Any] = {
+        "op": "invoke_workflow",
+        "attrs": {"agents": [task.agent for task in asked.tasks], "jobs": asked.jobs},
+    }
+    if parts.root is not None:
+        fields |= {"budget_id": parts.root.node_id, "budget_unit": "tokens"}
+        if asked.budget.tokens is not None:
+            fields["budget_limit"] = asked.budget.tokens
+    await recorder.record([recorder.event("run.started", fields)])
+    started, status = monotonic(), "cancelled"
+    try:
+        yield
+        status = "ok"
+    except SashizuError:
+        status = "error"
+        raise
+    finally:
+        spent = parts.root.close().spent if parts.root is not None else Amount()
+        ended = {
+            "op": "invoke_workflow",
+            "status": status,
+            "duration_ns": int((monotonic() - started) * 1e9),
+            "budget_spent": spent.tokens,
+            "attrs": {"nusd": spent.nusd, "requests": spent.requests, "agents": spent.agents},
+        }
+        with anyio.move_on_after(LAST_WORDS_S, shield=True):
+            await recorder.record([recorder.event("run.ended", ended)])
+
+
+@asynccontextmanager
+async def _deadline(asked: _Asked, handle: RunHandle) -> AsyncIterator[None]:
+    """End all agents when the run's time is over; queued ones too."""
+    limits = [s for s in (asked.deadline_s, asked.budget.seconds) if s is not None]
+    if not limits:
+        yield
+        return
+
+    async def watch(seconds: float) -> None:
+        await anyio.sleep(seconds)
+        handle.expire(f"the run's deadline of {seconds:g} s has passed")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch, min(limits))
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _keep(instance: AgentInstance, report: AgentReport, asked: _Asked) -> None:
+    """Keep a conversation that may be continued."""
+    if not instance.conversation_id or not instance.messages:
+        return
+    before = asked.conversation
+    conversation = Conversation(
+        instance.conversation_id,
+        instance.plan.name,
+        instance.plan.model,
+        tuple(instance.messages),
+        report.usage + before.used if before is not None else report.usage,
+        (*(before.runs if before is not None else ()), asked.run_id),
+    )
+    await anyio.to_thread.run_sync(save_conversation, state_home(), conversation)
+
+
+def _status(report: RunReport) -> str:
+    return "ok" if report.success_count == len(report.results) else "error"

@@ -1,0 +1,315 @@
+"""One agent instance: from its first event to its last, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import anyio
+
+from sashizu_core.control import RunHandle
+from sashizu_core.errors import RecordError, SashizuError
+from sashizu_core.grants import Subject
+from sashizu_core.ids import AgentId, RunId, span_id
+from sashizu_core.prompt import first_messages
+from sashizu_core.protocols import (
+    Approver,
+    Budget,
+    BudgetNode,
+    Busy,
+    Model,
+    Policy,
+    Refused,
+    Tool,
+    ToolContext,
+)
+from sashizu_core.runtime.artifacts import prepare_run_folder, verify_artifacts
+from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.turn.answer import Answer, read_answer
+from sashizu_core.turn.attempts import ProviderGate
+from sashizu_core.turn.inference import Inference, Ledger
+from sashizu_core.turn.loop import AgentLoop, Ending
+from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
+from sashizu_core.turn.toolcalls import ToolBox
+from sashizu_core.types import (
+    AgentReport,
+    AgentStatus,
+    Amount,
+    Artifact,
+    Criterion,
+    Message,
+    Outcome,
+)
+from sashizu_core.workspace import Workspace
+
+__all__ = ["AgentInstance", "RunParts"]
+
+_STATUS: dict[Outcome, AgentStatus] = {
+    Outcome.ANSWERED: "ok",
+    Outcome.DEADLINE: "timeout",
+    Outcome.CANCELLED: "cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunParts:
+    """What all agents of a run share."""
+
+    run_id: RunId
+    recorder: Recorder
+    workspace: Workspace
+    handle: RunHandle
+    models: dict[str, Model]
+    tools: dict[str, Tool]
+    gates: dict[tuple[str, str], ProviderGate]
+    policies: Sequence[Policy]
+    approver: Approver | None
+    budget: Budget | None
+    root: BudgetNode | None
+    max_turns: int
+    max_output_tokens: int
+    on_text: Callable[[str, str], None] | None
+
+    def gate(self, model: Model) -> ProviderGate:
+        """The limiter that all callers of a provider with the same key share."""
+        key = (model.info.provider, model.info.endpoint)
+        return self.gates.setdefault(key, ProviderGate())
+
+
+class AgentInstance:
+    """One agent at work on one task. `messages` is its conversation, also after it ended."""
+
+    def __init__(
+        self,
+        plan: AgentPlan,
+        parts: RunParts,
+        agent_id: AgentId,
+        *,
+        conversation_id: str = "",
+        history: Sequence[Message] = (),
+    ) -> None:
+        self.plan = plan
+        self.agent_id = agent_id
+        self.conversation_id = conversation_id
+        self.messages: list[Message] = list(history)
+        self._parts = parts
+        self._recorder = parts.recorder.derive(
+            agent_id=agent_id,
+            agent_name=plan.name,
+            actor=f"agent:{plan.name}",
+            depth=0,
+            conversation_id=conversation_id or None,
+            parent_span_id=parts.recorder.context.get("span_id"),
+            span_id=span_id(),
+        )
+        self._steps = StepContext(self._recorder, parts.run_id, agent_id)
+        model = parts.models[plan.model]
+        self._node = parts.root.open(plan.name, plan.limits) if parts.root is not None else None
+        ledger = (
+            Ledger(parts.budget, self._node)
+            if parts.budget is not None and self._node is not None
+            else None
+        )
+        self._inference = Inference(model, self._steps, parts.gate(model), ledger)
+        self._started = 0.0
+
+    async def run(self) -> AgentReport:
+        """Work on the task and report; ends in a report whatever the agent does.
+
+        Raises:
+            RecordError: the record cannot be written.
+        """
+        self._started = monotonic()
+        await self._recorder.record([self._recorder.event("agent.started", self._start_fields())])
+        ending = Ending(Outcome.CANCELLED, Answer("", ()), "cancelled")
+        report = self._report(ending)
+        try:
+            ending = await self._work()
+            report = await self._conclude(ending)
+        finally:
+            with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                await self._end(report)
+        return report
+
+    # --- the work ---------------------------------------------------------------------------------
+
+    async def _work(self) -> Ending:
+        try:
+            if (refusal := self._spawn()) is not None:
+                return refusal
+            loop = await self._loop()
+        except SashizuError as error:
+            if isinstance(error, RecordError):
+                raise
+            return Ending(Outcome.FAILED, Answer("", self._unchecked()), str(error))
+        return await self._within_deadline(loop)
+
+    def _spawn(self) -> Ending | None:
+        """Book one agent with the ledger."""
+        if self._node is None:
+            return None
+        answer = self._node.reserve(Amount(agents=1))
+        if isinstance(answer, Busy | Refused):
+            error = f"budget of {answer.node!r} allows no further agent"
+            return Ending(Outcome.BUDGET, Answer("", self._unchecked()), error)
+        answer.settle(Amount(agents=1))
+        return None
+
+    async def _loop(self) -> AgentLoop:
+        plan, parts = self.plan, self._parts
+        context = ToolContext(
+            agent_id=self.agent_id,
+            agent_name=plan.name,
+            run_id=parts.run_id,
+            workspace=parts.workspace,
+            scope=plan.task.scope,
+        )
+        subject = Subject(self.agent_id, plan.name, (plan.grants,))
+        tools = {name: parts.tools[name] for name in plan.tools}
+        if plan.targets:
+            await anyio.to_thread.run_sync(prepare_run_folder, parts.workspace, plan.folder)
+        self._open_conversation()
+        on_text = parts.on_text
+        return AgentLoop(
+            inference=self._inference,
+            tools=ToolBox(
+                tools,
+                subject,
+                context,
+                self._steps,
+                policies=parts.policies,
+                approver=parts.approver,
+            ),
+            messages=self.messages,
+            criteria=plan.definition.success_criteria,
+            output=plan.definition.output,
+            max_turns=parts.max_turns,
+            max_output_tokens=parts.max_output_tokens,
+            tokens_left=self._tokens_left,
+            on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
+        )
+
+    def _open_conversation(self) -> None:
+        brief = self.plan.brief(self._tokens_left())
+        system, user = first_messages(brief)
+        if not self.messages:
+            self.messages.append(system)
+        self.messages.append(user)
+
+    async def _within_deadline(self, loop: AgentLoop) -> Ending:
+        seconds = self.plan.deadline_s
+        deadline = anyio.current_time() + seconds if seconds is not None else float("inf")
+        ending: Ending | None = None
+        with anyio.CancelScope(deadline=deadline) as scope:
+            self._parts.handle.track(self.agent_id, scope)
+            ending = await loop.run()
+        self._parts.handle.untrack(self.agent_id)
+        if ending is not None and not scope.cancelled_caught:
+            return ending
+        handle = self._parts.handle
+        if anyio.current_time() >= deadline:
+            return loop.stopped(Outcome.DEADLINE, f"the deadline of {seconds:g} s has passed")
+        outcome = Outcome.DEADLINE if handle.expired else Outcome.CANCELLED
+        return loop.stopped(outcome, handle.reason or "cancelled")
+
+    def _tokens_left(self) -> int | None:
+        return self._node.left("tokens") if self._node is not None else None
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    async def _conclude(self, ending: Ending) -> AgentReport:
+        """Verify what was declared; an answer without its artifacts is no success."""
+        with anyio.CancelScope(shield=True):
+            artifacts, missing = await anyio.to_thread.run_sync(
+                verify_artifacts, self._parts.workspace, self.plan.targets
+            )
+        return self._report(ending, artifacts, missing)
+
+    def _report(
+        self,
+        ending: Ending,
+        artifacts: tuple[Artifact, ...] = (),
+        missing: tuple[str, ...] = (),
+    ) -> AgentReport:
+        status = _STATUS.get(ending.outcome, "error")
+        error = ending.error
+        if status == "ok" and missing:
+            status = "error"
+            error = f"declared but not written: {', '.join(missing)}"
+        return AgentReport(
+            agent=self.plan.name,
+            agent_id=self.agent_id,
+            status=status,
+            outcome=ending.outcome,
+            answer=ending.answer.text,
+            criteria=(*ending.answer.criteria, *self._commands()),
+            artifacts=artifacts,
+            missing=missing,
+            usage=self._inference.used,
+            budget=self._node.state() if self._node is not None else None,
+            steps=self._steps.count,
+            duration_s=monotonic() - self._started,
+            error=error,
+            conversation_id=self.conversation_id,
+        )
+
+    async def _end(self, report: AgentReport) -> None:
+        if self._node is not None:
+            self._node.close()
+        await self._recorder.record([self._recorder.event("agent.ended", _end_fields(report))])
+
+    def _unchecked(self) -> tuple[Criterion, ...]:
+        return read_answer("", self.plan.definition.success_criteria).criteria
+
+    def _commands(self) -> tuple[Criterion, ...]:
+        return tuple(
+            Criterion(f"verify: {command}", "not checked", "needs the package 'sashizu-sandbox'")
+            for command in self.plan.definition.verify
+        )
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def _start_fields(self) -> dict[str, Any]:
+        plan = self.plan
+        fields: dict[str, Any] = {
+            "op": "invoke_agent",
+            "model": plan.model,
+            "attrs": {
+                "tools": list(plan.tools),
+                "absent": dict(plan.absent),
+                "scope": list(plan.task.scope),
+                "fs_read": list(plan.grants.fs_read),
+                "fs_write": list(plan.grants.fs_write),
+            },
+        }
+        if self._node is not None:
+            fields |= {"budget_id": self._node.node_id, "budget_unit": "tokens"}
+            if plan.limits.tokens is not None:
+                fields["budget_limit"] = plan.limits.tokens
+        return fields
+
+
+def _end_fields(report: AgentReport) -> dict[str, Any]:
+    usage = report.usage
+    fields: dict[str, Any] = {
+        "op": "invoke_agent",
+        "status": report.status,
+        "duration_ns": int(report.duration_s * 1e9),
+        "attrs": {
+            "outcome": report.outcome.value,
+            "steps": report.steps,
+            "tokens": usage.tokens,
+            "requests": usage.requests,
+            "criteria": [criterion.verdict for criterion in report.criteria],
+            "artifacts": [
+                {"path": a.path, "sha256": a.sha256, "bytes": a.bytes} for a in report.artifacts
+            ],
+            "missing": list(report.missing),
+        },
+    }
+    if report.status != "ok":
+        fields["error_type"] = report.outcome.value
+    return fields

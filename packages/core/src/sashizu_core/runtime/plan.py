@@ -1,0 +1,169 @@
+"""What a run will do, settled before a token is spent: agents, models, tools, grants, limits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sashizu_core.agents import AgentDefinition, Catalogue, effective_tools
+from sashizu_core.errors import MissingPackage, UsageError, nearest
+from sashizu_core.grants import Grants
+from sashizu_core.limits import narrowed
+from sashizu_core.plugins import Registry
+from sashizu_core.prompt import ArtifactTarget, Brief
+from sashizu_core.runtime.artifacts import RUNS_FOLDER, artifact_targets
+from sashizu_core.specs import ModelSpec, ToolSpec
+from sashizu_core.types import Limits, Task
+
+__all__ = ["AgentPlan", "find_model", "plan_agents"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPlan:
+    """One agent instance before it starts. `absent` are listed tools that it does not have, and why.
+
+    `folder` is where artifacts go that may not be written where they are declared.
+    """
+
+    task: Task
+    definition: AgentDefinition
+    model: str
+    tools: Mapping[str, ToolSpec]
+    absent: Mapping[str, str]
+    grants: Grants
+    limits: Limits
+    deadline_s: float | None
+    targets: tuple[ArtifactTarget, ...]
+    folder: str
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    def brief(self, tokens_left: int | None) -> Brief:
+        """What the agent is told."""
+        definition = self.definition
+        return Brief(
+            agent=self.name,
+            role=definition.goal,
+            goal=self.task.goal or definition.goal,
+            instructions=definition.instructions,
+            criteria=definition.success_criteria,
+            artifacts=self.targets,
+            scope=self.task.scope,
+            inputs=self.task.inputs,
+            tokens_left=tokens_left,
+        )
+
+
+def find_model(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
+    """The spec that offers a model: by its whole name, or by a family's prefix.
+
+    Raises:
+        UsageError: none does; names the nearest.
+    """
+    if name in models and not name.endswith("/*"):
+        return models[name]
+    prefix, slash, rest = name.partition("/")
+    if slash and rest and f"{prefix}/*" in models:
+        return models[f"{prefix}/*"]
+    known = ", ".join(sorted(models)) or "none"
+    raise UsageError(
+        f"unknown model {name!r}; known: {known}{nearest(name, models)}"
+        " (`sashizu models list` shows them; a missing family needs its package)"
+    )
+
+
+def plan_agents(
+    tasks: Sequence[Task],
+    *,
+    catalogue: Catalogue,
+    registry: Registry,
+    root: Path,
+    run_id: str,
+    default_model: str,
+    model: str | None,
+) -> list[AgentPlan]:
+    """Resolve every task, or fail with the first thing that is unknown.
+
+    `model` overrides what tasks' definitions say, `default_model` is for those that say nothing.
+
+    Raises:
+        UsageError: no task, an unknown agent, model or tool, a scope that does not exist.
+        MissingPackage: a budget is asked for and there is no ledger.
+    """
+    if not tasks:
+        raise UsageError("no agent is named: give at least one, such as 'code-reviewer'")
+    folders = _folders(tasks, run_id)
+    plans = []
+    for task, folder in zip(tasks, folders, strict=True):
+        definition = catalogue.get(task.agent)
+        chosen = task.model or model or definition.model or default_model
+        find_model(chosen, registry.models)
+        scope, outside = _scope(task.scope, root)
+        grants = _granted(definition, outside, folder)
+        targets = artifact_targets(definition.artifacts, grants, folder)
+        present, absent = effective_tools(definition, registry.tools, grants)
+        limits = narrowed(definition.limits(), task.limits)
+        plans.append(
+            AgentPlan(
+                task=replace(task, scope=scope),
+                definition=definition,
+                model=chosen,
+                tools=present,
+                absent=absent,
+                grants=grants,
+                limits=limits,
+                deadline_s=min(
+                    (s for s in (task.deadline_s, limits.seconds) if s is not None), default=None
+                ),
+                targets=targets,
+                folder=folder,
+            )
+        )
+    if registry.budget is None and any(plan.limits.counted for plan in plans):
+        raise MissingPackage("an agent with a budget", "sashizu-budget")
+    return plans
+
+
+def _folders(tasks: Sequence[Task], run_id: str) -> list[str]:
+    """One folder per agent instance; an agent that is asked twice gets a second one."""
+    seen: dict[str, int] = {}
+    folders = []
+    for task in tasks:
+        name = task.agent.replace(":", "-").replace("/", "-")
+        seen[name] = seen.get(name, 0) + 1
+        suffix = f"-{seen[name]}" if seen[name] > 1 else ""
+        folders.append(f"{RUNS_FOLDER}/{run_id}/{name}{suffix}")
+    return folders
+
+
+def _scope(paths: Sequence[str], root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The scope relative to the workspace, and the part of it that lies outside, absolute.
+
+    Raises:
+        UsageError: a path does not exist.
+    """
+    scope, outside = [], []
+    for text in paths:
+        path = Path(os.path.abspath(root / text))  # noqa: PTH100 - links are resolved when opened
+        if not path.exists():
+            raise UsageError(f"the scope {text!r} does not exist (looked for {path})")
+        if path == root or root in path.parents:
+            scope.append(path.relative_to(root).as_posix())
+        else:
+            scope.append(path.as_posix())
+            outside.append(path.as_posix())
+    return tuple(scope), tuple(outside)
+
+
+def _granted(definition: AgentDefinition, outside: Sequence[str], folder: str) -> Grants:
+    """The definition's grants, what the operator's scope adds to reading, and the own folder."""
+    grants = definition.grants()
+    if outside and grants.fs_read:
+        grants = replace(grants, fs_read=(*grants.fs_read, *outside))
+    if definition.artifacts:
+        grants = replace(grants, fs_write=(*grants.fs_write, folder))
+    return grants
