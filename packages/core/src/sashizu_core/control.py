@@ -19,6 +19,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import SocketStream
+from anyio.streams.memory import MemoryObjectSendStream
 
 from sashizu_core.errors import SashizuError, UsageError, nearest
 from sashizu_core.events import Event
@@ -96,7 +97,7 @@ class _Feed:
     persistent = False
 
     def __init__(self) -> None:
-        self.listeners: set[anyio.abc.ObjectSendStream[Event]] = set()
+        self.listeners: set[MemoryObjectSendStream[Event]] = set()
 
     def write(self, events: Sequence[Event]) -> None:
         for listener in tuple(self.listeners):
@@ -336,7 +337,7 @@ def _same_user(stream: SocketStream) -> bool:
     """Whether the peer runs as our user; the folder's mode says so where the system cannot."""
     if sys.platform != "linux":
         return True
-    raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+    raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - no database here
     peer = raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     uid = int.from_bytes(peer[4:8], sys.byteorder)
     return uid in (os.getuid(), 0)

@@ -1,8 +1,7 @@
-"""`delegate` and `delegate_parallel`: many agents at once under one budget, one policy, one record."""
+"""Many agents at once under one budget, one policy, one record."""
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,23 +16,22 @@ from sashizu_core.agents import AgentDefinition, load_catalogue
 from sashizu_core.control import ControlServer, RunHandle, RunInfo
 from sashizu_core.errors import MissingPackage, SashizuError, UsageError
 from sashizu_core.home import state_home
-from sashizu_core.ids import RunId, new_agent_id, new_run_id, span_id, trace_id
+from sashizu_core.ids import RunId, new_agent_id, new_run_id
 from sashizu_core.plugins import Registry, open_registry
-from sashizu_core.protocols import Approver, BudgetNode, EventSink, Executor, Model, Tool
+from sashizu_core.protocols import Approver, EventSink, Executor
 from sashizu_core.runtime.conversation import (
     Conversation,
     load_conversation,
     save_conversation,
 )
-from sashizu_core.runtime.executor import LocalExecutor
 from sashizu_core.runtime.instance import AgentInstance, RunParts
-from sashizu_core.runtime.plan import AgentPlan, find_model, plan_agents
+from sashizu_core.runtime.opening import Opened, run_context
+from sashizu_core.runtime.plan import AgentPlan, plan_agents
 from sashizu_core.runtime.progress import Progress
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.steps import LAST_WORDS_S
 from sashizu_core.types import AgentReport, Amount, Limits, RunReport, Task
-from sashizu_core.workspace import Workspace
 
 __all__ = ["delegate", "delegate_parallel"]
 
@@ -113,9 +111,7 @@ async def delegate_parallel(
         MissingPackage: a budget or a durable record is asked for and its package is absent.
         RecordError: the record cannot be written; no effect happened unrecorded.
     """
-    root = Path(os.path.abspath(workspace))  # noqa: PTH100 - links are resolved when opened
-    if not root.is_dir():
-        raise UsageError(f"the workspace {str(workspace)!r} is no folder (looked for {root})")
+    root = _folder(workspace)
     settings = settings if settings is not None else load_settings(root)
     run = settings.run
     conversation = (
@@ -145,6 +141,13 @@ async def delegate_parallel(
         raise _the_cause(group) from None
 
 
+def _folder(workspace: Path | str) -> Path:
+    root = Path(os.path.abspath(workspace))  # noqa: PTH100 - links are resolved when opened
+    if not root.is_dir():
+        raise UsageError(f"the workspace {str(workspace)!r} is no folder (looked for {root})")
+    return root
+
+
 def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What to raise for a group: the first error made for people, else the group itself."""
     raised = group.subgroup(SashizuError)
@@ -159,21 +162,49 @@ def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def _run(asked: _Asked) -> RunReport:
     plans = _plans(asked)
     async with AsyncExitStack() as stack:
+        opened = Opened(asked.registry, stack)
         handle = RunHandle(asked.run_id)
         progress = Progress()
         handle.snapshot = progress.snapshot
-        info = RunInfo(
-            asked.run_id, [plan.name for plan in plans], str(asked.root), os.getpid(), time()
-        )
+        names = [plan.name for plan in plans]
+        info = RunInfo(asked.run_id, names, str(asked.root), os.getpid(), time())
         control = ControlServer(handle, info, state_home())
-        sinks = [*await _open_sinks(asked, stack), progress, control.feed]
-        recorder = Recorder(sinks, _context(asked))
-        parts = await _open_parts(asked, plans, handle, recorder, stack)
-        executor = await _open_executor(asked.registry, stack)
+        sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
+        recorder = Recorder([*sinks, progress, control.feed], run_context(asked.run_id, asked.root))
+        parts = await _parts(asked, plans, opened, recorder, handle)
+        executor = await opened.executor()
         async with control.serve():
             report = await _execute(asked, plans, parts, executor)
             control.ended(_status(report), report.success_count)
             return report
+
+
+async def _parts(
+    asked: _Asked,
+    plans: Sequence[AgentPlan],
+    opened: Opened,
+    recorder: Recorder,
+    handle: RunHandle,
+) -> RunParts:
+    models = await opened.models(plans)
+    budget, root = await opened.ledger(asked.budget, plans, models) or (None, None)
+    run = asked.settings.run
+    return RunParts(
+        run_id=asked.run_id,
+        recorder=recorder,
+        workspace=opened.workspace(asked.root, plans),
+        handle=handle,
+        models=models,
+        tools=await opened.tools(plans),
+        gates={},
+        policies=await opened.policies(),
+        approver=asked.approver,
+        budget=budget,
+        root=root,
+        max_turns=run.max_turns,
+        max_output_tokens=run.max_output_tokens,
+        on_text=asked.on_text,
+    )
 
 
 def _plans(asked: _Asked) -> list[AgentPlan]:
@@ -197,107 +228,6 @@ def _plans(asked: _Asked) -> list[AgentPlan]:
     if asked.registry.budget is None and asked.budget.counted:
         raise MissingPackage("a run with a budget", "sashizu-budget")
     return plans
-
-
-async def _open_sinks(asked: _Asked, stack: AsyncExitStack) -> list[EventSink]:
-    sinks = list(asked.sinks)
-    if not asked.audit:
-        return sinks
-    for spec in asked.registry.sinks.values():
-        sinks.append(await stack.enter_async_context(spec.open()))
-    if not any(sink.persistent for sink in sinks):
-        raise MissingPackage(
-            "a run with a durable record", "sashizu-audit", otherwise="say --no-audit"
-        )
-    return sinks
-
-
-def _context(asked: _Asked) -> dict[str, object]:
-    """The columns that every event of the run carries; goes on with the caller's trace, if any."""
-    trace, parent = _traceparent(os.environ.get("TRACEPARENT", ""))
-    return {
-        "project": asked.root.name,
-        "actor": f"user:{_user()}",
-        "run_id": asked.run_id,
-        "trace_id": trace or trace_id(),
-        "span_id": span_id(),
-        "parent_span_id": parent,
-    }
-
-
-def _traceparent(text: str) -> tuple[str | None, str | None]:
-    """Trace id and parent span id of a W3C `traceparent`, or nothing if it is not valid."""
-    parts = text.split("-")
-    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
-        return None, None
-    digits = set("".join(parts[:4]))
-    if not digits <= set("0123456789abcdef") or not (int(parts[1], 16) and int(parts[2], 16)):
-        return None, None
-    return parts[1], parts[2]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"
-
-
-async def _open_parts(
-    asked: _Asked,
-    plans: Sequence[AgentPlan],
-    handle: RunHandle,
-    recorder: Recorder,
-    stack: AsyncExitStack,
-) -> RunParts:
-    registry = asked.registry
-    outside = {path for plan in plans for path in plan.task.scope if os.path.isabs(path)}
-    workspace = stack.enter_context(
-        Workspace.open(asked.root, extra=[Path(path) for path in sorted(outside)])
-    )
-    models: dict[str, Model] = {}
-    for name in dict.fromkeys(plan.model for plan in plans):
-        spec = find_model(name, registry.models)
-        models[name] = await stack.enter_async_context(spec.open(name))
-    tools: dict[str, Tool] = {}
-    for name, tool in {n: t for plan in plans for n, t in plan.tools.items()}.items():
-        tools[name] = await stack.enter_async_context(tool.open())
-    policies = [await stack.enter_async_context(spec.open()) for spec in registry.policies.values()]
-    budget = None
-    root: BudgetNode | None = None
-    if registry.budget is not None:
-        budget = await stack.enter_async_context(registry.budget.open())
-        root = budget.root("run", asked.budget)
-        for plan in plans:
-            if budget.price_of(models[plan.model].info) is None and (
-                root.limited("nusd") or plan.limits.nusd is not None
-            ):
-                raise UsageError(
-                    f"no price is known for {plan.model!r}, so a limit in USD cannot be kept; "
-                    f"give one under [models] or [budget.prices], or limit tokens instead"
-                )
-    run = asked.settings.run
-    return RunParts(
-        run_id=asked.run_id,
-        recorder=recorder,
-        workspace=workspace,
-        handle=handle,
-        models=models,
-        tools=tools,
-        gates={},
-        policies=policies,
-        approver=asked.approver,
-        budget=budget,
-        root=root,
-        max_turns=run.max_turns,
-        max_output_tokens=run.max_output_tokens,
-        on_text=asked.on_text,
-    )
-
-
-async def _open_executor(registry: Registry, stack: AsyncExitStack) -> Executor:
-    spec = registry.executors.get("local")
-    return await stack.enter_async_context(spec.open()) if spec is not None else LocalExecutor()
 
 
 # --- the run itself -------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ __all__ = ["AgentPlan", "find_model", "plan_agents"]
 
 @dataclass(frozen=True, slots=True)
 class AgentPlan:
-    """One agent instance before it starts. `absent` are listed tools that it does not have, and why.
+    """One agent instance before it starts.
 
+    `absent` are listed tools that it does not have, and why;
     `folder` is where artifacts go that may not be written where they are declared.
     """
 

@@ -1,0 +1,127 @@
+"""Opens what a run needs: its sinks, models, tools, policies and the ledger."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from sashizu_core.errors import MissingPackage, UsageError
+from sashizu_core.ids import RunId, span_id, trace_id
+from sashizu_core.plugins import Registry
+from sashizu_core.protocols import Budget, BudgetNode, EventSink, Executor, Model, Policy, Tool
+from sashizu_core.runtime.executor import LocalExecutor
+from sashizu_core.runtime.plan import AgentPlan, find_model
+from sashizu_core.types import Limits
+from sashizu_core.workspace import Workspace
+
+__all__ = ["Opened", "run_context"]
+
+
+class Opened:
+    """Everything that plugins opened for one run; closed when the stack is."""
+
+    def __init__(self, registry: Registry, stack: AsyncExitStack) -> None:
+        self._registry = registry
+        self._stack = stack
+
+    async def sinks(self) -> list[EventSink]:
+        """The sinks of all plugins.
+
+        Raises:
+            MissingPackage: none of them is persistent.
+        """
+        specs = self._registry.sinks.values()
+        sinks = [await self._stack.enter_async_context(spec.open()) for spec in specs]
+        if not any(sink.persistent for sink in sinks):
+            raise MissingPackage(
+                "a run with a durable record", "sashizu-audit", otherwise="say --no-audit"
+            )
+        return sinks
+
+    def workspace(self, root: Path, plans: Iterable[AgentPlan]) -> Workspace:
+        """The workspace, with what scopes name outside of it."""
+        paths = {Path(path) for plan in plans for path in plan.task.scope}
+        outside = sorted(path for path in paths if path.is_absolute())
+        return self._stack.enter_context(Workspace.open(root, extra=outside))
+
+    async def models(self, plans: Iterable[AgentPlan]) -> dict[str, Model]:
+        """Every model that a plan names, once."""
+        models: dict[str, Model] = {}
+        for name in dict.fromkeys(plan.model for plan in plans):
+            spec = find_model(name, self._registry.models)
+            models[name] = await self._stack.enter_async_context(spec.open(name))
+        return models
+
+    async def tools(self, plans: Iterable[AgentPlan]) -> dict[str, Tool]:
+        """Every tool that a plan has, once."""
+        specs = {name: spec for plan in plans for name, spec in plan.tools.items()}
+        return {
+            name: await self._stack.enter_async_context(spec.open()) for name, spec in specs.items()
+        }
+
+    async def policies(self) -> Sequence[Policy]:
+        specs = self._registry.policies.values()
+        return [await self._stack.enter_async_context(spec.open()) for spec in specs]
+
+    async def executor(self) -> Executor:
+        spec = self._registry.executors.get("local")
+        if spec is None:
+            return LocalExecutor()
+        return await self._stack.enter_async_context(spec.open())
+
+    async def ledger(
+        self, limits: Limits, plans: Iterable[AgentPlan], models: Mapping[str, Model]
+    ) -> tuple[Budget, BudgetNode] | None:
+        """The ledger and the run's node; None where no package provides one.
+
+        Raises:
+            UsageError: a limit in USD meets a model without a price.
+        """
+        if self._registry.budget is None:
+            return None
+        budget = await self._stack.enter_async_context(self._registry.budget.open())
+        root = budget.root("run", limits)
+        for plan in plans:
+            dollars = limits.nusd is not None or plan.limits.nusd is not None
+            if dollars and budget.price_of(models[plan.model].info) is None:
+                raise UsageError(
+                    f"no price is known for {plan.model!r}, so a limit in USD cannot be kept: "
+                    "give one in the settings (`sashizu budget prices` shows the list), "
+                    "or limit tokens instead"
+                )
+        return budget, root
+
+
+def run_context(run_id: RunId, root: Path) -> dict[str, object]:
+    """The columns that every event of a run carries; goes on with the caller's trace, if any."""
+    trace, parent = _traceparent(os.environ.get("TRACEPARENT", ""))
+    return {
+        "project": root.name,
+        "actor": f"user:{_user()}",
+        "run_id": run_id,
+        "trace_id": trace or trace_id(),
+        "span_id": span_id(),
+        "parent_span_id": parent,
+    }
+
+
+def _traceparent(text: str) -> tuple[str | None, str | None]:
+    """Trace id and parent span id of a W3C `traceparent`, or nothing if it is not valid."""
+    parts = text.split("-")
+    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
+        return None, None
+    if not set("".join(parts[:4])) <= set("0123456789abcdef"):
+        return None, None
+    if not (int(parts[1], 16) and int(parts[2], 16)):
+        return None, None
+    return parts[1], parts[2]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
