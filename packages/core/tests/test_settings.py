@@ -89,8 +89,12 @@ def test_what_may_be_a_secret_is_not_shown(folders: Folders) -> None:
         ("run = 4\n", "1:1", "'run' is a table: write [run]"),
         ("[run]\njobs = 0\n", "2:1", "'run.jobs': Input should be greater than or equal to 1"),
         ("[run]\njobs = true\n", "2:1", "'run.jobs': Input should be a valid integer"),
-        ("[run]\ndeadline = '-3m'\n", "2:1", "'run.deadline': '-3m' is not above zero"),
-        ("[run]\nbudget = ['lots']\n", "2:1", "'run.budget': 'lots' is not a budget such"),
+        (
+            "[run]\ndeadline = '-3m'\n",
+            "2:1",
+            "'run.deadline': the duration '-3m' is not above zero",
+        ),
+        ("[run]\nbudget = ['lots']\n", "2:1", "'run.budget': cannot read the limit 'lots'"),
         ("[run]\njobs = \n", "2:8", "is no TOML: Invalid value"),
         ("[run]\njobs = 4", "2:9", None),
         ("[run", "1:5", "is no TOML: Expected ']' at the end of a table declaration"),
@@ -199,8 +203,8 @@ def test_a_project_narrows_what_the_user_allows(folders: Folders) -> None:
     run = folders.load().run
     assert run.jobs == 2
     assert run.deadline_s == 900
-    assert run.budgets.run.tokens == 500
-    assert run.budgets.run.nusd == 1_000_000_000
+    assert run.limits[0].tokens == 500
+    assert run.limits[0].nusd == 1_000_000_000
 
 
 def test_a_project_never_widens_and_is_told_so(folders: Folders) -> None:
@@ -212,7 +216,7 @@ def test_a_project_never_widens_and_is_told_so(folders: Folders) -> None:
     assert settings.run.jobs == 8
     assert settings.run.max_turns == 50
     assert settings.run.deadline_s == 900
-    assert settings.run.budgets.run.tokens == 500
+    assert settings.run.limits[0].tokens == 500
     reason = "has no effect: a project can only narrow, and"
     file = folders.project_file
     assert settings.warnings == (
@@ -224,7 +228,9 @@ def test_a_project_never_widens_and_is_told_so(folders: Folders) -> None:
 
 def test_a_wrong_value_of_a_project_is_an_error_not_a_narrowing(folders: Folders) -> None:
     folders.project_file.write_text('[run]\ndeadline = "soon"\n')
-    with pytest.raises(ConfigError, match=r"sashizu.toml:2:1: 'run.deadline': 'soon' is not"):
+    with pytest.raises(
+        ConfigError, match=r"sashizu.toml:2:1: 'run.deadline': cannot read the duration 'soon'"
+    ):
         folders.load()
     folders.project_file.write_text("[run]\njobs = -1\n")
     with pytest.raises(ConfigError, match=r"sashizu.toml:2:1: 'run.jobs'"):

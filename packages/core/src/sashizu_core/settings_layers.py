@@ -39,6 +39,7 @@ def _narrower_duration(mine: Any, theirs: Any) -> bool:
 PROJECT_KEYS: Mapping[KeyPath, Callable[[Any, Any], bool]] = {
     ("run", "jobs"): _narrower_count,
     ("run", "max_turns"): _narrower_count,
+    ("run", "max_output_tokens"): _narrower_count,
     ("run", "deadline"): _narrower_duration,
     ("run", "agent_deadline"): _narrower_duration,
     ("run", "budget"): lambda _mine, _theirs: True,
