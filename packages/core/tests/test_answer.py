@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sashizu_core.turn.answer import answer_schema, read_answer
 
 CRITERIA = ("finds a bug", "names the line")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import anyio
 import pytest
-
 from sashizu_core.errors import Fault, ModelError
 from sashizu_core.turn.attempts import BACKOFF_CAP_S, ProviderGate, RetryPlan
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from sashizu_core.errors import UsageError
 from sashizu_core.runtime.conversation import Conversation, load_conversation, save_conversation
 from sashizu_core.types import Message, ToolCall, Usage

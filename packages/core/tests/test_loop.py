@@ -5,11 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
 from sashizu_core.errors import ModelError
 from sashizu_core.grants import Subject
 from sashizu_core.ids import new_agent_id, new_run_id
-from sashizu_core.testing.fakes import MemorySink, ScriptedModel, Script, call
+from sashizu_core.testing.fakes import MemorySink, Script, ScriptedModel, call
 from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.inference import Inference
 from sashizu_core.turn.loop import AgentLoop
@@ -45,7 +44,12 @@ async def test_an_answer_without_tool_calls_is_final(loop: Callable[..., AgentLo
 async def test_tool_results_go_back_to_the_model(loop: Callable[..., AgentLoop]) -> None:
     agent = loop([[call("x")], "done"])
     assert (await agent.run()).outcome is Outcome.ANSWERED
-    assert [message.role for message in agent.messages] == ["user", "assistant", "tool", "assistant"]
+    assert [message.role for message in agent.messages] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
 
 
 async def test_an_agent_that_never_answers_meets_the_turn_limit(

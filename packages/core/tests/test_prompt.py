@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sashizu_core.prompt import ArtifactTarget, Brief, first_messages, read_brief
 from sashizu_core.types import Message
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import anyio
 import pytest
-
 from sashizu_core.errors import RecordError
 from sashizu_core.events import Event
 from sashizu_core.ids import new_agent_id, new_run_id

@@ -9,7 +9,6 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sashizu_core.bounds import text_bound
 from sashizu_core.errors import ArgumentsError, ToolError
 from sashizu_core.grants import Grants, PathRequest, PermissionRequest, Subject

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from sashizu_core.errors import ToolError
@@ -60,7 +60,7 @@ def prepare_run_folder(workspace: Workspace, folder: str) -> None:
         ToolError: it cannot be written.
     """
     ignore = f"{RUNS_FOLDER}/.gitignore"
-    if folder.startswith(RUNS_FOLDER) and workspace.digest(ignore) is None:
+    if folder.startswith(RUNS_FOLDER) and not workspace.exists(ignore):
         workspace.write_bytes(ignore, b"*\n")
 
 
@@ -74,15 +74,18 @@ def verify_artifacts(
     found: dict[str, Artifact] = {}
     missing = []
     for target in targets:
-        paths = workspace.glob(target.path) if is_pattern(target.path) else [target.path]
-        before = len(found)
-        for path in paths:
-            try:
-                digest = workspace.digest(path)
-            except ToolError:
-                continue
-            if digest is not None:
-                found[path] = Artifact(path, *digest)
-        if len(found) == before and not any(path in found for path in paths):
+        artifacts = list(_existing(workspace, target.path))
+        found |= {artifact.path: artifact for artifact in artifacts}
+        if not artifacts:
             missing.append(target.declared)
     return tuple(found.values()), tuple(missing)
+
+
+def _existing(workspace: Workspace, path: str) -> Iterator[Artifact]:
+    """The files that a declared path or pattern stands for."""
+    for name in workspace.glob(path) if is_pattern(path) else (path,):
+        try:
+            size = workspace.stat(name).bytes
+            yield Artifact(name, workspace.sha256(name), size)
+        except ToolError:
+            continue

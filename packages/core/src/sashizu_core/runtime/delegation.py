@@ -17,7 +17,7 @@ from sashizu_core.control import ControlServer, RunHandle, RunInfo
 from sashizu_core.errors import MissingPackage, SashizuError, UsageError
 from sashizu_core.home import state_home
 from sashizu_core.ids import RunId, new_agent_id, new_run_id
-from sashizu_core.plugins import Registry, open_registry
+from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Approver, EventSink, Executor
 from sashizu_core.runtime.conversation import (
     Conversation,
@@ -117,10 +117,14 @@ async def delegate_parallel(
     conversation = (
         load_conversation(state_home(), continue_conversation) if continue_conversation else None
     )
+    if registry is None:
+        from sashizu_core.plugins import open_registry
+
+        registry = open_registry(settings)
     asked = _Asked(
         tasks=tasks,
         settings=settings,
-        registry=registry if registry is not None else open_registry(settings),
+        registry=registry,
         root=root,
         budget=budget if budget is not None else run.limits[0],
         deadline_s=deadline_s if deadline_s is not None else run.deadline_s,
@@ -213,9 +217,9 @@ def _plans(asked: _Asked) -> list[AgentPlan]:
         if len(tasks) != 1:
             raise UsageError(f"one conversation is continued by one agent, not by {len(tasks)}")
         tasks = [replace(tasks[0], agent=asked.conversation.agent)]
-    catalogue = load_catalogue(
-        asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
-    )
+    catalogue = load_catalogue(asked.registry.agents.values(), asked.root)
+    if asked.agents:
+        catalogue = catalogue.with_definitions(asked.agents)
     plans = plan_agents(
         tasks,
         catalogue=catalogue,
@@ -258,7 +262,7 @@ async def _execute(
 
 
 def _instance(asked: _Asked, plan: AgentPlan, parts: RunParts) -> AgentInstance:
-    keeps = plan.definition.retention != "job"
+    keeps = plan.definition.policies.context.retention != "job"
     conversation = asked.conversation
     if conversation is not None:
         conversation_id = conversation.id

@@ -13,6 +13,7 @@ from sashizu_core.control import RunHandle
 from sashizu_core.errors import RecordError, SashizuError
 from sashizu_core.grants import Subject
 from sashizu_core.ids import AgentId, RunId, span_id
+from sashizu_core.permissions import grants_sha256, readable
 from sashizu_core.prompt import first_messages
 from sashizu_core.protocols import (
     Approver,
@@ -160,14 +161,15 @@ class AgentInstance:
 
     async def _loop(self) -> AgentLoop:
         plan, parts = self.plan, self._parts
+        subject = Subject(self.agent_id, plan.name, (plan.grants,))
         context = ToolContext(
             agent_id=self.agent_id,
             agent_name=plan.name,
             run_id=parts.run_id,
             workspace=parts.workspace,
             scope=plan.task.scope,
+            readable=readable(subject),
         )
-        subject = Subject(self.agent_id, plan.name, (plan.grants,))
         tools = {name: parts.tools[name] for name in plan.tools}
         if plan.targets:
             await anyio.to_thread.run_sync(prepare_run_folder, parts.workspace, plan.folder)
@@ -222,6 +224,8 @@ class AgentInstance:
 
     async def _conclude(self, ending: Ending) -> AgentReport:
         """Verify what was declared; an answer without its artifacts is no success."""
+        if not self.plan.targets:
+            return self._report(ending)
         with anyio.CancelScope(shield=True):
             artifacts, missing = await anyio.to_thread.run_sync(
                 verify_artifacts, self._parts.workspace, self.plan.targets
@@ -277,6 +281,7 @@ class AgentInstance:
         fields: dict[str, Any] = {
             "op": "invoke_agent",
             "model": plan.model,
+            "policy_sha256": grants_sha256((plan.grants,)),
             "attrs": {
                 "tools": list(plan.tools),
                 "absent": dict(plan.absent),

@@ -13,7 +13,7 @@ from sashizu_core.bounds import text_bound
 from sashizu_core.errors import ArgumentsError, RecordError, SashizuError, ToolError, nearest
 from sashizu_core.events import Event
 from sashizu_core.grants import PermissionRequest, Subject, ToolRequest
-from sashizu_core.permissions import authorize, combined
+from sashizu_core.permissions import authorize
 from sashizu_core.protocols import Approver, Policy, Tool, ToolContext
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
@@ -134,13 +134,7 @@ class ToolBox:
 
     async def _judge(self, state: _Call, requests: Sequence[PermissionRequest]) -> None:
         asked = (ToolRequest(state.call.name), *requests)
-        decision = authorize(asked, self._subject)
-        if decision.allowed and self._policies:
-            opinions = [decision]
-            for policy in self._policies:
-                verdicts = (policy.check(request, self._subject) for request in asked)
-                opinions += [verdict for verdict in verdicts if verdict is not None]
-            decision = combined(opinions)
+        decision = authorize(asked, self._subject, self._policies)
         if decision.verdict == "ask":
             decision = await self._ask(asked, decision)
         state.decision = decision
