@@ -1,3 +1,40 @@
 """What core itself offers."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sashizu_core.home import config_home
+from sashizu_core.hookspecs import hookimpl
+from sashizu_core.settings import Settings
+from sashizu_core.specs import AgentSource
+
+_SHIPPED = Path(__file__).parent.parent / "shipped"
+_YAML = ("*.yaml", "*.yml")
+
+
+@hookimpl
+def register_agents(settings: Settings) -> Sequence[AgentSource]:
+    """Shipped agents, the user's, and those that a repository brings."""
+    return [
+        AgentSource("shipped", "agents for any repository", _SHIPPED, "shipped"),
+        AgentSource("user", "your own agents", config_home() / "agents", "user"),
+        AgentSource(
+            ".sashizu", "the repository's agents", Path(".sashizu/agents"), "repository", _YAML
+        ),
+        AgentSource(
+            ".codex",
+            "the repository's agents for Codex",
+            Path(".codex/agents"),
+            "repository",
+            (*_YAML, "*.toml"),
+        ),
+        AgentSource(
+            ".claude",
+            "the repository's agents for Claude Code",
+            Path(".claude/agents"),
+            "repository",
+            ("*.md",),
+        ),
+    ]
