@@ -34,14 +34,6 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def with_definitions(self, definitions: Iterable[AgentDefinition]) -> Catalogue:
-        """The same with definitions of a program, which come before files of their names."""
-        added = [AgentEntry(definition, Path(), "user") for definition in definitions]
-        keys = {agent_key(entry.name) for entry in added}
-        others = [entry for entry in self.entries if agent_key(entry.name) not in keys]
-        problems = [problem for problem in self.problems if problem.key not in keys]
-        return Catalogue((*others, *added), tuple(problems))
-
     def get(self, name: str) -> AgentDefinition:
         """The definition of an agent.
 

@@ -217,9 +217,9 @@ def _plans(asked: _Asked) -> list[AgentPlan]:
         if len(tasks) != 1:
             raise UsageError(f"one conversation is continued by one agent, not by {len(tasks)}")
         tasks = [replace(tasks[0], agent=asked.conversation.agent)]
-    catalogue = load_catalogue(asked.registry.agents.values(), asked.root)
-    if asked.agents:
-        catalogue = catalogue.with_definitions(asked.agents)
+    catalogue = load_catalogue(
+        asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
+    )
     plans = plan_agents(
         tasks,
         catalogue=catalogue,
