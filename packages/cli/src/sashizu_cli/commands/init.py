@@ -1,0 +1,60 @@
+"""`sashizu init`: the first settings and the first agent of a project."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Annotated
+
+import typer
+from sashizu_core.errors import UsageError
+
+from sashizu_cli import render
+from sashizu_cli.shared import Command, new_app
+
+app = new_app()
+
+
+@app.command(cls=Command)
+def init(
+    agent: Annotated[
+        str, typer.Option("--agent", metavar="NAME", help="The name of the agent.")
+    ] = "docs-checker",
+) -> None:
+    """Write sashizu.toml and one agent into this folder; nothing is overwritten."""
+    from sashizu_core.agents import read_agent_text
+
+    folder = Path.cwd()
+    path = Path(".sashizu", "agents", f"{agent}.yaml")
+    text = _template("agent.yaml").substitute(name=agent)
+    read_agent_text(text, path)  # refuses names that no agent can have
+    _write(folder, Path("sashizu.toml"), _template("sashizu.toml").template)
+    _write(folder, path, text)
+
+
+def _template(name: str) -> Template:
+    return Template(files("sashizu_cli").joinpath("templates", name).read_text("utf-8"))
+
+
+def _write(folder: Path, path: Path, text: str) -> None:
+    """Write a new file beneath the folder, or say that it is there already.
+
+    Raises:
+        UsageError: it cannot be written, or a link leads out of the folder.
+    """
+    target = folder / path
+    try:
+        if not target.parent.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{path} is not written: its folder is a link out of {folder}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        render.note(f"{path} is there already, and stays as it is")
+        return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    render.line(f"wrote {path}")

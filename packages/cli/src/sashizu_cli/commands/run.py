@@ -1,0 +1,63 @@
+"""`sashizu run PROMPT`: one agent, one answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sashizu_cli import flags
+from sashizu_cli.execution import RunRequest, execute
+from sashizu_cli.limits import limits_of
+from sashizu_cli.session import session_of
+from sashizu_cli.shared import Command, new_app
+from sashizu_cli.tasks import make_tasks, text_or_stdin
+
+AGENT = "general"
+
+app = new_app()
+
+
+@app.command(cls=Command)
+def run(
+    ctx: typer.Context,
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="What to do; '-' reads it from stdin.")
+    ],
+    conversation: Annotated[
+        str | None,
+        typer.Option(
+            "--continue",
+            metavar="ID",
+            help="Go on with a conversation: its id, the beginning of it, or 'last'.",
+        ),
+    ] = None,
+    scopes: flags.Scope = None,
+    budgets: flags.Budgets = None,
+    deadline: flags.Deadline = None,
+    model: flags.Model = None,
+    out: flags.Out = None,
+    as_json: flags.AsJson = False,
+    no_audit: flags.NoAudit = False,
+) -> int:
+    """Ask one agent for one thing and print its answer.
+
+    The agent is 'general'. A bare prompt means the same: sashizu "PROMPT".
+    """
+    session = session_of(ctx)
+    limits = limits_of(budgets, deadline, session, [AGENT])
+    tasks = make_tasks(
+        [AGENT], goals=[text_or_stdin(prompt)], scopes=scopes or [], limits=limits.agents
+    )
+    request = RunRequest(
+        tasks,
+        budget=limits.run,
+        deadline_s=limits.deadline_s,
+        model=model,
+        out=out,
+        as_json=as_json,
+        audit=not no_audit,
+        conversation=conversation,
+        only_answer=True,
+    )
+    return execute(request, session)

@@ -1,0 +1,110 @@
+"""Carries out what `run`, `delegate` and `delegate-parallel` ask, from settings to exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+from sashizu_core.protocols import EventSink
+from sashizu_core.types import Limits, RunReport, Task
+
+from sashizu_cli import render
+from sashizu_cli.exits import INTERRUPTED, exit_code
+from sashizu_cli.interrupts import Interrupts
+from sashizu_cli.live import Display, JsonLines, LiveDisplay, PlainLines
+from sashizu_cli.outfile import opened
+from sashizu_cli.reports import print_answer, print_report
+from sashizu_cli.session import Session
+from sashizu_cli.view import RunView
+
+__all__ = ["RunRequest", "execute"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the command line asks. `budget`, `deadline_s` and `jobs` are None where it is silent.
+
+    `only_answer` prints the answer of a single agent instead of a combined report.
+    """
+
+    tasks: Sequence[Task]
+    budget: Limits | None = None
+    deadline_s: float | None = None
+    jobs: int | None = None
+    model: str | None = None
+    out: Path | None = None
+    as_json: bool = False
+    audit: bool = True
+    conversation: str | None = None
+    only_answer: bool = False
+
+
+def execute(request: RunRequest, session: Session) -> int:
+    """Run the agents, print their reports, write the output file; returns the exit code.
+
+    Raises:
+        SashizuError: nothing could be run, or the record or the output file not be written.
+    """
+    with opened(request.out) as file:
+        for text in session.settings.warnings:
+            render.warning(text)
+        display = _display(request)
+        interrupts = Interrupts(partial(_end_at_once, display))
+        report = anyio.run(_run, request, session, display, interrupts)
+        if file is not None:
+            from sashizu_cli.document import document_text
+
+            file.write(document_text(report))
+    if request.only_answer:
+        print_answer(report, to_stderr=request.as_json)
+    else:
+        print_report(report, to_stderr=request.as_json)
+    return exit_code(report.results, interrupted=interrupts.count > 0)
+
+
+def _display(request: RunRequest) -> Display:
+    limit = request.budget.tokens if request.budget is not None else None
+    view = RunView(time.monotonic, expected=len(request.tasks), limit=limit)
+    console = render.terminal(sys.stderr)
+    return PlainLines(view) if console is None else LiveDisplay(view, console)
+
+
+def _end_at_once(display: Display) -> None:
+    display.close()
+    os._exit(INTERRUPTED)
+
+
+async def _run(
+    request: RunRequest, session: Session, display: Display, interrupts: Interrupts
+) -> RunReport:
+    from sashizu_core.runtime import delegate_parallel
+
+    sinks: list[EventSink] = [display]
+    if request.as_json:
+        sinks.append(JsonLines(render.raw))
+    async with anyio.create_task_group() as group:
+        await group.start(interrupts.watch)
+        with display.shown():
+            group.start_soon(display.keep_fresh)
+            report = await delegate_parallel(
+                request.tasks,
+                settings=session.settings,
+                registry=session.registry,
+                budget=request.budget,
+                deadline_s=request.deadline_s,
+                jobs=request.jobs,
+                model=request.model,
+                audit=request.audit,
+                sinks=sinks,
+                on_text=display.view.hear,
+                on_start=interrupts.attach,
+                continue_conversation=request.conversation,
+            )
+        group.cancel_scope.cancel()
+    return report

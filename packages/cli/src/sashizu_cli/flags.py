@@ -1,0 +1,95 @@
+"""The flags that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "AsJson",
+    "Budgets",
+    "Deadline",
+    "Goal",
+    "Goals",
+    "Jobs",
+    "Model",
+    "NoAudit",
+    "Out",
+    "Scope",
+    "Scopes",
+    "complete_models",
+]
+
+
+def complete_models(ctx: typer.Context, incomplete: str) -> list[str]:
+    from sashizu_cli.session import session_of
+
+    names = session_of(ctx).registry.models
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Goal = Annotated[
+    str | None,
+    typer.Option("-g", "--goal", metavar="TEXT", help="What to do; '-' reads it from stdin."),
+]
+Goals = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-g",
+        "--goal",
+        metavar="TEXT",
+        help="What to do; '-' reads it from stdin. Repeat it to give each agent its own.",
+    ),
+]
+Scope = Annotated[
+    list[str] | None,
+    typer.Option("--scope", metavar="PATH", help="A file or folder to look at; repeatable."),
+]
+Scopes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scope",
+        metavar="PATH",
+        help="A file or folder to look at. Repeat it to give each agent its own.",
+    ),
+]
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget",
+        metavar="LIMIT",
+        help="What the whole run may use: 60000 (tokens), 2.5usd, 40requests, 15m; "
+        "AGENT=LIMIT bounds one agent. Repeatable.",
+    ),
+]
+Deadline = Annotated[
+    str | None,
+    typer.Option("--deadline", metavar="TIME", help="When to stop: 90s, 15m, 2h."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", min=1, help="How many agents work at once."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        autocompletion=complete_models,
+        help="The model to use, such as openai/gpt-5.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="FILE", help="Write the report as JSON."),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Events as JSON lines on stdout, all else on stderr."),
+]
+NoAudit = Annotated[
+    bool,
+    typer.Option("--no-audit", help="Run without a durable record."),
+]

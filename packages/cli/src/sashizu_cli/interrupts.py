@@ -1,0 +1,60 @@
+"""Ctrl-C and SIGTERM while a run goes on: once ends it with reports, twice at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import TaskStatus
+
+from sashizu_cli import render
+from sashizu_cli.exits import INTERRUPTED
+
+if TYPE_CHECKING:
+    from sashizu_core.control import RunHandle
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """Counts the signals and passes the first on to the run.
+
+    `give_up` is called by the second; it must not return in production. The record survives it:
+    what was recorded is written before it happens.
+    """
+
+    def __init__(self, give_up: Callable[[], object] | None = None) -> None:
+        self.count = 0
+        self._give_up = give_up or (lambda: os._exit(INTERRUPTED))
+        self._handle: RunHandle | None = None
+
+    def attach(self, handle: RunHandle) -> None:
+        """Say which run is to be ended; a signal that came earlier ends it now."""
+        self._handle = handle
+        if self.count:
+            handle.cancel("interrupted")
+
+    def hit(self) -> None:
+        """Take one signal."""
+        self.count += 1
+        if self.count > 1:
+            self._give_up()
+            return
+        render.note("interrupted: ending with reports (once more ends at once)")
+        if self._handle is not None:
+            self._handle.cancel("interrupted")
+
+    async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Wait for signals until cancelled."""
+        try:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                task_status.started()
+                async for _ in signals:
+                    self.hit()
+        except NotImplementedError:  # the event loop of Windows takes no signal handlers
+            signal.signal(signal.SIGINT, lambda *_: self.hit())
+            task_status.started()
+            await anyio.sleep_forever()

@@ -1,0 +1,165 @@
+"""What a person sees while a run goes on: a live display on a terminal, plain lines elsewhere.
+
+Both are sinks that keep nothing, so they show what is recorded and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from sashizu_core.events import Event
+from sashizu_core.protocols import EventSink
+
+from sashizu_cli import render
+from sashizu_cli.view import RunView, count_text, elapsed_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+__all__ = ["Display", "JsonLines", "LiveDisplay", "PlainLines"]
+
+_REFRESH_S = 0.125
+_ASCII = str.maketrans({"█": "#", "░": "-", "…": "."})
+
+
+class _Watcher(EventSink):
+    """A sink that only looks."""
+
+    @property
+    def persistent(self) -> bool:
+        return False
+
+    async def durable(self) -> None:
+        """Nothing is kept, so nothing has to reach the disk."""
+
+    def child_handoff(self) -> Mapping[str, str]:
+        return {}
+
+
+class JsonLines(_Watcher):
+    """Every event as one JSON object per line: `seq`, `ts_ns`, `kind` and the event's columns.
+
+    `seq` counts from 1 within this output; `ts_ns` is the wall clock in Unix nanoseconds.
+    """
+
+    def __init__(
+        self, write: Callable[[str], None], clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._write = write
+        self._clock_ns = clock_ns
+        self._seq = 0
+
+    def write(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._seq += 1
+            head = {"seq": self._seq, "ts_ns": self._clock_ns(), "kind": event.kind}
+            self._write(json.dumps({**head, **event.fields}, default=str))
+
+
+class Display(_Watcher):
+    """The common part of both displays; `view` is fed before anything is shown."""
+
+    def __init__(self, view: RunView) -> None:
+        self.view = view
+
+    def write(self, events: Sequence[Event]) -> None:
+        self.view.take(events)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it while the block runs."""
+        yield
+
+    async def keep_fresh(self) -> None:
+        """Keep what is shown up to date until cancelled."""
+
+    def close(self) -> None:
+        """Give the terminal back, whatever goes on."""
+
+
+class PlainLines(Display):
+    """A line on stderr when an agent begins, is refused something, or ends."""
+
+    def write(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.view.take([event])
+            text = self._text(event)
+            if text:
+                render.note(text)
+
+    def _text(self, event: Event) -> str:
+        fields: Mapping[str, Any] = event.fields
+        match event.kind:
+            case "agent.started":
+                return f"{self.view.row(fields).name}: started"
+            case "agent.ended":
+                row = self.view.row(fields)
+                used = f"{count_text(row.tokens)} tokens, {elapsed_text(row.seconds(0))}"
+                return f"{row.name}: {row.state} ({used})"
+            case "security.denied":
+                name = self.view.row(fields).name
+                return (
+                    f"{name}: denied {fields.get('tool', '')}: {fields.get('decision_reason', '')}"
+                )
+            case "budget.degraded":
+                return f"{self.view.row(fields).name}: close to its limit, wrapping up"
+        return ""
+
+
+class LiveDisplay(Display):
+    """Rich's live display on stderr: one line per agent and a total."""
+
+    def __init__(self, view: RunView, console: Console) -> None:
+        super().__init__(view)
+        self._console = console
+        self._live: Live | None = None
+        self._only_ascii = not console.encoding.lower().startswith("utf")
+
+    def picture(self) -> Text:
+        """What is shown now."""
+        from rich.text import Text
+
+        size = self._console.size
+        picture = Text(no_wrap=True, overflow="crop")
+        for number, (line, row) in enumerate(self.view.lines(size.width, size.height)):
+            style = "bold" if row is None else _style(row.at_work, row.ok)
+            text = _in_ascii(line) if self._only_ascii else line
+            picture.append(("\n" if number else "") + text, style)
+        return picture
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        from rich.live import Live
+
+        # refreshed by a task of ours: rich's own thread would outlive a crash of the loop
+        self._live = Live(
+            get_renderable=self.picture, console=self._console, auto_refresh=False, transient=True
+        )
+        with self._live:
+            yield
+
+    async def keep_fresh(self) -> None:
+        while self._live is not None:
+            self._live.refresh()
+            await anyio.sleep(_REFRESH_S)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+
+def _style(at_work: bool, ok: bool) -> str:
+    if at_work:
+        return ""
+    return "green" if ok else "red"
+
+
+def _in_ascii(line: str) -> str:
+    return line.translate(_ASCII).encode("ascii", "replace").decode()

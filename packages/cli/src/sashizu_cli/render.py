@@ -1,0 +1,120 @@
+"""The only module that prints. Results go to stdout, everything about them to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback as tracebacks
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
+
+from sashizu_cli.plain import one_line, printable, table_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "error",
+    "hint",
+    "line",
+    "markdown",
+    "note",
+    "prepare",
+    "raw",
+    "table",
+    "terminal",
+    "traceback",
+    "warning",
+]
+
+
+def prepare() -> None:
+    """Make stdout and stderr take any text, whatever the terminal's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def terminal(stream: IO[str]) -> Console | None:
+    """A console for a stream that is a terminal which can do more than print lines."""
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, markup=False, emoji=False)
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def line(text: str = "", *, style: str = "", to_stderr: bool = False) -> None:
+    """Print text that may span lines; `style` is rich's and only counts on a terminal."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    console = terminal(stream) if style else None
+    if console is None:
+        stream.write(printable(text) + "\n")
+        stream.flush()
+    else:
+        console.print(printable(text), style=style, soft_wrap=True)
+
+
+def raw(text: str) -> None:
+    """Print what a program reads, unchanged: JSON, a shell script."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns; the first row may be a heading."""
+    for text in table_lines(rows):
+        line(text)
+
+
+def markdown(text: str, *, indent: int = 0, to_stderr: bool = False) -> None:
+    """Print what a model wrote: rendered on a terminal, else as it is, indented."""
+    console = terminal(sys.stderr if to_stderr else sys.stdout)
+    text = printable(text).strip("\n")
+    if console is None:
+        lines = (" " * indent + part if part else "" for part in text.split("\n"))
+        line("\n".join(lines), to_stderr=to_stderr)
+        return
+    from rich.markdown import Markdown
+    from rich.padding import Padding
+
+    # no hyperlinks: what is shown and where it leads could differ
+    console.print(Padding(Markdown(text, hyperlinks=False), (0, 0, 0, indent)))
+
+
+# --- remarks --------------------------------------------------------------------------------------
+
+
+def note(text: str) -> None:
+    """Print one line about what goes on, on stderr."""
+    _tell(f"sashizu: {one_line(text)}")
+
+
+def warning(text: str) -> None:
+    """Print something that works otherwise than asked, on stderr."""
+    note(f"warning: {text}")
+
+
+def error(text: str) -> None:
+    """Print what went wrong, on stderr; further lines are kept and indented."""
+    _tell("sashizu: error: " + printable(text).replace("\n", "\n  "))
+
+
+def hint(text: str) -> None:
+    """Print where to read more, on stderr."""
+    _tell(f"  {one_line(text)}")
+
+
+def traceback(fault: BaseException) -> None:
+    """Print the whole traceback, for `-v`."""
+    _tell(printable("".join(tracebacks.format_exception(fault))).rstrip("\n"))
+
+
+def _tell(text: str) -> None:
+    sys.stdout.flush()  # so that both come in order where they end up in the same place
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

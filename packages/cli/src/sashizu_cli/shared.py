@@ -1,0 +1,102 @@
+"""The options that every command takes, before or after its name: -C, -c, -v."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sashizu_core.errors import UsageError
+from typer.core import TyperCommand
+
+from sashizu_cli.session import session_of
+
+__all__ = ["Command", "new_app", "new_group", "shared_params"]
+
+
+def _enter(ctx: typer.Context, folder: Path | None) -> None:
+    if folder is not None and not ctx.resilient_parsing:
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise UsageError(f"-C {str(folder)!r}: {error.strerror}") from error
+
+
+def _override(ctx: typer.Context, pairs: list[str] | None) -> None:
+    if pairs and not ctx.resilient_parsing:
+        session_of(ctx).overrides += pairs
+
+
+def _be_verbose(ctx: typer.Context, verbose: bool) -> None:
+    if verbose and not ctx.resilient_parsing:
+        session_of(ctx).verbose = True
+
+
+def _carrier(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "-C",
+            "--cd",
+            metavar="DIR",
+            callback=_enter,
+            is_eager=True,
+            expose_value=False,
+            help="Work in this folder instead of the current one.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-c",
+            metavar="KEY=VALUE",
+            callback=_override,
+            expose_value=False,
+            help="Set one setting for this call; repeatable.",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            callback=_be_verbose,
+            is_eager=True,
+            expose_value=False,
+            help="Log more, and show tracebacks.",
+        ),
+    ] = False,
+) -> None:
+    """Carries the shared options, so that typer itself makes parameters of them."""
+
+
+@cache
+def shared_params() -> tuple[Any, ...]:
+    """The shared options as parameters of a command."""
+    app = typer.Typer(add_completion=False)
+    app.command()(_carrier)
+    return tuple(typer.main.get_command(app).params)
+
+
+class Command(TyperCommand):
+    """A command that takes the shared options as well."""
+
+    def __init__(self, *args: Any, params: list[Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, params=[*(params or []), *shared_params()], **kwargs)
+
+
+def new_app() -> typer.Typer:
+    """An app for a module with one command: plain help, no boxes around errors."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def new_group(summary: str) -> typer.Typer:
+    """The same for a module with several commands below one name."""
+    app = new_app()
+
+    @app.callback(help=summary)
+    def group() -> None: ...
+
+    return app
