@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Builds every wheel once and tests each in a clean environment of its own: what it imports must be
+# what it declares. Third-party versions are those of uv.lock; our own come from the build alone.
+#
+#     scripts/test_wheels_alone.sh [MEMBER...]      default: all of packages/*
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+uv=${UV:-$(command -v uv || echo "$PWD/.uv/bin/uv")}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+members=("$@")
+[ "${#members[@]}" -gt 0 ] || mapfile -t members < <(cd packages && ls -d -- */ | tr -d /)
+
+"$uv" build --quiet --all-packages --wheel --out-dir "$work/dist"
+"$uv" export --quiet --locked --no-hashes --only-group test >"$work/test.txt"
+"$uv" export --quiet --locked --no-hashes --all-packages --all-extras --no-emit-workspace \
+  >"$work/locked.txt"
+for wheel in "$work"/dist/*.whl; do
+  name=$(basename "$wheel")
+  echo "$(tr _ - <<<"${name%%-*}") @ file://$wheel"
+done >"$work/ours.txt"
+
+install() { # ENVIRONMENT REQUIREMENT...: into a new environment
+  "$uv" venv --quiet "$1"
+  "$uv" pip install --quiet --python "$1/bin/python" \
+    --constraint "$work/locked.txt" --override "$work/ours.txt" "${@:2}"
+}
+
+test_metapackage() { # no code of its own: what it brings must run
+  local place=$work/all version
+  install "$place" "$work"/dist/sashizu-[0-9]*.whl
+  version=$("$place/bin/sashizu" --version)
+  [ "$version" = "sashizu $("$uv" version --short --package sashizu)" ]
+  echo "$version"
+}
+
+test_alone() { # MEMBER
+  local module=sashizu_${1//-/_} place=$work/$1
+  local wheels=("$work/dist/$module"-*.whl)
+  install "$place" -r "$work/test.txt" "${wheels[@]}"
+  "$place/bin/python" -P -c "
+import importlib, pkgutil, $module as package
+for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
+    importlib.import_module(found.name)"
+  "$place/bin/python" -P -m pytest -q -c pyproject.toml "packages/$1/tests"
+}
+
+for member in "${members[@]}"; do
+  echo "-- $member"
+  if [ "$member" = all ]; then test_metapackage; else test_alone "$member"; fi
+  rm -rf "${work:?}/$member"
+done
