@@ -104,24 +104,28 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
 
 
-def _copy(files: Mapping[str, str], folder: Path) -> None:
-    """Write the texts below a fresh folder, under the same relative names.
+def _copy(files: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Write the texts below a fresh folder; maps the copies' relative names to the paths.
 
     The copies are what makes links harmless: ruff sees no file of the workspace.
     """
+    names: dict[str, str] = {}
     for path, text in files.items():
-        target = folder / path
+        name = path.lstrip("/").replace(":", "_")  # absolute paths lie in further roots
+        target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+        names[name] = path
+    return names
 
 
-def _read(output: bytes, folder: Path) -> tuple[Finding, ...]:
+def _read(output: bytes, folder: Path, names: Mapping[str, str]) -> tuple[Finding, ...]:
     found: list[Finding] = []
     for entry in json.loads(output or b"[]"):
         code = entry["code"]
         if code is None or code not in RULES:
             continue  # syntax errors are told by our own parser
-        path = Path(entry["filename"]).relative_to(folder).as_posix()
+        path = names[Path(entry["filename"]).relative_to(folder).as_posix()]
         message = " ".join(str(entry["message"]).split())
         found.append(Finding(path, _line(entry), code, RULES[code], message))
     return tuple(found)
@@ -152,9 +156,9 @@ async def run_ruff(files: Mapping[str, str]) -> RuffResult:
     folder = await anyio.to_thread.run_sync(_fresh_folder)
     try:
         place = Path(folder.name)
-        await anyio.to_thread.run_sync(_copy, files, place)
+        names = await anyio.to_thread.run_sync(_copy, files, place)
         output = await _run(_arguments(program, str(place)))
-        findings = await anyio.to_thread.run_sync(_read, output, place)
+        findings = await anyio.to_thread.run_sync(_read, output, place, names)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(folder.cleanup)

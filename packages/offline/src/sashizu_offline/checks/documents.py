@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -34,11 +34,11 @@ def normalised(base: str, target: str) -> str | None:
     return "/".join(parts)
 
 
-def link_findings(path: str, text: str, existing: Collection[str]) -> Iterator[Finding]:
+def link_findings(path: str, text: str, exists: Callable[[str], bool | None]) -> Iterator[Finding]:
     """Relative links of a Markdown file that lead to no file.
 
-    `existing` are all files and folders of the workspace. Links that leave the workspace, absolute
-    paths (a site's own root) and generated pages (`.html`) can not be judged here.
+    `exists` says whether a path leads to something, None where that is not known. Links that leave
+    the workspace, absolute paths (a site's own root) and generated pages (`.html`) are not judged.
     """
     if is_test_path(path):
         return
@@ -54,7 +54,7 @@ def link_findings(path: str, text: str, existing: Collection[str]) -> Iterator[F
             if not _is_checkable(target):
                 continue
             place = normalised(str(PurePosixPath(path).parent), target)
-            if place is not None and place and not _exists(place, existing):
+            if place and exists(place) is False:
                 yield Finding(
                     path,
                     number,
@@ -71,10 +71,6 @@ def _is_checkable(target: str) -> bool:
         return False
     name = PurePosixPath(target).name
     return "." in name.strip(".") and not name.endswith((".html", ".htm"))
-
-
-def _exists(place: str, existing: Collection[str]) -> bool:
-    return place in existing
 
 
 def _defined(file: PythonFile) -> set[str] | None:

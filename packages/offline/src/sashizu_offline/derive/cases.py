@@ -1,0 +1,193 @@
+"""The tests that can be derived from Python files, and the functions for which none can."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sashizu_offline.checks.tree import FUNCTIONS, PythonFile
+from sashizu_offline.derive.expectations import Expectation, constants, examples, raises
+from sashizu_offline.derive.machine import Machine, Raised
+from sashizu_offline.derive.mutants import mutants
+from sashizu_offline.derive.places import Importer, Module, declared_packages
+from sashizu_offline.derive.values import NotEvaluable
+from sashizu_offline.languages import is_test_path
+from sashizu_offline.sources import Sources
+
+__all__ = ["Derived", "TestCase", "Untested", "derive_tests"]
+
+MOST_CASES = 5
+"""How many tests are written for one function."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestCase:
+    """A test of one function: `lines` are the body, with the module as `module_alias`.
+
+    `kind` says where the expectation comes from: `example`, `constant` or `raises`. `caught` of
+    `tried` changes of the function make the test fail.
+    """
+
+    __test__ = False
+
+    path: str
+    line: int
+    module: str
+    root: str
+    function: str
+    kind: str
+    lines: tuple[str, ...]
+    caught: int
+    tried: int
+
+    def as_row(self) -> list[object]:
+        head = [self.path, self.line, self.module, self.root, self.function, self.kind]
+        return [*head, list(self.lines), self.caught, self.tried]
+
+    @classmethod
+    def of_row(cls, row: list[object]) -> TestCase:
+        path, line, module, root, function, kind, lines, caught, tried = row
+        assert isinstance(lines, list)
+        body = tuple(str(text) for text in lines)
+        numbers = (int(str(line)), int(str(caught)), int(str(tried)))
+        names = (str(module), str(root), str(function), str(kind))
+        return cls(str(path), numbers[0], *names, body, numbers[1], numbers[2])
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Untested:
+    """A public function for which no test could be derived, and why."""
+
+    path: str
+    line: int
+    function: str
+    reason: str
+
+    def as_row(self) -> list[object]:
+        return [self.path, self.line, self.function, self.reason]
+
+    @classmethod
+    def of_row(cls, row: list[object]) -> Untested:
+        path, line, function, reason = row
+        return cls(str(path), int(str(line)), str(function), str(reason))
+
+
+@dataclass
+class Derived:
+    """What could be derived, and what not."""
+
+    cases: list[TestCase] = field(default_factory=list)
+    untested: list[Untested] = field(default_factory=list)
+
+
+def _functions(file: PythonFile) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """The public functions of a module and the public methods of its public classes."""
+    for node in file.tree.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                if not name.startswith("_"):
+                    yield name, node
+            case ast.ClassDef(name=owner, body=body) if not owner.startswith("_"):
+                methods = [item for item in body if isinstance(item, FUNCTIONS)]
+                for method in methods:
+                    if not method.name.startswith("_"):
+                        yield f"{owner}.{method.name}", method
+            case _:
+                pass
+
+
+def _reason_against(name: str, node: ast.AST) -> str:
+    """Why a function can not be followed at all; empty when it may be."""
+    if "." in name:
+        return "a method: it needs an object"
+    if isinstance(node, ast.AsyncFunctionDef):
+        return "async"
+    assert isinstance(node, ast.FunctionDef)
+    if node.decorator_list:
+        return "decorated"
+    return ""
+
+
+def _score(tree: ast.Module, node: ast.FunctionDef, found: Expectation) -> tuple[int, int]:
+    """How many mutants of the function the expectation notices, of how many."""
+    caught = tried = 0
+    for mutant in mutants(node):
+        tried += 1
+        try:
+            held = found.holds(Machine(tree, {node.name: mutant}))
+        except NotEvaluable:
+            tried -= 1  # whether it is noticed can not be told
+            continue
+        except Raised:
+            held = False
+        caught += not held
+    return caught, tried
+
+
+def _cases(file: PythonFile, module: Module, node: ast.FunctionDef, derived: Derived) -> str:
+    """Add the tests of one function; returns why there are none."""
+    found: list[Expectation] = []
+    reason = ""
+    for source in (examples, raises, constants):
+        try:
+            outcome = source(file.tree, node)
+        except NotEvaluable as error:
+            reason = reason or f"it can not be followed: {error}"
+            continue
+        found += outcome.expectations
+        reason = reason or outcome.problem
+    added = 0
+    for expectation in found[:MOST_CASES]:
+        caught, tried = _score(file.tree, node, expectation)
+        if caught == 0:
+            reason = reason or "no change of the function would be noticed"
+            continue
+        added += 1
+        derived.cases.append(
+            TestCase(
+                file.path,
+                expectation.line,
+                module.name,
+                module.root,
+                node.name,
+                expectation.kind,
+                expectation.lines,
+                caught,
+                tried,
+            )
+        )
+    return "" if added else reason or "no example, no constant, no checked argument"
+
+
+def derive_tests(files: Mapping[str, PythonFile], sources: Sources) -> Derived:
+    """Derive what can be derived, in the order of paths and lines."""
+    derived = Derived()
+    importer = Importer(files, declared_packages(sources.texts))
+    mentioned = _mentioned_in_tests(files)
+    for path in sorted(files):
+        file = files[path]
+        if file.in_tests or path.endswith((".pyi", "setup.py", "conf.py")):
+            continue
+        problem = importer.problem(path)
+        for name, node in _functions(file):
+            reason = problem or _reason_against(name, node)
+            if not reason and isinstance(node, ast.FunctionDef):
+                reason = _cases(file, importer.modules[path], node, derived)
+            if reason and name.rpartition(".")[2] not in mentioned:
+                derived.untested.append(Untested(path, node.lineno, name, reason))
+    return derived
+
+
+def _mentioned_in_tests(files: Mapping[str, PythonFile]) -> set[str]:
+    """Names that test files use: functions of these names are taken as tested."""
+    found: set[str] = set()
+    for path, file in files.items():
+        if is_test_path(path):
+            for node in file.nodes:
+                match node:
+                    case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                        found.add(name)
+                    case _:
+                        pass
+    return found

@@ -1,0 +1,20 @@
+"""Docstring examples that say something else than the code does."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from sashizu_offline.checks.tree import PythonFile
+from sashizu_offline.derive.expectations import examples
+from sashizu_offline.findings import Finding
+
+__all__ = ["example_findings"]
+
+
+def example_findings(file: PythonFile) -> Iterator[Finding]:
+    """Examples of module functions whose value is certain and another than the docstring says."""
+    for node in file.tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.decorator_list:
+            for line, text in examples(file.tree, node).wrong:
+                yield Finding(file.path, line, "wrong-example", "medium", text)

@@ -1,0 +1,116 @@
+"""Reads the files that are to be analysed, and says which were left out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from sashizu_core.errors import ToolError
+from sashizu_core.workspace import Workspace
+
+from sashizu_offline.languages import language_of
+
+__all__ = ["MAX_FILES", "MAX_FILE_BYTES", "Sources", "read_sources"]
+
+MAX_FILE_BYTES = 1024 * 1024
+"""Larger files are generated or data; they are counted as left out."""
+
+MAX_FILES = 20_000
+"""More files than this are not read in one call."""
+
+_FOREIGN = frozenset(
+    {"node_modules", "site-packages", "vendor", "third_party", "_vendor", ".venv", "venv", ".tox"}
+    | {".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".ruff_cache", "bower_components"}
+)
+"""Folders of other people's code or of tools."""
+
+
+def _nothing_is_known(_path: str) -> bool | None:
+    return None
+
+
+@dataclass
+class Sources:
+    """What was read. `texts` maps paths to texts, `languages` paths to what they are written in.
+
+    `left_out` counts reasons. `exists` says of any path whether it leads to a file or folder, None
+    where that may not be told.
+    """
+
+    texts: dict[str, str] = field(default_factory=dict)
+    languages: dict[str, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    exists: Callable[[str], bool | None] = _nothing_is_known
+
+    def of(self, language: str) -> dict[str, str]:
+        return {p: text for p, text in self.texts.items() if self.languages[p] == language}
+
+    def add(self, path: str, data: bytes) -> None:
+        """Take a file, or count why not."""
+        language = language_of(path)
+        if language is None:
+            self.left_out["unknown kind of file"] += 1
+        elif b"\0" in data[:8192]:
+            self.left_out["binary"] += 1
+        else:
+            self.texts[path] = data.decode("utf-8", "replace").removeprefix("\ufeff")
+            self.languages[path] = language
+
+
+def _reason(path: str) -> str:
+    """Why a file is not even opened, or an empty text."""
+    if any(part in _FOREIGN for part in PurePosixPath(path).parts[:-1]):
+        return "other people's code (vendored, installed or of a tool)"
+    if language_of(path) is None:
+        return "unknown kind of file"
+    return ""
+
+
+def read_sources(
+    workspace: Workspace, paths: Iterable[str], readable: Callable[[str], bool]
+) -> Sources:
+    """Read every text file at or beneath the paths that may be read. Blocks.
+
+    Raises:
+        ToolError: a path does not exist.
+    """
+    found = Sources(exists=_lookup(workspace, readable))
+    for wanted in dict.fromkeys(paths):
+        listing = workspace.walk(wanted, readable=readable)
+        for path in listing.files:
+            _take(found, workspace, path, readable)
+        if not listing.complete:
+            found.left_out["beyond the largest number of files of one folder"] += 1
+        if listing.unnamed:
+            found.left_out["name is no UTF-8"] += listing.unnamed
+    return found
+
+
+def _lookup(workspace: Workspace, readable: Callable[[str], bool]) -> Callable[[str], bool | None]:
+    known: dict[str, bool | None] = {}
+
+    def exists(path: str) -> bool | None:
+        if path not in known:
+            known[path] = workspace.exists(path) if readable(path) else None
+        return known[path]
+
+    return exists
+
+
+def _take(found: Sources, workspace: Workspace, path: str, readable: Callable[[str], bool]) -> None:
+    if path in found.texts:
+        return
+    reason = _reason(path)
+    if not reason and len(found.texts) >= MAX_FILES:
+        reason = f"more than {MAX_FILES} files"
+    try:
+        if not reason and workspace.stat(path, readable=readable).bytes > MAX_FILE_BYTES:
+            reason = f"larger than {MAX_FILE_BYTES // 1024} KiB"
+        if not reason:
+            found.add(path, workspace.read_bytes(path, MAX_FILE_BYTES, readable=readable))
+    except ToolError:
+        reason = "not readable (special file, changed or gone)"
+    if reason:
+        found.left_out[reason] += 1
