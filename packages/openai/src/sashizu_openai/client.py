@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import cast
 
 import aiohttp
@@ -37,21 +36,23 @@ _PIECE = 256 * 1024
 _FAULTS = (APIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 
 
-@dataclass(frozen=True)
 class Status(Exception):
     """The answer has another status than 2xx. Header names are lower case."""
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
+        self.body = body
 
 
-@dataclass(frozen=True)
 class Failure(Exception):
     """There is no answer, or it broke off. `sent` is False if no byte of the body went out."""
 
-    reason: str
-    sent: bool
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
 
 
 class Body:
@@ -206,12 +207,15 @@ async def _close(response: httpx2.Response, pieces: AsyncGenerator[bytes, None])
 
 def _reason(error: BaseException, host: str) -> str:
     """What happened, for a person."""
-    for cause in _causes(error):
+    causes = _causes(error)
+    for cause in causes:
         match cause:
             case aiohttp.ClientHttpProxyError(status=status):
                 return f"the proxy answered {status} when asked for {host}"
             case aiohttp.ClientProxyConnectionError():
                 return f"the proxy on the way to {host} cannot be reached; see HTTPS_PROXY"
+    for cause in reversed(causes):  # the innermost knows best
+        match cause:
             case ssl.SSLCertVerificationError(verify_message=why):
                 return (
                     f"the certificate of {host} is not trusted ({why}); "
