@@ -154,45 +154,52 @@ class Inference:
         self, ledger: Ledger, request: ModelRequest, bound: Bound
     ) -> tuple[Bound, Hold]:
         """Reserve the worst case; wait for room; then count; then shrink; then refuse."""
+        info = self._model.info
         counted = False
         while True:
-            amount = ledger.budget.quote(self._model.info, bound)
-            answer = ledger.node.reserve(amount)
-            if isinstance(answer, Busy):
-                await ledger.node.room(amount)
-            elif isinstance(answer, Refused):
-                if not counted:
-                    counted = True
-                    if (tokens := await self._model.count(request)) is not None:
-                        bound = Bound(
-                            min(tokens, bound.input_tokens), bound.output_tokens, "provider's count"
-                        )
-                        continue
-                smaller = ledger.budget.shrink(ledger.node, self._model.info, bound)
-                if smaller is None or smaller.output_tokens >= bound.output_tokens:
-                    self._refuse(answer)
-                assert smaller is not None
-                bound = smaller
-            else:
+            answer = await self._room_for(ledger, bound)
+            if not isinstance(answer, Refused):
                 return bound, answer
+            if not counted:
+                counted = True
+                if (tokens := await self._model.count(request)) is not None:
+                    tokens = min(tokens, bound.input_tokens)
+                    bound = Bound(tokens, bound.output_tokens, "provider's count")
+                    continue
+            smaller = ledger.budget.shrink(ledger.node, info, bound)
+            if smaller is not None and smaller.output_tokens < bound.output_tokens:
+                bound = smaller
+                continue
+            least = min(bound.output_tokens, info.min_output_tokens)
+            bound = replace(bound, output_tokens=least, rule=f"{bound.rule}, least output")
+            last = await self._room_for(ledger, bound)
+            if isinstance(last, Refused):
+                self._refuse(answer)
+                raise BudgetRefused(answer.node, answer.unit, answer.asked, answer.left)
+            return bound, last
+
+    async def _room_for(self, ledger: Ledger, bound: Bound) -> Hold | Refused:
+        """Reserve, waiting as long as calls in flight may still come in below their holds."""
+        amount = ledger.budget.quote(self._model.info, bound)
+        while True:
+            answer = ledger.node.reserve(amount)
+            if not isinstance(answer, Busy):
+                return answer
+            try:
+                await ledger.node.room(amount)
+            except BudgetRefused as error:
+                return Refused(error.node, error.unit, error.asked, error.left)
 
     def _refuse(self, answer: Refused) -> None:
         recorder = self._steps.recorder
-        recorder.write(
-            [
-                recorder.event(
-                    "budget.refused",
-                    {
-                        "status": "denied",
-                        "budget_id": answer.node,
-                        "budget_unit": answer.unit,
-                        "budget_held": answer.asked,
-                        "attrs": {"left": answer.left},
-                    },
-                )
-            ]
-        )
-        raise BudgetRefused(answer.node, answer.unit, answer.asked, answer.left)
+        fields = {
+            "status": "denied",
+            "budget_id": answer.node,
+            "budget_unit": answer.unit,
+            "budget_held": answer.asked,
+            "attrs": {"left": answer.left},
+        }
+        recorder.write([recorder.event("budget.refused", fields)])
 
     # --- after ------------------------------------------------------------------------------------
 
