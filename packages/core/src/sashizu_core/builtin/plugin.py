@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sashizu_core.home import config_home
 from sashizu_core.hookspecs import hookimpl
+from sashizu_core.protocols import Executor
 from sashizu_core.settings import Settings
-from sashizu_core.specs import AgentSource
+from sashizu_core.specs import AgentSource, ExecutorSpec
 
 _SHIPPED = Path(__file__).parent.parent / "shipped"
 _YAML = ("*.yaml", "*.yml")
@@ -38,3 +40,16 @@ def register_agents(settings: Settings) -> Sequence[AgentSource]:
             ("*.md",),
         ),
     ]
+
+
+@hookimpl
+def register_executors(settings: Settings) -> Sequence[ExecutorSpec]:
+    """The executor that needs nothing but this process."""
+
+    @asynccontextmanager
+    async def open_() -> AsyncGenerator[Executor]:
+        from sashizu_core.runtime.executor import LocalExecutor
+
+        yield LocalExecutor()
+
+    return [ExecutorSpec("local", "agents are tasks of this process", open_)]

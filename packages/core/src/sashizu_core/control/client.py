@@ -1,0 +1,109 @@
+"""Runs from the outside: list them, look at them, cancel them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import SocketStream
+
+from sashizu_core.control.handle import RunInfo
+from sashizu_core.control.wire import SUPPORTED, read_line, send, short_path, socket_path
+from sashizu_core.errors import SashizuError, UsageError, nearest
+from sashizu_core.home import state_home
+
+__all__ = ["cancel", "events", "find_run", "list_runs", "status"]
+
+UNSUPPORTED = "unsupported: this system has no Unix sockets, so a run cannot be reached"
+
+
+def list_runs(home: Path | None = None) -> list[RunInfo]:
+    """All runs that left a trace in the state folder, newest first."""
+    folder = (home or state_home()) / "runs"
+    found = []
+    for path in folder.glob("*.json"):
+        try:
+            info = RunInfo(**json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            continue
+        if info.status == "running" and not socket_path(folder, info.run_id).exists():
+            info.status = "lost"
+        found.append(info)
+    return sorted(found, key=lambda info: info.run_id, reverse=True)
+
+
+def find_run(wanted: str, home: Path | None = None) -> RunInfo:
+    """A run by its id, the beginning of it, or `last`.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    runs = list_runs(home)
+    if wanted == "last" and runs:
+        return runs[0]
+    found = [info for info in runs if wanted and info.run_id.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(info.run_id for info in found[:5])
+        raise UsageError(f"{wanted!r} names {len(found)} runs: {ids}")
+    hint = nearest(wanted, [info.run_id for info in runs])
+    raise UsageError(f"there is no run {wanted!r}{hint}; `sashizu runs list` shows them")
+
+
+async def status(wanted: str, home: Path | None = None) -> Mapping[str, Any]:
+    """The state of a run: of every agent while it is at work, else how it ended."""
+    info = find_run(wanted, home)
+    if info.status != "running":
+        return asdict(info)
+    return await _ask(info.run_id, {"do": "status"}, home)
+
+
+async def cancel(wanted: str, agent_id: str | None = None, home: Path | None = None) -> bool:
+    """End a run, or one agent of it, with reports; False if it is not at work any more."""
+    info = find_run(wanted, home)
+    if info.status != "running":
+        return False
+    answer = await _ask(info.run_id, {"do": "cancel", "agent_id": agent_id}, home)
+    return bool(answer.get("cancelled"))
+
+
+async def events(wanted: str, home: Path | None = None) -> AsyncIterator[Mapping[str, Any]]:
+    """The events of a run from now until it ends."""
+    info = find_run(wanted, home)
+    if info.status != "running":
+        return
+    async with await _connect(info.run_id, home) as stream:
+        await send(stream, {"do": "events"})
+        buffer = b""
+        async for chunk in stream:
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+
+
+async def _ask(run_id: str, request: Mapping[str, Any], home: Path | None) -> Mapping[str, Any]:
+    async with await _connect(run_id, home) as stream:
+        await send(stream, request)
+        try:
+            answer: Mapping[str, Any] = json.loads(await read_line(stream, limit=1 << 24))
+        except (anyio.EndOfStream, ValueError) as error:
+            raise SashizuError(f"the run {run_id} did not answer: {error}") from error
+    if "error" in answer:
+        raise SashizuError(f"the run {run_id} answered: {answer['error']}")
+    return answer
+
+
+async def _connect(run_id: str, home: Path | None) -> SocketStream:
+    if not SUPPORTED:
+        raise SashizuError(UNSUPPORTED)
+    path = socket_path((home or state_home()) / "runs", run_id)
+    try:
+        with short_path(path) as short:
+            return await anyio.connect_unix(short)
+    except OSError as error:
+        raise SashizuError(f"the run {run_id} cannot be reached: {error}") from error

@@ -1,0 +1,71 @@
+"""A run from the inside: what is known of it, and how to stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+__all__ = ["RunHandle", "RunInfo"]
+
+
+@dataclass(slots=True)
+class RunInfo:
+    """What is known of a run without talking to it. Times are Unix seconds."""
+
+    run_id: str
+    agents: list[str]
+    workspace: str
+    pid: int
+    started_at: float
+    ended_at: float | None = None
+    status: str = "running"
+    success_count: int | None = None
+
+    @property
+    def total_count(self) -> int:
+        return len(self.agents)
+
+
+@dataclass
+class RunHandle:
+    """A run from the inside: its state, and how to stop it.
+
+    `cancel` ends every agent with a report, `cancel_agent` one of them. `snapshot` gives the state
+    of every agent as JSON values.
+    """
+
+    run_id: str
+    snapshot: Callable[[], Mapping[str, Any]] = dict
+    reason: str = ""
+    expired: bool = False
+    _scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
+
+    def track(self, agent_id: str, scope: anyio.CancelScope) -> None:
+        """Make an agent instance cancellable."""
+        self._scopes[agent_id] = scope
+        if self.reason:
+            scope.cancel()
+
+    def untrack(self, agent_id: str) -> None:
+        self._scopes.pop(agent_id, None)
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """End all agents; those that have not begun end at once when they do."""
+        self.reason = self.reason or reason
+        for scope in self._scopes.values():
+            scope.cancel()
+
+    def expire(self, reason: str) -> None:
+        """End all agents because the run's time is over."""
+        self.expired = True
+        self.cancel(reason)
+
+    def cancel_agent(self, agent_id: str) -> bool:
+        """End one agent; False if it is not at work."""
+        scope = self._scopes.get(agent_id)
+        if scope is not None:
+            scope.cancel()
+        return scope is not None

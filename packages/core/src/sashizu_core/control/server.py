@@ -1,0 +1,136 @@
+"""The control socket of a run: other processes of the same user can look, listen and cancel."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import SocketStream
+from anyio.streams.memory import MemoryObjectSendStream
+
+from sashizu_core.control.handle import RunHandle, RunInfo
+from sashizu_core.control.wire import (
+    SUPPORTED,
+    read_line,
+    same_user,
+    send,
+    short_path,
+    socket_path,
+)
+from sashizu_core.events import Event
+
+__all__ = ["ControlServer"]
+
+
+class _Feed:
+    """A sink that passes events on to who listens on the socket."""
+
+    persistent = False
+
+    def __init__(self) -> None:
+        self.listeners: set[MemoryObjectSendStream[Event]] = set()
+
+    def write(self, events: Sequence[Event]) -> None:
+        for listener in tuple(self.listeners):
+            for event in events:
+                try:
+                    listener.send_nowait(event)
+                except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    # Who cannot keep up loses the feed, never the run.
+                    self.listeners.discard(listener)
+                    break
+
+    async def durable(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    def child_handoff(self) -> Mapping[str, str]:
+        return {}
+
+
+class ControlServer:
+    """Serves one run. `feed` is a sink to be added to the run's own."""
+
+    def __init__(self, handle: RunHandle, info: RunInfo, home: Path) -> None:
+        self.feed = _Feed()
+        self._handle = handle
+        self._info = info
+        self._folder = home / "runs"
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[None]:
+        """Listen until the block is left; then write down how the run ended."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._save()
+        path = socket_path(self._folder, self._info.run_id)
+        if not SUPPORTED:
+            yield
+            return
+        try:
+            with short_path(path) as short:
+                listener = await anyio.create_unix_listener(short, mode=0o600)
+            async with listener, anyio.create_task_group() as group:
+                group.start_soon(listener.serve, self._answer)
+                yield
+                group.cancel_scope.cancel()
+        finally:
+            path.unlink(missing_ok=True)
+
+    def ended(self, status_text: str, success_count: int) -> None:
+        self._info.ended_at = time.time()
+        self._info.status = status_text
+        self._info.success_count = success_count
+        self._save()
+
+    def _save(self) -> None:
+        path = self._folder / f"{self._info.run_id}.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(self._info)), "utf-8")
+        fresh.chmod(0o600)
+        fresh.replace(path)
+
+    async def _answer(self, stream: SocketStream) -> None:
+        async with stream:
+            if not same_user(stream):
+                return
+            try:
+                request = json.loads(await read_line(stream))
+                await self._do(request, stream)
+            except (ValueError, TypeError, KeyError) as error:
+                await send(stream, {"error": f"not understood: {error}"})
+            except (anyio.BrokenResourceError, anyio.EndOfStream):
+                return
+
+    async def _do(self, request: Mapping[str, Any], stream: SocketStream) -> None:
+        match request.get("do"):
+            case "status":
+                await send(stream, {**asdict(self._info), **self._handle.snapshot()})
+            case "cancel":
+                agent_id = request.get("agent_id")
+                if agent_id is None:
+                    self._handle.cancel("cancelled from outside")
+                    found = True
+                else:
+                    found = self._handle.cancel_agent(str(agent_id))
+                await send(stream, {"cancelled": found})
+            case "events":
+                await self._stream_events(stream)
+            case "approve":
+                await send(stream, {"error": "unsupported: nothing in this run waits for approval"})
+            case other:
+                await send(stream, {"error": f"unknown request {other!r}"})
+
+    async def _stream_events(self, stream: SocketStream) -> None:
+        listener, arriving = anyio.create_memory_object_stream[Event](10_000)
+        self.feed.listeners.add(listener)
+        try:
+            async with listener, arriving:
+                async for event in arriving:
+                    await send(stream, {"kind": event.kind, **event.fields})
+        finally:
+            self.feed.listeners.discard(listener)
