@@ -1,1 +1,5 @@
 """What plugin authors test with: fakes and contract suites (extra `testing`)."""
+
+from sashizu_core.testing.model import ModelContract
+
+__all__ = ["ModelContract"]
