@@ -11,7 +11,6 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from sashizu_budget.ledger import Ledger
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.errors import ModelError, UsageError
