@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import anyio
-
 from sashizu_budget.ledger import Ledger
 from sashizu_core.protocols import Busy, Refused
 from sashizu_core.types import Amount, Limits

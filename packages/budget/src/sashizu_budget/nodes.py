@@ -1,4 +1,4 @@
-"""The tree of the ledger: nodes, the holds on them, and who waits for room.
+"""The tree of the ledger: nodes, what is held at them, and who waits for room.
 
 Every node counts in four units (`UNITS`), as lists of four whole numbers:
 
@@ -22,45 +22,16 @@ from sashizu_core.ids import uuid7
 from sashizu_core.protocols import Busy, Refused
 from sashizu_core.types import UNITS, Amount, BudgetState, Limits
 
+from sashizu_budget.holds import LedgerHold
+from sashizu_budget.units import ENDLESS, Four, ceilings, first_asked, four, index_of
 from sashizu_budget.waiting import Obstacle, Queue, Waiter
 
-__all__ = ["LedgerHold", "Node"]
-
-Four = tuple[int, int, int, int]
+__all__ = ["Node"]
 
 NOTHING = Amount()
-ENDLESS = 1 << 100
-"""The ceiling of a unit without a limit; more than can ever be spent."""
 
 LATER = 1 << 100
 """The ticket of somebody who does not wait yet: behind everybody who does."""
-
-
-class LedgerHold:
-    """A reservation at one node, until `settle`, `charge` or `release` ends it."""
-
-    __slots__ = ("_asked", "_node", "amount")
-
-    def __init__(self, node: Node, amount: Amount, asked: Four) -> None:
-        self._node = node
-        self._asked = asked
-        self.amount = amount
-
-    def settle(self, actual: Amount) -> Amount:
-        """Book what was billed; returns by how much it exceeds the hold.
-
-        Raises:
-            ValueError: a quantity is below zero.
-        """
-        return self._node._end(self, self._asked, _four(actual))
-
-    def charge(self) -> None:
-        """Book the hold in full."""
-        self._node._end(self, self._asked, self._asked)
-
-    def release(self) -> None:
-        """Give the hold back."""
-        self._node._end(self, self._asked, (0, 0, 0, 0))
 
 
 class Tree:
@@ -93,6 +64,7 @@ class Node:
         "_shut",
         "_taken",
         "_tree",
+        "_turn",
         "name",
         "node_id",
     )
@@ -101,7 +73,7 @@ class Node:
         self.node_id = uuid7()
         self.name = name
         self._limits = limits
-        self._ceiling = _ceiling(limits)
+        self._ceiling = ceilings(limits)
         self._taken = [0, 0, 0, 0]
         self._held = [0, 0, 0, 0]
         self._excess = [0, 0, 0, 0]
@@ -109,6 +81,7 @@ class Node:
         self._children: dict[str, Node] = {}
         self._queue = Queue()
         self._shut = False
+        self._turn = LATER
         self._tree: Tree = Tree() if parent is None else parent._tree
         self._lock = self._tree.lock
         self._path: tuple[Node, ...] = (self,) if parent is None else (self, *parent._path)
@@ -132,7 +105,7 @@ class Node:
         Raises:
             ValueError: a quantity is below zero.
         """
-        asked = tokens, nusd, requests, agents = _four(amount)
+        asked = tokens, nusd, requests, agents = four(amount)
         with self._lock:
             for node in self._path:
                 taken, ceiling = node._taken, node._ceiling
@@ -144,10 +117,11 @@ class Node:
                     or node._queue
                     or node._shut
                 ):
-                    obstacle = self._obstacle(asked, LATER)
+                    obstacle = self._obstacle(asked, self._turn)
                     if obstacle is not None:
                         return obstacle.answer()
                     break
+            self._turn = LATER
             for node in self._path:
                 taken, held = node._taken, node._held
                 taken[0] += tokens
@@ -173,7 +147,7 @@ class Node:
         return busy
 
     def _obstacle_here(self, asked: Four, ticket: int) -> Obstacle | None:
-        unit = _first(asked)
+        unit = first_asked(asked)
         if self._shut:
             return Obstacle(self._queue, self.name, UNITS[unit], asked[unit], 0, final=True)
         busy: Obstacle | None = None
@@ -267,13 +241,13 @@ class Node:
     async def room(self, amount: Amount) -> None:
         """Wait, first come first served, until `reserve` may succeed; then try again.
 
-        Nothing may be awaited between its return and that `reserve`, or the place is lost.
+        The turn belongs to the next `reserve` at this node: make it before awaiting anything else.
 
         Raises:
             BudgetRefused: it can not fit any more.
             ValueError: a quantity is below zero.
         """
-        asked = _four(amount)
+        asked = four(amount)
         waiter = self._line_up(asked)
         if waiter is None:
             await checkpoint_if_cancelled()
@@ -291,14 +265,17 @@ class Node:
     def _line_up(self, asked: Four) -> Waiter | None:
         """Take a place where the amount does not fit; None when nothing is in its way."""
         with self._lock:
-            obstacle = self._obstacle(asked, LATER)
+            obstacle = self._obstacle(asked, self._turn)
             if obstacle is None:
                 return None
             if obstacle.final:
                 raise _refusal(obstacle)
             tree = self._tree
-            waiter = Waiter(tree.next_ticket, lambda ticket: self._obstacle(asked, ticket))
-            tree.next_ticket += 1
+            ticket, self._turn = self._turn, LATER
+            if ticket == LATER:
+                ticket = tree.next_ticket
+                tree.next_ticket += 1
+            waiter = Waiter(ticket, lambda ticket: self._obstacle(asked, ticket))
             tree.waiters.add(waiter)
             waiter.wait_at(obstacle.queue)
             return waiter
@@ -308,6 +285,7 @@ class Node:
         with self._lock:
             obstacle = self._obstacle(asked, waiter.ticket)
             if obstacle is None:
+                self._turn = waiter.ticket
                 return True
             if obstacle.final:
                 raise _refusal(obstacle)
@@ -327,7 +305,7 @@ class Node:
         Raises:
             ValueError: there is no such unit.
         """
-        i = _index(unit)
+        i = index_of(unit)
         with self._lock:
             if any(node._shut for node in self._path):
                 return 0
@@ -344,7 +322,7 @@ class Node:
         Raises:
             ValueError: there is no such unit.
         """
-        i = _index(unit)
+        i = index_of(unit)
         return any(node._ceiling[i] < ENDLESS for node in self._path)
 
     def state(self) -> BudgetState:
@@ -361,33 +339,6 @@ class Node:
             held=Amount(*self._held),
             overrun=Amount(*self._excess),
         )
-
-
-def _four(amount: Amount) -> Four:
-    four = (amount.tokens, amount.nusd, amount.requests, amount.agents)
-    if min(four) < 0:
-        raise ValueError(f"amounts are never below zero: {amount}")
-    return four
-
-
-def _first(asked: Four) -> int:
-    """The unit that speaks for an amount: the first it asks anything of."""
-    return next((i for i, wanted in enumerate(asked) if wanted), 0)
-
-
-def _ceiling(limits: Limits) -> Four:
-    found = [getattr(limits, unit) for unit in UNITS]
-    for unit, limit in zip(UNITS, found, strict=True):
-        if limit is not None and limit < 0:
-            raise ValueError(f"a limit is never below zero: {limit} {unit}")
-    tokens, nusd, requests, agents = (ENDLESS if limit is None else limit for limit in found)
-    return tokens, nusd, requests, agents
-
-
-def _index(unit: str) -> int:
-    if unit not in UNITS:
-        raise ValueError(f"the ledger does not count {unit!r}; it counts {', '.join(UNITS)}")
-    return UNITS.index(unit)
 
 
 def _refusal(obstacle: Obstacle) -> BudgetRefused:

@@ -1,5 +1,6 @@
 """What plugin authors test with: fakes and contract suites (extra `testing`)."""
 
+from sashizu_core.testing.budget import BudgetContract
 from sashizu_core.testing.model import ModelContract
 
-__all__ = ["ModelContract"]
+__all__ = ["BudgetContract", "ModelContract"]
