@@ -195,6 +195,22 @@ async def test_an_attempt_in_doubt_is_charged_in_full_and_one_that_was_not_sent_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sashizu_core.turn.attempts.BACKOFF_CAP_S", 0.0)
+    cut = ModelError("cut", fault="transport", sent=True)
+    final = ModelError("no key", fault="auth", status=401)
+    lost = ModelError("refused", fault="connect")
+    answers: list[Any] = [cut, lost, final]
+    run = Run(lambda _: answers.pop(0))
+    report = await run(budget=Limits(tokens=100_000))
+    held = [int(str(e["budget_held"])) for e in run.sink.of("budget.held")]
+    assert total(report) == held[0]
+    (doubtful, _) = run.sink.of("budget.settled")
+    assert doubtful["attrs"] == {"nusd": 0, "in_doubt": True}
+    assert len(run.sink.of("budget.released")) == 1
+    assert report.budget is not None
+    assert report.budget.spent.requests == 2  # the cut one, and the one that got a status
+
+
+async def test_a_cancelled_call_is_charged_in_full() -> None:
     run = Run(["never"], latency_s=60)
     report = await run(budget=Limits(tokens=100_000), deadline_s=0.05)
     assert report.results[0].outcome is Outcome.DEADLINE
