@@ -335,6 +335,12 @@ async def test_a_budget_without_the_budget_package_is_refused(world: World) -> N
         await world.run("b")
 
 
+async def test_an_isolation_that_cannot_be_set_up_is_refused(world: World) -> None:
+    world.agent("a", ["x"], isolation="worktree")
+    with pytest.raises(MissingPackage, match="sashizu-sandbox"):
+        await world.run("a")
+
+
 async def test_a_run_without_a_durable_sink_is_refused(world: World) -> None:
     world.agent("a", ["x"])
     with pytest.raises(MissingPackage, match="sashizu-audit"):

@@ -124,9 +124,18 @@ def plan_agents(
                 folder=folder,
             )
         )
-    if registry.budget is None and any(plan.limits.counted for plan in plans):
-        raise MissingPackage("an agent with a budget", "sashizu-budget")
+    _check_packages(plans, registry)
     return plans
+
+
+def _check_packages(plans: Sequence[AgentPlan], registry: Registry) -> None:
+    """Refuse what a definition asks for and no installed package can do."""
+    for plan in plans:
+        if plan.limits.counted and registry.budget is None:
+            raise MissingPackage(f"the budget of the agent {plan.name!r}", "sashizu-budget")
+        if plan.definition.isolation != "none":
+            isolation = plan.definition.isolation
+            raise MissingPackage(f"the {isolation} of the agent {plan.name!r}", "sashizu-sandbox")
 
 
 def _folders(tasks: Sequence[Task], run_id: str) -> list[str]:

@@ -41,7 +41,8 @@ class _Call:
 class ToolBox:
     """The tools of one agent instance, behind the permission engine.
 
-    `malformed` counts the calls whose arguments did not fit their schema.
+    `schemas` are what the model is told of them; `malformed` counts the calls whose arguments did
+    not fit their schema.
     """
 
     def __init__(
@@ -60,11 +61,8 @@ class ToolBox:
         self._steps = steps
         self._policies = policies
         self._approver = approver
+        self.schemas = tuple(tool.schema for tool in tools.values())
         self.malformed = 0
-
-    @property
-    def schemas(self) -> tuple[Any, ...]:
-        return tuple(tool.schema for tool in self._tools.values())
 
     async def run(self, calls: Sequence[ToolCall]) -> list[Message]:
         """Answer every call, in order.
