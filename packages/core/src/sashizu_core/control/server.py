@@ -99,12 +99,9 @@ class ControlServer:
             if not same_user(stream):
                 return
             try:
-                request = json.loads(await read_line(stream))
-                await self._do(request, stream)
-            except (ValueError, TypeError, KeyError) as error:
-                await send(stream, {"error": f"not understood: {error}"})
-            except (anyio.BrokenResourceError, anyio.EndOfStream):
-                return
+                await self._do(await _request(stream), stream)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
+                return  # the peer has left; the run goes on
 
     async def _do(self, request: Mapping[str, Any], stream: SocketStream) -> None:
         match request.get("do"):
@@ -122,6 +119,8 @@ class ControlServer:
                 await self._stream_events(stream)
             case "approve":
                 await send(stream, {"error": "unsupported: nothing in this run waits for approval"})
+            case "nonsense":
+                await send(stream, {"error": f"not understood: {request.get('why')}"})
             case other:
                 await send(stream, {"error": f"unknown request {other!r}"})
 
@@ -134,3 +133,12 @@ class ControlServer:
                     await send(stream, {"kind": event.kind, **event.fields})
         finally:
             self.feed.listeners.discard(listener)
+
+
+async def _request(stream: SocketStream) -> Mapping[str, Any]:
+    """What a peer asks for; whatever cannot be read is a request to hear so."""
+    try:
+        request = json.loads(await read_line(stream))
+    except ValueError as error:
+        return {"do": "nonsense", "why": str(error)}
+    return request if isinstance(request, dict) else {"do": "nonsense", "why": "no JSON object"}

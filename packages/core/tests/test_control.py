@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from sashizu_core.control import (
+    ControlServer,
+    RunHandle,
+    RunInfo,
+    cancel,
+    events,
+    list_runs,
+    status,
+)
+from sashizu_core.control.wire import read_line, short_path, socket_path
+from sashizu_core.errors import UsageError
+from sashizu_core.events import Event
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets"
+)
+
+RUN = "01900000-0000-7000-8000-000000000001"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Deeper than a socket's name can be long."""
+    return tmp_path / ("d" * 60) / ("e" * 60)
+
+
+def server(home: Path, handle: RunHandle | None = None) -> ControlServer:
+    info = RunInfo(RUN, ["a"], "/somewhere", os.getpid(), time.time())
+    return ControlServer(handle or RunHandle(RUN), info, home)
+
+
+async def raw(home: Path, line: bytes) -> Mapping[str, Any]:
+    with short_path(socket_path(home / "runs", RUN)) as path:
+        stream = await anyio.connect_unix(path)
+    async with stream:
+        await stream.send(line)
+        answer: Mapping[str, Any] = json.loads(await read_line(stream))
+        return answer
+
+
+async def test_a_running_run_is_listed_and_answers_with_the_state_of_its_agents(home: Path) -> None:
+    handle = RunHandle(RUN, snapshot=lambda: {"agent_states": [{"agent": "a"}]})
+    async with server(home, handle).serve():
+        assert [info.status for info in list_runs(home)] == ["running"]
+        seen = await status("last", home)
+    assert seen["agent_states"] == [{"agent": "a"}]
+    assert seen["workspace"] == "/somewhere"
+
+
+async def test_a_run_that_died_without_a_word_is_listed_as_lost(home: Path) -> None:
+    async with server(home).serve():
+        pass
+    assert [info.status for info in list_runs(home)] == ["lost"]
+    assert (await status(RUN, home))["status"] == "lost"
+
+
+@pytest.mark.parametrize(
+    "line", [b"not json\n", b"[]\n", b'{"do": "explode"}\n', b'{"do": 3}\n', b"x" * 70_000 + b"\n"]
+)
+async def test_nonsense_is_answered_and_harms_nobody(home: Path, line: bytes) -> None:
+    async with server(home).serve():
+        with anyio.fail_after(5):
+            assert "error" in await raw(home, line)
+            assert (await status(RUN, home))["run_id"] == RUN
+
+
+async def test_events_are_passed_on_until_the_run_ends(home: Path) -> None:
+    control = server(home)
+    heard: list[str] = []
+
+    async def listen(task_status: anyio.abc.TaskStatus[None]) -> None:
+        task_status.started()
+        async for event in events(RUN, home):
+            heard.append(event["kind"])  # noqa: PERF401 - looked at while it grows
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group, control.serve():
+            await group.start(listen)
+            while not control.feed.listeners:
+                await anyio.lowlevel.checkpoint()
+            control.feed.write([Event("run.started", {}), Event("agent.started", {})])
+            while len(heard) < 2:
+                await anyio.lowlevel.checkpoint()
+    assert heard == ["run.started", "agent.started"]
+
+
+async def test_one_agent_can_be_cancelled_and_the_others_go_on(home: Path) -> None:
+    handle = RunHandle(RUN)
+    scopes = {name: anyio.CancelScope() for name in ("one", "two")}
+    for name, scope in scopes.items():
+        handle.track(name, scope)
+    async with server(home, handle).serve():
+        assert await cancel(RUN, "one", home)
+        assert not await cancel(RUN, "three", home)
+    assert scopes["one"].cancel_called
+    assert not scopes["two"].cancel_called
+
+
+async def test_the_socket_and_its_folder_are_private(home: Path) -> None:
+    async with server(home).serve():
+        path = socket_path(home / "runs", RUN)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert not path.exists()
+
+
+async def test_an_ambiguous_beginning_of_an_id_names_the_runs(home: Path) -> None:
+    for run_id in (RUN, RUN[:-1] + "2"):
+        info = RunInfo(run_id, [], "", 1, 1.0)
+        control = ControlServer(RunHandle(run_id), info, home)
+        async with control.serve():
+            control.ended("ok", 0)
+    with pytest.raises(UsageError, match="2 runs"):
+        await status(RUN[:-1], home)
