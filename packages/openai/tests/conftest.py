@@ -191,7 +191,9 @@ class ChatWire:
     path = "/v1/chat/completions"
 
     def event(self, **fields: Any) -> bytes:
-        return b"data: " + json.dumps({"id": "c-1", "model": "m-1-0001", **fields}).encode() + b"\n\n"
+        return (
+            b"data: " + json.dumps({"id": "c-1", "model": "m-1-0001", **fields}).encode() + b"\n\n"
+        )
 
     def delta(self, **delta: Any) -> bytes:
         return self.event(choices=[{"index": 0, "delta": delta, "finish_reason": None}])
@@ -275,7 +277,9 @@ class ResponsesWire:
         response = {"id": "r-1", "model": "m-1-0001", "status": status, "output": list(items)}
         return self.event(status, response={**response, "usage": usage, **fields})
 
-    def counts(self, read: int, written: int, cached: int = 0, reasoning: int = 0) -> dict[str, Any]:
+    def counts(
+        self, read: int, written: int, cached: int = 0, reasoning: int = 0
+    ) -> dict[str, Any]:
         return {
             "input_tokens": read,
             "output_tokens": written,

@@ -30,9 +30,7 @@ async def refused(server, connect, wire, ask):
 
 
 async def test_too_many_requests_says_how_long_to_wait(refused) -> None:
-    failure = await refused(
-        429, error("Slow down.", "rate_limit_exceeded"), retry_after="1"
-    )
+    failure = await refused(429, error("Slow down.", "rate_limit_exceeded"), retry_after="1")
     assert failure.fault == "rate_limited"
     assert failure.retryable
     assert not failure.sent
@@ -46,7 +44,13 @@ async def test_too_many_requests_says_how_long_to_wait(refused) -> None:
         ({"retry_after": "600"}, 600),
         ({"retry_after": "2.5"}, 2.5),
         ({"retry_after_ms": "350", "retry_after": "1"}, 0.35),
-        ({"retry_after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30),
+        (
+            {
+                "retry_after": "Wed, 21 Oct 2026 07:28:30 GMT",
+                "date": "Wed, 21 Oct 2026 07:28:00 GMT",
+            },
+            30,
+        ),
         ({"retry_after": "-5"}, 0),
         ({"retry_after": "soon"}, None),
         ({"retry_after": "nan"}, None),

@@ -179,9 +179,7 @@ async def test_the_first_byte_may_come_late(server, connect, wire, ask) -> None:
     assert (await model.complete(ask())).message.content == "Hello."
 
 
-async def test_a_model_asked_to_reason_may_be_silent_for_longer(
-    server, connect, wire, ask
-) -> None:
+async def test_a_model_asked_to_reason_may_be_silent_for_longer(server, connect, wire, ask) -> None:
     async def handler(connection, request):
         await connection.events(wire.opening())
         await anyio.sleep(0.4)
@@ -199,7 +197,9 @@ async def test_a_model_asked_to_reason_may_be_silent_for_longer(
 async def test_a_compressed_answer_is_read(server, connect, wire, ask) -> None:
     async def handler(connection, request):
         body = gzip.compress(wire.stream("Hello."))
-        await connection.answer(200, body, content_type="text/event-stream", content_encoding="gzip")
+        await connection.answer(
+            200, body, content_type="text/event-stream", content_encoding="gzip"
+        )
 
     server.serves(handler)
     model = await connect(server.url, api=wire.api)

@@ -155,9 +155,7 @@ async def test_plain_http_goes_through_its_own_proxy(
     assert server.last.target == f"http://models.invalid{wire.path}"
 
 
-async def test_no_proxy_excludes_hosts(
-    server, connect, wire, ask, monkeypatch, free_port
-) -> None:
+async def test_no_proxy_excludes_hosts(server, connect, wire, ask, monkeypatch, free_port) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port}")
     monkeypatch.setenv("NO_PROXY", "example.com,127.0.0.1")
     server.serves(good(wire))
