@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sashizu_core.agents.definition import agent_key
 from sashizu_core.limits import parse_budget_flags, parse_duration
 from sashizu_core.types import Limits
 
@@ -33,8 +34,10 @@ def limits_of(
     """
     run, agents = parse_budget_flags(budgets or [])
     _, defaults = session.settings.run.limits
+    known = {agent_key(name) for name in asked}
+    of_settings = {name: limit for name, limit in defaults.items() if agent_key(name) in known}
     return Bounds(
         run=run if run != Limits() else None,
         deadline_s=parse_duration(deadline) if deadline is not None else None,
-        agents={name: limit for name, limit in defaults.items() if name in asked} | agents,
+        agents=of_settings | agents,
     )

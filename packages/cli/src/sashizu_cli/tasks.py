@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from sashizu_core.agents.definition import agent_key
 from sashizu_core.errors import UsageError
 from sashizu_core.types import Limits, Task
 
@@ -45,9 +46,10 @@ def make_tasks(
     Raises:
         UsageError: another number of goals or scopes, or a budget for an agent that is not asked.
     """
-    limits = limits or {}
-    for name in limits:
-        if name not in agents:
+    limit_of = {agent_key(name): limit for name, limit in (limits or {}).items()}
+    asked = {agent_key(agent) for agent in agents}
+    for name in limits or {}:
+        if agent_key(name) not in asked:
             raise UsageError(
                 f"--budget {name}=... is for an agent that is not asked; asked: {', '.join(agents)}"
             )
@@ -58,7 +60,7 @@ def make_tasks(
         found = _shared_out("--scope", scopes, len(agents))
         scope_of = [() if scope is None else (scope,) for scope in found]
     return [
-        Task(agent, goal=goal or "", scope=scope, limits=limits.get(agent, Limits()))
+        Task(agent, goal=goal or "", scope=scope, limits=limit_of.get(agent_key(agent), Limits()))
         for agent, goal, scope in zip(agents, goal_of, scope_of, strict=True)
     ]
 
@@ -71,6 +73,8 @@ def _shared_out(flag: str, values: Sequence[T], count: int) -> list[T | None]:
         return [values[0]] * count
     if len(values) == count:
         return list(values)
+    if count == 1:
+        raise UsageError(f"{flag} was given {len(values)} times for 1 agent: give it once")
     raise UsageError(
         f"{flag} was given {len(values)} times for {count} agents: "
         f"give it once for all of them, or {count} times, one for each"
