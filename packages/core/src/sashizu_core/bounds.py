@@ -83,8 +83,9 @@ def bound_of(
     """Bound a request.
 
     With a qualifying previous call: its billed input, plus its reasoning tokens, plus the text of
-    what was added since, the answer included. Otherwise the text of everything. Either is capped by
-    the context window. `output_cap` is the cap that is sent with the request.
+    what was added since, the answer included. Otherwise the text of everything. Either gets the
+    overhead, so that what was learned counts in both, and is capped by the context window.
+    `output_cap` is the cap that is sent with the request.
     """
     previous = request.previous
     if (
@@ -98,6 +99,7 @@ def bound_of(
         tokens = (
             previous.usage.input_tokens
             + previous.usage.reasoning_tokens
+            + overhead.per_request
             + _messages_bound(added, overhead)
         )
         rule = "previous call + text added"
