@@ -35,7 +35,10 @@ async def test_the_intent_is_recorded_before_the_step_and_durable_if_it_changes_
         assert sink.durable_count == (1 if kind in (StepKind.EFFECT, StepKind.CHILD) else 0)
         return "done"
 
-    assert await context(sink).step(kind, INTENT, call, outcome) == "done"
+    steps = context(sink)
+    assert await steps.step(kind, INTENT, call, outcome) == "done"
+    assert kind.durable is (sink.kinds() == ["tool.requested", "tool.ended"])
+    steps.recorder.flush()
     assert sink.kinds() == ["tool.requested", "tool.ended"]
     assert sink.durable_count == (2 if kind.durable else 0)
 

@@ -78,6 +78,7 @@ def box(sink: MemorySink, tmp_path: Path) -> Callable[..., ToolBox]:
 
 async def only(box: ToolBox, tool_call: ToolCall) -> Message:
     (message,) = await box.run([tool_call])
+    box._steps.recorder.flush()
     assert message.tool_call_id == tool_call.id
     return message
 

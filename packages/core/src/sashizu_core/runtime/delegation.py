@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic, time
 from typing import Any
@@ -27,7 +27,6 @@ from sashizu_core.runtime.conversation import (
 from sashizu_core.runtime.instance import AgentInstance, RunParts
 from sashizu_core.runtime.opening import Opened, run_context
 from sashizu_core.runtime.plan import AgentPlan, plan_agents
-from sashizu_core.runtime.progress import Progress
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.steps import LAST_WORDS_S
@@ -168,13 +167,11 @@ async def _run(asked: _Asked) -> RunReport:
     async with AsyncExitStack() as stack:
         opened = Opened(asked.registry, stack)
         handle = RunHandle(asked.run_id)
-        progress = Progress()
-        handle.snapshot = progress.snapshot
         names = [plan.name for plan in plans]
         info = RunInfo(asked.run_id, names, str(asked.root), os.getpid(), time())
         control = ControlServer(handle, info, state_home())
         sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
-        recorder = Recorder([*sinks, progress, control.feed], run_context(asked.run_id, asked.root))
+        recorder = Recorder([*sinks, control.feed], run_context(asked.run_id, asked.root))
         parts = await _parts(asked, plans, opened, recorder, handle)
         executor = await opened.executor()
         async with control.serve():
@@ -241,6 +238,9 @@ async def _execute(
     asked: _Asked, plans: Sequence[AgentPlan], parts: RunParts, executor: Executor
 ) -> RunReport:
     instances = [_instance(asked, plan, parts) for plan in plans]
+    parts.handle.snapshot = lambda: {
+        "agent_states": [asdict(instance.progress()) for instance in instances]
+    }
     started = monotonic()
     async with _bracketed(asked, parts):
         if asked.on_start is not None:

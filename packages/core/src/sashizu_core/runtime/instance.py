@@ -46,13 +46,29 @@ from sashizu_core.types import (
 )
 from sashizu_core.workspace import Workspace
 
-__all__ = ["AgentInstance", "RunParts"]
+__all__ = ["AgentInstance", "AgentProgress", "RunParts"]
 
 _STATUS: dict[Outcome, AgentStatus] = {
     Outcome.ANSWERED: "ok",
     Outcome.DEADLINE: "timeout",
     Outcome.CANCELLED: "cancelled",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class AgentProgress:
+    """One agent instance at one moment.
+
+    `state` is `waiting`, `working` or the status it ended with; `tokens` is what was billed so far.
+    """
+
+    agent: str
+    agent_id: str
+    state: str
+    step: int
+    tool: str
+    tokens: int
+    limit: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +132,21 @@ class AgentInstance:
         )
         self._inference = Inference(model, self._steps, parts.gate(model), ledger)
         self._started = 0.0
+        self._state = "waiting"
+        self._tools: ToolBox | None = None
+
+    def progress(self) -> AgentProgress:
+        """How far it is."""
+        running = self._tools.running if self._tools is not None else ""
+        return AgentProgress(
+            agent=self.plan.name,
+            agent_id=self.agent_id,
+            state=self._state,
+            step=self._steps.count,
+            tool=running,
+            tokens=self._inference.used.tokens,
+            limit=self.plan.limits.tokens,
+        )
 
     async def run(self) -> AgentReport:
         """Work on the task and report; ends in a report whatever the agent does.
@@ -124,6 +155,7 @@ class AgentInstance:
             RecordError: the record cannot be written.
         """
         self._started = monotonic()
+        self._state = "working"
         await self._recorder.record([self._recorder.event("agent.started", self._start_fields())])
         ending = Ending(Outcome.CANCELLED, Answer("", ()), "cancelled")
         report = self._report(ending)
@@ -175,16 +207,17 @@ class AgentInstance:
             await anyio.to_thread.run_sync(prepare_run_folder, parts.workspace, plan.folder)
         self._open_conversation()
         on_text = parts.on_text
+        self._tools = ToolBox(
+            tools,
+            subject,
+            context,
+            self._steps,
+            policies=parts.policies,
+            approver=parts.approver,
+        )
         return AgentLoop(
             inference=self._inference,
-            tools=ToolBox(
-                tools,
-                subject,
-                context,
-                self._steps,
-                policies=parts.policies,
-                approver=parts.approver,
-            ),
+            tools=self._tools,
             messages=self.messages,
             criteria=plan.definition.success_criteria,
             output=plan.definition.output,
@@ -263,6 +296,7 @@ class AgentInstance:
     async def _end(self, report: AgentReport) -> None:
         if self._node is not None:
             self._node.close()
+        self._state = report.status
         await self._recorder.record([self._recorder.event("agent.ended", _end_fields(report))])
 
     def _unchecked(self) -> tuple[Criterion, ...]:

@@ -32,6 +32,11 @@ class ProviderGate:
     dead: ModelError | None = None
     _random: random.Random = field(default_factory=random.Random)
 
+    @property
+    def closed(self) -> bool:
+        """Whether a caller would have to wait, or would be turned away."""
+        return self.closed_until > 0.0 or self.dead is not None
+
     async def enter(self) -> None:
         """Wait until calls may be made; times are those of `anyio.current_time()`.
 

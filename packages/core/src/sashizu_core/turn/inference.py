@@ -77,6 +77,8 @@ class Inference:
         """
         plan = RetryPlan(self._gate)
         while True:
+            if self._gate.closed:
+                self._steps.recorder.flush()
             await self._gate.enter()
             attempt = await self._reserve(request)
             try:
@@ -162,6 +164,7 @@ class Inference:
                 return bound, answer
             if not counted:
                 counted = True
+                self._steps.recorder.flush()
                 if (tokens := await self._model.count(request)) is not None:
                     tokens = min(tokens, bound.input_tokens)
                     bound = Bound(tokens, bound.output_tokens, "provider's count")
@@ -185,6 +188,7 @@ class Inference:
             answer = ledger.node.reserve(amount)
             if not isinstance(answer, Busy):
                 return answer
+            self._steps.recorder.flush()
             try:
                 await ledger.node.room(amount)
             except BudgetRefused as error:

@@ -14,14 +14,17 @@ __all__ = ["Recorder"]
 class Recorder:
     """Writes events of one subject (a run, an agent instance) into all sinks.
 
-    `context` are the columns that every event of the subject carries.
+    `context` are the columns that every event of the subject carries. Outcomes that lose nothing
+    when they are late travel with the next write, which halves the writes of a step: `later` keeps
+    them, and whoever is about to wait calls `flush`.
     """
 
-    __slots__ = ("_persistent", "_sinks", "context")
+    __slots__ = ("_late", "_persistent", "_sinks", "context")
 
     def __init__(self, sinks: Sequence[EventSink], context: Mapping[str, object]) -> None:
         self._sinks = tuple(sinks)
         self._persistent = tuple(sink for sink in sinks if sink.persistent)
+        self._late: list[Event] = []
         self.context = {name: value for name, value in context.items() if value is not None}
 
     def derive(self, **context: object) -> Recorder:
@@ -32,16 +35,29 @@ class Recorder:
         return Event(kind, {**self.context, **fields})
 
     def write(self, events: Sequence[Event]) -> None:
-        """Record events, in order. On return they survive the process.
+        """Record events, in order, after what is late. On return they survive the process.
 
         Raises:
             RecordError: a sink did not take them.
         """
+        if self._late:
+            events = [*self._late, *events]
+            self._late = []
         for sink in self._sinks:
             sink.write(events)
 
+    def later(self, events: Sequence[Event]) -> None:
+        """Keep events until the next write or flush of this subject."""
+        self._late += events
+
+    def flush(self) -> None:
+        """Write what is late."""
+        if self._late:
+            self.write(())
+
     async def durable(self) -> None:
         """Return when everything written so far survives a power cut."""
+        self.flush()
         for sink in self._persistent:
             await sink.durable()
 

@@ -56,7 +56,8 @@ class StepContext:
 
         `outcome` gets the result, the exception (a cancellation too) and the duration in
         nanoseconds, and returns the events to write. For kinds that are durable, the intent is on
-        disk before the call starts, and the outcome before the caller sees it.
+        disk before the call starts, and the outcome before the caller sees it. The good outcome of
+        another kind is written with the next event of the agent: it has nothing to undo.
 
         Raises:
             RecordError: the record cannot be written; if that is the intent, nothing was done.
@@ -74,7 +75,7 @@ class StepContext:
                 with anyio.move_on_after(LAST_WORDS_S, shield=True):
                     await recorder.durable()
             raise
-        recorder.write(outcome(result, None, monotonic_ns() - started))
+        recorder.later(outcome(result, None, monotonic_ns() - started))
         if kind.durable:
             await recorder.durable()
         return result

@@ -23,6 +23,9 @@ __all__ = ["MAX_RESULT_BYTES", "ToolBox", "cut_results"]
 MAX_RESULT_BYTES = 256 * 1024
 """The most of one tool result that enters a conversation, in UTF-8 bytes."""
 
+MAX_DECISIONS = 1024
+"""Decisions that are kept for one agent instance."""
+
 UNTOUCHED = StepKind.PURE
 
 
@@ -42,7 +45,7 @@ class ToolBox:
     """The tools of one agent instance, behind the permission engine.
 
     `schemas` are what the model is told of them; `malformed` counts the calls whose arguments did
-    not fit their schema.
+    not fit their schema; `running` is the tool that was started last, empty when none is.
     """
 
     def __init__(
@@ -63,6 +66,9 @@ class ToolBox:
         self._approver = approver
         self.schemas = tuple(tool.schema for tool in tools.values())
         self.malformed = 0
+        self.running = ""
+        # Judging is pure, and an agent asks for the same again and again.
+        self._decided: dict[tuple[PermissionRequest, ...], Decision] = {}
 
     async def run(self, calls: Sequence[ToolCall]) -> list[Message]:
         """Answer every call, in order.
@@ -89,8 +95,13 @@ class ToolBox:
         if len(calls) < 2:
             return [await self._one(call) for call in calls]
         async with anyio.create_task_group() as group:
-            handles = [group.create_task(self._one(call)) for call in calls]
+            handles = [group.create_task(self._one_of_many(call)) for call in calls]
         return [handle.return_value for handle in handles]
+
+    async def _one_of_many(self, call: ToolCall) -> ToolResult:
+        result = await self._one(call)
+        self._steps.recorder.flush()  # the others may take long
+        return result
 
     async def _one(self, call: ToolCall) -> ToolResult:
         state = _Call(call)
@@ -132,7 +143,11 @@ class ToolBox:
 
     async def _judge(self, state: _Call, requests: Sequence[PermissionRequest]) -> None:
         asked = (ToolRequest(state.call.name), *requests)
-        decision = authorize(asked, self._subject, self._policies)
+        decision = self._decided.get(asked)
+        if decision is None:
+            decision = authorize(asked, self._subject, self._policies)
+            if len(self._decided) < MAX_DECISIONS:
+                self._decided[asked] = decision
         if decision.verdict == "ask":
             decision = await self._ask(asked, decision)
         state.decision = decision
@@ -141,6 +156,7 @@ class ToolBox:
             state.error_type = "denied"
 
     async def _ask(self, asked: Sequence[PermissionRequest], decision: Decision) -> Decision:
+        self._steps.recorder.flush()
         if self._approver is None:
             return Decision(
                 "deny", f"{decision.reason} (nobody can be asked)", decision.rule, "default"
@@ -219,7 +235,9 @@ class ToolBox:
         seq = self._steps.next_key().seq
 
         async def call() -> ToolResult:
+            self.running = state.call.name
             state.result = await _run(tool, state, self._context)
+            self.running = ""
             return state.result
 
         def outcome(
