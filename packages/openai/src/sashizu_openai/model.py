@@ -126,9 +126,9 @@ class OpenAIModel:
         return reading.ttft_ns
 
     def _explained(self, message: str) -> str:
-        """Say whose fault it is, and never the key."""
-        if self._endpoint.key:
-            message = message.replace(self._endpoint.key, "[key]")
+        """Say whose fault it is, and no secret."""
+        for secret in self._endpoint.secrets:
+            message = message.replace(secret, "[key]")
         return f"{self._info.name}: {message}"
 
 
