@@ -127,6 +127,7 @@ Usage: sashizu runs list [OPTIONS]
   List runs, newest first.
 
 Options:
+  --json         Print JSON.
   -C, --cd DIR   Work in this folder instead of the current one.
   -c KEY=VALUE   Set one setting for this call; repeatable.
   -v, --verbose  Log more, and show tracebacks.
@@ -270,6 +271,7 @@ Options:
 
 Commands:
   list  List the installed plugins, what they offer, and why some were...
+  new   Write the beginning of a plugin: a package with its tests.
 """,
     "plugins list": """\
 Usage: sashizu plugins list [OPTIONS]
@@ -278,6 +280,24 @@ Usage: sashizu plugins list [OPTIONS]
 
 Options:
   --json         Print JSON.
+  -C, --cd DIR   Work in this folder instead of the current one.
+  -c KEY=VALUE   Set one setting for this call; repeatable.
+  -v, --verbose  Log more, and show tracebacks.
+  -h, --help     Show this message and exit.
+""",
+    "plugins new": """\
+Usage: sashizu plugins new [OPTIONS] {KIND} {NAME}
+
+  Write the beginning of a plugin: a package with its tests.
+
+Arguments:
+  KIND <model|tool|policy|sink|agents|command>
+                                  What it offers.  [required]
+  NAME <str>                      Its name; sashizu- comes before it.
+                                  [required]
+
+Options:
+  --into DIR     The folder to write it into.  [default: .]
   -C, --cd DIR   Work in this folder instead of the current one.
   -c KEY=VALUE   Set one setting for this call; repeatable.
   -v, --verbose  Log more, and show tracebacks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from sashizu_cli import render
 from sashizu_cli.session import session_of
 from sashizu_cli.shared import Command, new_group
+from sashizu_cli.skeleton import Kind, write_skeleton
 
 app = new_group("See plugins, and begin a new one.")
 
@@ -33,6 +35,24 @@ def list_(
         render.raw(json.dumps([dict(zip(keys, row, strict=True)) for row in found], indent=2))
     else:
         render.table([("NAME", "STATE", "PACKAGE", "OFFERS"), *found])
+
+
+@app.command(cls=Command)
+def new(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What it offers.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Its name; sashizu- comes before it.")
+    ],
+    into: Annotated[
+        Path, typer.Option("--into", metavar="DIR", help="The folder to write it into.")
+    ] = Path(),
+) -> None:
+    """Write the beginning of a plugin: a package with its tests."""
+    written = write_skeleton(kind, name, into)
+    for file in written:
+        render.line(f"wrote {file}")
+    root = next(file.parent for file in written if file.name == "pyproject.toml")
+    render.note(f"try it: cd {root} && pip install --editable '.[test]' && pytest")
 
 
 def _offers(hooks: tuple[str, ...]) -> str:

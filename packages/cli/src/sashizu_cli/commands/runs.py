@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
@@ -23,9 +24,14 @@ Run = Annotated[
 
 
 @app.command("list", cls=Command)
-def list_() -> None:
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """List runs, newest first."""
     runs = control.list_runs()
+    if as_json:
+        render.raw(json.dumps([asdict(run) for run in runs], indent=2))
+        return
     if not runs:
         render.note("no run has left a trace yet")
         return
