@@ -33,7 +33,7 @@ async def test_a_rate_limit_of_one_agent_holds_back_all_callers_of_the_provider(
     wait = RetryPlan(gate).wait_s(fault("rate_limited", retry_after_s=0.05))
     assert wait == 0.05
     before = anyio.current_time()
-    await gate.enter()
+    await gate.wait()
     assert anyio.current_time() - before >= 0.05
 
 
@@ -41,7 +41,7 @@ async def test_an_exhausted_account_ends_every_caller() -> None:
     gate = ProviderGate()
     assert RetryPlan(gate).wait_s(fault("quota", status=429)) is None
     with pytest.raises(ModelError) as caught:
-        await gate.enter()
+        await gate.wait()
     assert caught.value.fault == "quota"
 
 

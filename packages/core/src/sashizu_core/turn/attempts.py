@@ -37,7 +37,7 @@ class ProviderGate:
         """Whether a caller would have to wait, or would be turned away."""
         return self.closed_until > 0.0 or self.dead is not None
 
-    async def enter(self) -> None:
+    async def wait(self) -> None:
         """Wait until calls may be made; times are those of `anyio.current_time()`.
 
         Raises:
@@ -52,7 +52,6 @@ class ProviderGate:
                 break
             # Those who waited together do not all start in the same instant.
             await anyio.sleep(self.closed_until - now + self._random.uniform(0, 0.25))
-        self.requests += 1
 
     def failed(self, error: ModelError) -> None:
         """Hear of a failed attempt."""

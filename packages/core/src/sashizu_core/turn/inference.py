@@ -50,7 +50,7 @@ class Inference:
     `used` sums what was billed; an attempt in doubt counts with its hold.
     """
 
-    __slots__ = ("_fields", "_gate", "_ledger", "_model", "_steps", "used")
+    __slots__ = ("_bills", "_fields", "_gate", "_ledger", "_model", "_steps")
 
     def __init__(
         self, model: Model, steps: StepContext, gate: ProviderGate, ledger: Ledger | None
@@ -60,7 +60,11 @@ class Inference:
         self._gate = gate
         self._ledger = ledger
         self._fields = {"op": "chat", "provider": model.info.provider, "model": model.info.name}
-        self.used = Usage(requests=0)
+        self._bills: list[Usage] = []
+
+    @property
+    def used(self) -> Usage:
+        return sum(self._bills, Usage(requests=0))
 
     @property
     def model(self) -> Model:
@@ -75,15 +79,17 @@ class Inference:
             BudgetRefused: the worst case does not fit, however small the output.
             ModelError: the attempts are used up, or the fault is final.
         """
-        plan = RetryPlan(self._gate)
+        plan: RetryPlan | None = None
         while True:
             if self._gate.closed:
                 self._steps.recorder.flush()
-            await self._gate.enter()
+                await self._gate.wait()
+            self._gate.requests += 1
             attempt = await self._reserve(request)
             try:
                 return await self._attempt(attempt, on_text)
             except ModelError as error:
+                plan = plan or RetryPlan(self._gate)
                 wait_s = plan.wait_s(error)
                 if wait_s is None or wait_s > _seconds_left():
                     raise
@@ -260,7 +266,7 @@ class Inference:
     def _settle(self, attempt: _Attempt, usage: Usage | None) -> list[Event]:
         """Book what was billed; without a bill the hold, in doubt."""
         bound = attempt.bound
-        self.used += usage or Usage(bound.input_tokens, bound.output_tokens)
+        self._bills.append(usage or Usage(bound.input_tokens, bound.output_tokens))
         if attempt.hold is None or self._ledger is None:
             return []
         over = Amount()

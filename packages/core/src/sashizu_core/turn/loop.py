@@ -154,16 +154,13 @@ class AgentLoop:
         left = self.tokens_left()
         if left is None:
             return list(results)
-        info = self.inference.model.info
-        usage = completion.usage
-        base = usage.input_tokens + usage.reasoning_tokens if usage is not None else 0
-        answer = text_bound(completion.message.content) + sum(
-            text_bound(call.arguments) + 64 for call in completion.message.tool_calls
-        )
-        overhead = 32 * (len(results) + 1)
-        return cut_results(
-            results, max(0, left - base - answer - overhead - 2 * info.min_output_tokens)
-        )
+        usage, message = completion.usage, completion.message
+        taken = usage.input_tokens + usage.reasoning_tokens if usage is not None else 0
+        taken += text_bound(message.content) + 32 * (len(results) + 1)
+        for call in message.tool_calls:
+            taken += text_bound(call.arguments) + 64
+        room = max(0, left - taken - 2 * self.inference.model.info.min_output_tokens)
+        return cut_results(results, room)
 
     def _cut_off(self, message: Message) -> Ending | None:
         """An answer that ran into its cap: half a tool call is never run."""

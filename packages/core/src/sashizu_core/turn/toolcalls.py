@@ -82,18 +82,20 @@ class ToolBox:
             if tool is None or tool.kind is UNTOUCHED:
                 batch.append(call)
                 continue
-            results += await self._side_by_side(batch)
+            if batch:
+                results += await self._side_by_side(batch)
             batch = []
             results.append(await self._one(call))
-        results += await self._side_by_side(batch)
+        if batch:
+            results += await self._side_by_side(batch)
         return [
             Message("tool", result.content, tool_call_id=call.id, is_error=result.is_error)
             for call, result in zip(calls, results, strict=True)
         ]
 
     async def _side_by_side(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
-        if len(calls) < 2:
-            return [await self._one(call) for call in calls]
+        if len(calls) == 1:
+            return [await self._one(calls[0])]
         async with anyio.create_task_group() as group:
             handles = [group.create_task(self._one_of_many(call)) for call in calls]
         return [handle.return_value for handle in handles]
@@ -107,7 +109,14 @@ class ToolBox:
         state = _Call(call)
         requests = self._understand(state)
         if state.result is None:
-            await self._judge(state, requests)
+            asked = (ToolRequest(call.name), *requests)
+            decision = self._decided.get(asked) or self._decide(asked)
+            if decision.verdict == "ask":
+                decision = await self._ask(asked, decision)
+            state.decision = decision
+            if not decision.allowed:
+                state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
+                state.error_type = "denied"
         if state.result is not None or state.tool is None:
             return await self._refuse(state)
         return await self._act(state, state.tool)
@@ -141,19 +150,11 @@ class ToolBox:
         state.tool = tool
         return requests
 
-    async def _judge(self, state: _Call, requests: Sequence[PermissionRequest]) -> None:
-        asked = (ToolRequest(state.call.name), *requests)
-        decision = self._decided.get(asked)
-        if decision is None:
-            decision = authorize(asked, self._subject, self._policies)
-            if len(self._decided) < MAX_DECISIONS:
-                self._decided[asked] = decision
-        if decision.verdict == "ask":
-            decision = await self._ask(asked, decision)
-        state.decision = decision
-        if not decision.allowed:
-            state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
-            state.error_type = "denied"
+    def _decide(self, asked: tuple[PermissionRequest, ...]) -> Decision:
+        decision = authorize(asked, self._subject, self._policies)
+        if len(self._decided) < MAX_DECISIONS:
+            self._decided[asked] = decision
+        return decision
 
     async def _ask(self, asked: Sequence[PermissionRequest], decision: Decision) -> Decision:
         self._steps.recorder.flush()
@@ -285,6 +286,8 @@ def cut_results(messages: Sequence[Message], room: int) -> list[Message]:
 
     The longest are cut first, so that short answers survive.
     """
+    if 36 * sum(len(message.content) for message in messages) <= room:
+        return list(messages)  # NFKC makes at most 33 bytes of one character
     sizes = [text_bound(message.content) for message in messages]
     if sum(sizes) <= room:
         return list(messages)
