@@ -9,7 +9,7 @@ from string import Template
 from typing import Annotated
 
 import typer
-from sashizu_core.errors import UsageError
+from sashizu_core.errors import ConfigError, UsageError
 
 from sashizu_cli import render
 from sashizu_cli.shared import Command, new_app
@@ -29,7 +29,12 @@ def init(
     folder = Path.cwd()
     path = Path(".sashizu", "agents", f"{agent}.yaml")
     text = _template("agent.yaml").substitute(name=agent)
-    read_agent_text(text, path)  # refuses names that no agent can have
+    try:
+        read_agent_text(text, Path("agent.yaml"))
+    except ConfigError as error:
+        raise UsageError(
+            f"--agent {agent!r} is no name for an agent: write letters, digits and single - . _"
+        ) from error
     _write(folder, Path("sashizu.toml"), _template("sashizu.toml").template)
     _write(folder, path, text)
 
