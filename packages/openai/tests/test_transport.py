@@ -322,6 +322,7 @@ async def test_the_key_is_sent_and_nothing_else_of_the_environment(
     assert headers["authorization"] == "Bearer sk-test-0123456789abcdef"
     assert headers["x-team"] == "review"
     assert headers["content-length"] == str(len(server.last.body))
+    assert not [name for name in headers if name.startswith("x-stainless")], "nor of the machine"
     assert not [name for name, value in headers.items() if "secret" in value or "sk-o" in value]
 
 

@@ -33,6 +33,18 @@ LAST_WORDS_S = 1.0
 """Seconds that closing may take."""
 
 _PIECE = 256 * 1024
+_TELEMETRY = (
+    "Arch",
+    "Async",
+    "Lang",
+    "OS",
+    "Package-Version",
+    "Retry-Count",
+    "Runtime",
+    "Runtime-Version",
+)
+"""What the SDK would tell of this machine in headers, none of which anybody needs."""
+
 _FAULTS = (APIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError)
 
 
@@ -77,6 +89,7 @@ class Client:
     """Requests to one endpoint, over connections that are kept. Make it in the event loop."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        self._base_url = endpoint.base_url
         self._host = httpx2.URL(endpoint.base_url).netloc.decode("ascii")
         self._headers = _headers(endpoint)
         secure = endpoint.base_url.startswith("https:")
@@ -114,7 +127,7 @@ class Client:
         upload = _Upload(body, on_connected)
         try:
             answered: object = await self._sdk.post(
-                path,
+                self._base_url + path,  # complete, so that the SDK need not put it together
                 cast_to=httpx2.Response,
                 content=upload,
                 options={"headers": self._headers | {"Content-Length": str(len(body))}},
@@ -166,6 +179,7 @@ def _headers(endpoint: Endpoint) -> dict[str, str | Omit]:
     headers: dict[str, str | Omit] = {
         "Accept": "text/event-stream",
         "Accept-Encoding": "identity",  # compression would hold events back
+        **{f"X-Stainless-{what}": Omit() for what in _TELEMETRY},
     }
     if not endpoint.official:
         # What the SDK takes from the environment is meant for OpenAI alone.

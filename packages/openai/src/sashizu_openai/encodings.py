@@ -50,10 +50,11 @@ class Encodings:
 
     def join(self, messages: Sequence[Message]) -> bytes:
         """The messages, joined by commas."""
-        try:
-            parts = list(map(self._parts.__getitem__, map(id, messages)))
-        except KeyError:
-            parts = [self._part(message) for message in messages]
+        parts = list(map(self._parts.get, map(id, messages)))
+        at = -1
+        for _ in range(parts.count(None)):
+            at = parts.index(None, at + 1)
+            parts[at] = self._part(messages[at])
         return b",".join(filter(None, parts))
 
     def _part(self, message: Message) -> bytes:

@@ -1,7 +1,7 @@
 """How much the models of api.openai.com can read and write, by name.
 
-Source: the model pages at developers.openai.com/api/docs/models; date: 2026-11-20. A model that is
-not here has no known window: say it in `[models.openai]`.
+As OpenAI's model pages and the catalogues that repeat them gave it in November 2026. A model that
+is not here has no known window: say it in `[models.openai]`.
 """
 
 from __future__ import annotations
