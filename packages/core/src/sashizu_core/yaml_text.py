@@ -71,6 +71,8 @@ class _Composer:
                 raise self._error(event, "holds more than one document")
         except yaml.YAMLError as error:
             raise self._syntax_error(error) from error
+        except UnicodeError as error:
+            raise ConfigError("is no YAML: it is no Unicode text", file=self._file) from error
         finally:
             if parser is not None:
                 parser.dispose()
