@@ -2,5 +2,6 @@
 
 from sashizu_core.testing.budget import BudgetContract
 from sashizu_core.testing.model import ModelContract
+from sashizu_core.testing.plugin import PluginContract
 
-__all__ = ["BudgetContract", "ModelContract"]
+__all__ = ["BudgetContract", "ModelContract", "PluginContract"]
