@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sashizu_core.builtin.tools import file_tools
 from sashizu_core.home import config_home
 from sashizu_core.hookspecs import hookimpl
 from sashizu_core.protocols import Executor
 from sashizu_core.settings import Settings
-from sashizu_core.specs import AgentSource, ExecutorSpec
+from sashizu_core.specs import AgentSource, ExecutorSpec, ToolSpec
 
 _SHIPPED = Path(__file__).parent.parent / "shipped"
 _YAML = ("*.yaml", "*.yml")
@@ -40,6 +41,12 @@ def register_agents(settings: Settings) -> Sequence[AgentSource]:
             ("*.md",),
         ),
     ]
+
+
+@hookimpl
+def register_tools(settings: Settings) -> Sequence[ToolSpec]:
+    """The tools for files, which run in this process."""
+    return file_tools()
 
 
 @hookimpl

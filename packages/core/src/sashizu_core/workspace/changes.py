@@ -121,16 +121,15 @@ def _check_expected(change: Change, before: _Before | None) -> None:
         return
     if change.expect == ABSENT:
         if before is not None:
-            raise ToolError(
-                f"cannot create {change.path!r}: it exists "
-                f"({len(before.data)} bytes, sha256 {_digest(before.data)})"
-            )
+            size = len(before.data)
+            raise ToolError(f"cannot create {change.path!r}: it exists ({size:,} bytes)")
         return
-    found = "there is no such file" if before is None else f"sha256 {_digest(before.data)}"
-    if before is None or _digest(before.data) != change.expect.lower():
+    # The digest that is there is not told: who wants to replace a file is to read it.
+    if before is None:
+        raise ToolError(f"cannot change {change.path!r}: there is no such file any more")
+    if _digest(before.data) != change.expect.lower():
         raise ToolError(
-            f"cannot change {change.path!r}: expected sha256 {change.expect}, found: {found}; "
-            "read it again"
+            f"cannot change {change.path!r}: it has not the sha256 {change.expect}; read it again"
         )
 
 

@@ -39,7 +39,7 @@ def explained(action: str, path: str, error: OSError | ValueError) -> ToolError:
         case NotAFile():
             reason = "it is no regular file"
         case TooLarge():
-            reason = f"it has {error.size:,} bytes, more than can be taken at once"
+            reason = f"it has {error.size:,} bytes; at most {error.limit:,} are taken at once"
         case ChangedWhileRead():
             reason = "it changed while it was read; try again"
         case _:

@@ -17,11 +17,12 @@ class NotAFile(ValueError):
 
 
 class TooLarge(ValueError):
-    """`size` is in bytes."""
+    """`size` and `limit` are in bytes."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(f"{size} bytes")
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"{size} bytes, at most {limit}")
         self.size = size
+        self.limit = limit
 
 
 class ChangedWhileRead(ValueError):
@@ -56,7 +57,7 @@ def read_open_file(fd: int, limit: int) -> bytes:
     """
     before = _status_of_file(fd)
     if before.st_size > limit:
-        raise TooLarge(before.st_size)
+        raise TooLarge(before.st_size, limit)
     data = bytearray()
     for chunk in _chunks(fd):
         data += chunk

@@ -113,6 +113,11 @@ class Workspace:
         for folder in self._dirs.values():
             folder.close()
 
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folder itself and the further ones, absolute and resolved."""
+        return tuple(self._path_of(name) for name in self._dirs)
+
     # --- names ------------------------------------------------------------------------------------
 
     def name(self, text: str) -> str:
@@ -132,9 +137,11 @@ class Workspace:
             ToolError: it means nothing in here.
         """
         name = self.name(name)
-        if not name.startswith("/"):
-            return self.root / name
-        return Path(name[1:] if sys.platform == "win32" else name)
+        return self._path_of(name) if name.startswith("/") else self.root / name
+
+    @staticmethod
+    def _path_of(absolute: str) -> Path:
+        return Path(absolute[1:] if sys.platform == "win32" else absolute)
 
     def _place(self, text: str) -> tuple[str, str, Dir]:
         """The name of a text, the root it lies in as a prefix of names, and that root."""
