@@ -15,6 +15,7 @@ import anyio
 from sashizu_core.errors import ToolError
 
 from sashizu_offline.findings import Finding, Severity
+from sashizu_offline.remedies import REMEDIES
 
 __all__ = ["RULES", "RuffResult", "run_ruff"]
 
@@ -126,7 +127,7 @@ def _read(output: bytes, folder: Path, names: Mapping[str, str]) -> tuple[Findin
         if code is None or code not in RULES:
             continue  # syntax errors are told by our own parser
         path = names[Path(entry["filename"]).relative_to(folder).as_posix()]
-        message = " ".join(str(entry["message"]).split())
+        message = f"{' '.join(str(entry['message']).split())}; {REMEDIES[code]}"
         found.append(Finding(path, _line(entry), code, RULES[code], message))
     return tuple(found)
 

@@ -29,8 +29,9 @@ class Result:
 
     `analysed` and `searched` count files by language: the former were parsed, the latter only
     searched for secrets, merges and certificate checks. `left_out` counts files that were not read
-    by reason, `unparsed` are Python files of another version. `counts` are findings by severity
-    before any cut, `unlisted` findings by rule that the size left no room for.
+    by reason, `unread` names them (`unread_unlisted` more are not named), `unparsed` are Python
+    files of another version. `counts` are findings by severity before any cut, `unlisted` findings
+    by rule that the size left no room for.
     """
 
     checks: tuple[str, ...] = ()
@@ -38,6 +39,8 @@ class Result:
     analysed: dict[str, int] = field(default_factory=dict)
     searched: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    unread_unlisted: int = 0
     unparsed: list[str] = field(default_factory=list)
     linter: str = ""
     suppressed: int = 0
@@ -61,6 +64,7 @@ class Result:
             analysed={name: n for name, n in sorted(languages.items()) if name in PARSED},
             searched={name: n for name, n in sorted(languages.items()) if name not in PARSED},
             left_out=dict(sorted(sources.left_out.items())),
+            unread=list(dict.fromkeys(sources.unread)),
             unparsed=[f"{path}: {why}" for path, why in sorted(found.unparsed.items())],
             linter=found.linter,
             suppressed=found.suppressed,
@@ -121,6 +125,8 @@ def as_lines(result: Result, max_bytes: int) -> str:
     result.unparsed, more = result.unparsed[:20], len(result.unparsed) - 20
     if more > 0:
         result.unparsed.append(f"and {more} more")
+    names, more_names = _fill(((name, name) for name in result.unread), max_bytes // 6)
+    result.unread, result.unread_unlisted = names, len(more_names)
     room = max(0, max_bytes - _size(_line(result.head)) - 200)
     shares = (room // 2, room // 4) if result.tests else (0, room // 4)
     tests, tests_rest = _fill(

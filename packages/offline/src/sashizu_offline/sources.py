@@ -35,13 +35,15 @@ def _nothing_is_known(_path: str) -> bool | None:
 class Sources:
     """What was read. `texts` maps paths to texts, `languages` paths to what they are written in.
 
-    `left_out` counts reasons. `exists` says of any path whether it leads to a file or folder, None
+    `left_out` counts reasons, `unread` are the files themselves (of other people's code the
+    folders). `exists` says of any path whether it leads to a file or folder, None
     where that may not be told.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
     languages: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    unread: list[str] = field(default_factory=list)
     exists: Callable[[str], bool | None] = _nothing_is_known
 
     def of(self, language: str) -> dict[str, str]:
@@ -50,13 +52,19 @@ class Sources:
     def add(self, path: str, data: bytes) -> None:
         """Take a file, or count why not."""
         language = language_of(path)
-        if language is None:
-            self.left_out["unknown kind of file"] += 1
-        elif b"\0" in data[:8192]:
-            self.left_out["binary"] += 1
+        if language is None or b"\0" in data[:8192]:
+            self.leave_out(path, "unknown kind of file" if language is None else "binary")
         else:
             self.texts[path] = data.decode("utf-8", "replace").removeprefix("\ufeff")
             self.languages[path] = language
+
+    def leave_out(self, path: str, reason: str) -> None:
+        self.left_out[reason] += 1
+        parts = PurePosixPath(path).parts
+        foreign = next((i for i, part in enumerate(parts[:-1]) if part in _FOREIGN), None)
+        name = path if foreign is None else "/".join(parts[: foreign + 1]) + "/"
+        if name not in self.unread[-1:]:
+            self.unread.append(name)
 
 
 def _reason(path: str) -> str:
@@ -113,4 +121,4 @@ def _take(found: Sources, workspace: Workspace, path: str, readable: Callable[[s
     except ToolError:
         reason = "not readable (special file, changed or gone)"
     if reason:
-        found.left_out[reason] += 1
+        found.leave_out(path, reason)

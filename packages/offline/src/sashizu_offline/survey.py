@@ -28,7 +28,7 @@ from sashizu_offline.findings import Check, Finding, ranked
 from sashizu_offline.linter import SECURITY_RULES, run_ruff
 from sashizu_offline.sources import Sources
 
-__all__ = ["Survey", "parse_python", "survey"]
+__all__ = ["Survey", "survey", "survey_without_linter"]
 
 _BATCH = 40
 """Files that are checked between two chances to be cancelled."""
@@ -46,7 +46,7 @@ class Survey:
     rules: Counter[str] = field(default_factory=Counter)
 
 
-def parse_python(sources: Sources, into: Survey) -> None:
+def _parse_python(sources: Sources, into: Survey) -> None:
     """Parse every Python file; those that do not parse are kept with their reason."""
     for path, text in sources.of("Python").items():
         try:
@@ -115,7 +115,7 @@ async def survey(sources: Sources, checks: Collection[Check]) -> Survey:
         ToolError: ruff is not there, fails or takes too long.
     """
     result = Survey()
-    await anyio.to_thread.run_sync(parse_python, sources, result)
+    await anyio.to_thread.run_sync(_parse_python, sources, result)
     found: list[Finding] = []
     if "review" in checks:
         found += _syntax_errors(result)
@@ -126,6 +126,15 @@ async def survey(sources: Sources, checks: Collection[Check]) -> Survey:
             found += await anyio.to_thread.run_sync(_checked, sources, result, batch, checks)
         found += await _linted(result, checks)
     _keep(result, found)
+    return result
+
+
+def survey_without_linter(sources: Sources, checks: Collection[Check]) -> Survey:
+    """Our own checks alone, for files that were read one by one. Blocks."""
+    result = Survey()
+    _parse_python(sources, result)
+    found = list(_syntax_errors(result)) if "review" in checks else []
+    _keep(result, [*found, *_checked(sources, result, sorted(sources.texts), checks)])
     return result
 
 

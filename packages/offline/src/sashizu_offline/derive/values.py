@@ -213,7 +213,8 @@ def format_text(value: Any, conversion: int, spec: str) -> str:
     if re.search(r"\d{4,}", spec):
         raise NotEvaluable("a format with a large width")
     if conversion != -1:
-        value = {"s": str, "r": repr, "a": ascii}[chr(conversion)](value)
+        convert: dict[str, Callable[[Any], str]] = {"s": str, "r": repr, "a": ascii}
+        value = convert[chr(conversion)](value)
     return format(value, spec)
 
 

@@ -1,0 +1,132 @@
+"""Judges success criteria: met or not met where a rule can see it, else not checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+
+from sashizu_offline.report import Report
+from sashizu_offline.results import Result
+
+__all__ = ["criteria_block", "judge"]
+
+Verdict = tuple[str, str]
+Judge = Callable[[Report, Sequence[str]], Verdict]
+
+_UNKNOWN: Verdict = ("not checked", "the offline model has no rule that could show it")
+
+
+def _result(report: Report) -> Result:
+    assert report.result is not None
+    return report.result
+
+
+def _places(report: Report, _written: Sequence[str]) -> Verdict:
+    result = _result(report)
+    total = sum(result.counts.values())
+    listed = len(result.findings)
+    if total > listed:
+        return "not met", f"{listed} of {total} findings are listed with path:line"
+    return "met", f"all {total} findings have path:line"
+
+
+def _remedies(report: Report, written: Sequence[str]) -> Verdict:
+    verdict, evidence = _places(report, written)
+    return verdict, f"{evidence}; each has a severity, what is wrong and what to do"
+
+
+def _unread(report: Report, _written: Sequence[str]) -> Verdict:
+    result = _result(report)
+    total = sum(result.left_out.values())
+    if result.unread_unlisted or result.cut:
+        return "not met", f"{result.unread_unlisted} names of unread files had no room"
+    if not total:
+        return "met", f"all {result.files} files were read"
+    return "met", f"{total} unread files are named under 'What was looked at', with the reasons"
+
+
+def _untested(report: Report, _written: Sequence[str]) -> Verdict:
+    result = _result(report)
+    if "tests" not in result.checks:
+        return _UNKNOWN
+    listed = len(result.untested)
+    if listed < result.untested_count:
+        return "not met", f"{listed} of {result.untested_count} are listed, the rest had no room"
+    return "met", f"{listed} functions are listed with path:line and the reason"
+
+
+def _derived(report: Report, _written: Sequence[str]) -> Verdict:
+    result = _result(report)
+    if "tests" not in result.checks:
+        return _UNKNOWN
+    kinds = sorted({case.kind for case in result.tests})
+    if not kinds:
+        return "met", "no test was written, so no expectation is made up"
+    return "met", f"every expectation comes from one of: {', '.join(kinds)}"
+
+
+def _sources(report: Report, _written: Sequence[str]) -> Verdict:
+    if report.research is None:
+        return _UNKNOWN
+    return "met", f"{len(report.research.sources)} lines are quoted with path:line, nothing else"
+
+
+def _unanswered(report: Report, _written: Sequence[str]) -> Verdict:
+    if report.research is None:
+        return _UNKNOWN
+    return "met", "words without a hit are listed, and that no conclusion is drawn"
+
+
+def _artifact(_report: Report, written: Sequence[str]) -> Verdict:
+    if written:
+        return "met", f"written: {', '.join(written)}"
+    return "not met", "no file was written"
+
+
+def _none_left(report: Report, _written: Sequence[str]) -> Verdict:
+    high = _result(report).counts.get("high", 0)
+    if high:
+        return "not met", f"{high} findings of high severity"
+    return "not checked", "no rule found any, which does not show that there is none"
+
+
+def _needs_a_run(_report: Report, _written: Sequence[str]) -> Verdict:
+    return "not checked", "the offline model runs no program"
+
+
+_RULES: tuple[tuple[str, Judge], ...] = (
+    (r"tests? (?:must )?pass|coverage|build|compile|benchmark|mutation", _needs_a_run),
+    (r"finding\w* .*(?:severity|remedy|mend|fix)", _remedies),
+    (r"finding\w* .*\b(?:file|line|place)", _places),
+    (r"untested", _untested),
+    (r"expectation\w* .*derived|derived from", _derived),
+    (r"not (?:looked at|read|analy[sz]ed)", _unread),
+    (r"statement\w* .*source|source\w* .*statement", _sources),
+    (r"not answer", _unanswered),
+    (r"\bno\b.*(?:critical|high|vulnerab|defect|bug|secret)", _none_left),
+    (r"report .*(?:written|created|exists)|artifact", _artifact),
+)
+_WITHOUT_RESULT = (_needs_a_run, _sources, _unanswered, _artifact)
+
+
+def judge(criterion: str, report: Report, written: Sequence[str]) -> Verdict:
+    """The verdict on one criterion and its evidence. `written` are the files that were written."""
+    for pattern, rule in _RULES:
+        if re.search(pattern, criterion, re.IGNORECASE):
+            if report.result is None and rule not in _WITHOUT_RESULT:
+                return "not checked", "nothing was analysed"
+            return rule(report, written)
+    return _UNKNOWN
+
+
+def criteria_block(report: Report, written: Sequence[str]) -> str:
+    """The block that ends a final answer; empty without criteria."""
+    if not report.brief.criteria:
+        return ""
+    entries = []
+    for number, criterion in enumerate(report.brief.criteria, 1):
+        verdict, evidence = judge(criterion, report, written)
+        entries.append({"criterion": number, "verdict": verdict, "evidence": evidence})
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    return f"```criteria\n[{lines}]\n```"
