@@ -1,3 +1,32 @@
-"""What sashizu-audit offers."""
+"""What sashizu-audit offers: the sink `audit` and the command `audit`."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+from sashizu_core.hookspecs import hookimpl
+from sashizu_core.protocols import EventSink
+from sashizu_core.settings import Settings
+from sashizu_core.specs import CommandSpec, SinkSpec
+
+from sashizu_audit.settings import AuditSettings
+
+__all__ = ["register_commands", "register_sinks"]
+
+
+@hookimpl
+def register_sinks(settings: Settings) -> Sequence[SinkSpec]:
+    own = settings.plugin("audit", AuditSettings)
+
+    def open_() -> AbstractAsyncContextManager[EventSink]:
+        from sashizu_audit.sink import open_sink
+
+        return open_sink(own)
+
+    return [SinkSpec("audit", f"the durable record in {own.folder}", open_)]
+
+
+@hookimpl
+def register_commands() -> Sequence[CommandSpec]:
+    return [CommandSpec("audit", "Ask the record of what agents did.", "sashizu_audit.cli:app")]

@@ -1,0 +1,228 @@
+"""The command `audit`: the only module here that prints."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sashizu_core.errors import RecordError, UsageError, nearest
+from sashizu_core.settings import Settings, load_settings
+
+from sashizu_audit.settings import AuditSettings
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Ask the record of what agents did.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--dir", metavar="DIR", help="The folder of the record, if not the usual one."),
+]
+FormatOption = Annotated[
+    str, typer.Option("--format", metavar="table|json|csv|md", help="How rows are printed.")
+]
+
+
+@app.callback()
+def audit() -> None:
+    """Ask the record of what agents did."""
+
+
+@app.command()
+def sql(
+    ctx: typer.Context,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="One SELECT over the views.")],
+    fmt: FormatOption = "table",
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most rows.")] = 10_000,
+    timeout: Annotated[float, typer.Option(min=0.1, metavar="S", help="Seconds.")] = 30.0,
+    folder: Folder = None,
+) -> None:
+    """Run one SQL query over the record.
+
+    Views: events, runs, agent_executions, agent_tree, model_calls, tool_calls, token_usage,
+    security_events, budget_events, artifacts, writers, seq_gaps, checkpoints.
+    """
+    _ask(ctx, query, fmt, folder, limit=limit, timeout_s=timeout)
+
+
+RUNS = """
+SELECT r.run_id, strftime(r.started, '%Y-%m-%d %H:%M:%S') AS started, r.status,
+       count(a.agent_id) AS agents, sum(a.tokens) AS tokens,
+       round(r.duration_ms / 1000, 1) AS seconds, r.project
+FROM runs r LEFT JOIN agent_executions a USING (run_id)
+GROUP BY ALL ORDER BY r.run_id DESC
+"""
+
+
+@app.command()
+def runs(
+    ctx: typer.Context,
+    fmt: FormatOption = "table",
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most rows.")] = 20,
+    folder: Folder = None,
+) -> None:
+    """List the newest runs."""
+    _ask(ctx, RUNS, fmt, folder, limit=limit, note_more=False)
+
+
+AGENTS = """
+SELECT agent_name AS agent, status, model, steps, requests, tokens,
+       round(duration_ms / 1000, 1) AS seconds
+FROM agent_executions WHERE run_id = ? ORDER BY started
+"""
+STEPS = """
+SELECT agent_name AS agent, step, kind, coalesce(tool, model) AS what,
+       coalesce(decision, status) AS result, tokens, round(duration_ns / 1e6, 1) AS ms
+FROM events
+WHERE run_id = ? AND kind IN ('model.answered', 'model.failed', 'tool.decided', 'tool.ended',
+                              'budget.refused', 'budget.overrun', 'security.denied')
+ORDER BY ts_ns, seq
+"""
+FILES = "SELECT agent_name AS agent, path, bytes, sha256 FROM artifacts WHERE run_id = ?"
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or 'last'.")
+    ],
+    folder: Folder = None,
+) -> None:
+    """Show one run: its agents, what they did, and the files they made."""
+    from sashizu_audit.store import AuditStore
+    from sashizu_audit.tables import as_text
+
+    store = AuditStore(_folder(ctx, folder))
+    run_id = _find_run(store, run)
+    typer.echo(f"run {run_id}")
+    for title, query in (("agents", AGENTS), ("steps", STEPS), ("artifacts", FILES)):
+        rows = store.query(query, [run_id])
+        if rows.rows:
+            typer.echo(f"\n{title}\n{as_text(rows, 'table')}")
+
+
+@app.command()
+def tail(
+    ctx: typer.Context,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as events are written.")
+    ] = False,
+    last: Annotated[
+        int, typer.Option("--last", "-n", min=0, metavar="N", help="How many to begin with.")
+    ] = 10,
+    run: Annotated[str, typer.Option(metavar="RUN", help="Only one run (beginning of id).")] = "",
+    kind: Annotated[str, typer.Option(metavar="KIND", help="Only kinds that begin so.")] = "",
+    folder: Folder = None,
+) -> None:
+    """Print the newest events, one line of JSON each."""
+    import orjson
+
+    from sashizu_audit.tail import Tail, sleeping
+
+    reader = Tail(_folder(ctx, folder))
+    wanted = _wanted(run, kind)
+    before = [event for event in reader.new_events() if wanted(event)]
+    for event in before[len(before) - last :] if last else []:
+        typer.echo(orjson.dumps(event))
+    if follow:
+        for event in reader.follow(wanted, sleep=sleeping):
+            typer.echo(orjson.dumps(event))
+
+
+# --- what the commands share ----------------------------------------------------------------------
+
+
+def _wanted(run: str, kind: str) -> Callable[[Mapping[str, Any]], bool]:
+    def wanted(event: Mapping[str, Any]) -> bool:
+        return str(event.get("run_id", "")).startswith(run) and str(event["kind"]).startswith(kind)
+
+    return wanted
+
+
+def _settings(ctx: typer.Context) -> Settings:
+    """Those of the calling command line; alone, those of the working directory."""
+    found = getattr(ctx.find_root().obj, "settings", None)
+    return found if isinstance(found, Settings) else load_settings(Path.cwd())
+
+
+def _folder(ctx: typer.Context, folder: Path | None) -> Path:
+    if folder is None:
+        return _settings(ctx).plugin("audit", AuditSettings).folder
+    if not folder.is_dir():
+        raise UsageError(f"there is no record in {str(folder)!r}")
+    return folder
+
+
+def _ask(
+    ctx: typer.Context,
+    query: str,
+    fmt: str,
+    folder: Path | None,
+    *,
+    note_more: bool = True,
+    **bounds: Any,
+) -> None:
+    """Run a query, record that it was run, and print what it gave."""
+    from dataclasses import replace
+
+    from sashizu_audit.store import AuditStore
+    from sashizu_audit.tables import as_text
+
+    if fmt not in ("table", "json", "csv", "md"):
+        raise UsageError(f"unknown format {fmt!r}; known: table, json, csv, md")
+    place = _folder(ctx, folder)
+    rows = AuditStore(place).query(query, **bounds)
+    _record(place, query, len(rows.rows))
+    if not note_more:
+        rows = replace(rows, truncated=False)
+    typer.echo(as_text(rows, fmt))  # type: ignore[arg-type]
+
+
+def _record(folder: Path, query: str, count: int) -> None:
+    """Record who asked what; a record that cannot be written can still be read."""
+    from sashizu_core.events import Event
+
+    from sashizu_audit.writer import AuditWriter
+
+    if not (folder / "store.json").exists():
+        return
+    fields = {
+        "actor": f"user:{getpass.getuser()}",
+        "status": "ok",
+        "args_sha256": sha256(query.encode("utf-8", "surrogatepass")).hexdigest(),
+        "attrs": {"rows": count},
+    }
+    try:
+        with AuditWriter(folder) as writer:
+            writer.write([Event("audit.queried", fields)])
+            writer.flush()
+    except RecordError as error:
+        typer.echo(f"sashizu: warning: this query is not on record: {error}", err=True)
+
+
+def _find_run(store: Any, wanted: str) -> str:
+    known = [
+        str(row[0]) for row in store.query("SELECT run_id FROM runs ORDER BY run_id DESC").rows
+    ]
+    if wanted == "last" and known:
+        return known[0]
+    found = [run_id for run_id in known if wanted and run_id.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{wanted!r} names {len(found)} runs: {', '.join(found[:5])}")
+    raise UsageError(
+        f"there is no run {wanted!r} on record{nearest(wanted, known)}; "
+        "`sashizu audit runs` lists them"
+    )

@@ -1,0 +1,34 @@
+"""The settings of the record: the table `[audit]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from sashizu_core.home import state_home
+from sashizu_core.settings import Table
+
+__all__ = ["AuditSettings"]
+
+
+class AuditSettings(Table):
+    """`[audit]` in sashizu.toml.
+
+    `dir` is the folder of the record; without it, `audit` in the state folder. `flush_ms` is how
+    long, in milliseconds, a power cut may reach back for events that do not wait for the disk. A
+    segment ends at `segment_mib` MiB or after `segment_minutes` minutes. `ballast_mib` MiB are kept
+    on the disk and given up when it is full, so that runs can record how they ended.
+    """
+
+    dir: str | None = None
+    flush_ms: int = Field(default=50, ge=1, le=10_000)
+    segment_mib: int = Field(default=16, ge=1, le=1024)
+    segment_minutes: int = Field(default=15, ge=1, le=24 * 60)
+    ballast_mib: int = Field(default=8, ge=0, le=1024)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the record; it may not exist yet."""
+        if self.dir is None:
+            return state_home() / "audit"
+        return Path(self.dir).expanduser().absolute()

@@ -1,0 +1,92 @@
+"""Rows as text: an aligned table, JSON, CSV or Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sashizu_audit.store import Rows
+
+__all__ = ["Format", "as_text"]
+
+Format = Literal["table", "json", "csv", "md"]
+
+MAX_CELL = 60
+"""Characters of one cell of a table; the rest is cut and marked."""
+
+
+def as_text(rows: Rows, fmt: Format) -> str:
+    """What a query gave, without a final newline."""
+    match fmt:
+        case "json":
+            return json.dumps(rows.dicts(), default=str, ensure_ascii=False, indent=1)
+        case "csv":
+            return _csv(rows)
+        case "md":
+            return _markdown(rows)
+        case "table":
+            return _table(rows)
+
+
+def _printable(text: str) -> str:
+    """Text without what would steer a terminal: names of files and agents come from outside."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    if isinstance(value, dict | list):
+        return _printable(json.dumps(value, default=str, ensure_ascii=False))
+    return _printable(str(value))
+
+
+def _csv(rows: Rows) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows.columns)
+    writer.writerows([["" if v is None else v for v in row] for row in rows.rows])
+    return text.getvalue().rstrip("\n")
+
+
+def _markdown(rows: Rows) -> str:
+    lines = [list(rows.columns), ["---"] * len(rows.columns)]
+    lines += [[_cell(value).replace("|", "\\|") for value in row] for row in rows.rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+
+
+def _table(rows: Rows) -> str:
+    numeric = [_is_numeric(rows.types[i]) for i in range(len(rows.columns))]
+    cells: list[Sequence[str]] = [[_cut(_cell(value)) for value in row] for row in rows.rows]
+    widths = [max(map(len, column)) for column in zip(rows.columns, *cells, strict=True)]
+    lines = [
+        _line(rows.columns, widths, numeric),
+        _line(["-" * w for w in widths], widths, numeric),
+    ]
+    lines += [_line(row, widths, numeric) for row in cells]
+    many = "" if len(rows.rows) == 1 else "s"
+    more = "; there are more, allow them with --limit" if rows.truncated else ""
+    return "\n".join([*lines, f"({len(rows.rows)} row{many}{more})"])
+
+
+def _is_numeric(duckdb_type: str) -> bool:
+    return "INT" in duckdb_type or duckdb_type.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
+    padded = [
+        cell.rjust(width) if right else cell.ljust(width)
+        for cell, width, right in zip(cells, widths, numeric, strict=True)
+    ]
+    return "  ".join(padded).rstrip()

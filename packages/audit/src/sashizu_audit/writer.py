@@ -1,0 +1,306 @@
+"""Records events: one `write()` for what belongs together, one sync for all who wait.
+
+A process writes to files of its own, waits for no other process, and needs no database. After
+`write` an event survives `kill -9`; after `durable` a power cut. When the disk is full the whole
+call is refused and nothing of it is left; what has begun can still record how it ended.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from weakref import WeakSet
+
+from anyio.lowlevel import checkpoint
+from sashizu_core.errors import RecordError, nearest
+from sashizu_core.events import KINDS, Event
+from sashizu_core.ids import uuid7
+
+from sashizu_audit.fields import encode_fields
+from sashizu_audit.flusher import Flusher
+from sashizu_audit.layout import open_layout
+from sashizu_audit.segment import BrokenSegment
+from sashizu_audit.spool import DEFAULT_OPTIONS, Spool, WriterOptions
+from sashizu_audit.writer_lines import SYSTEM_CLOCK, Clock
+
+__all__ = ["LAST_WORDS", "AuditWriter"]
+
+_OWN_KINDS = frozenset({"writer.opened", "writer.closed", "writer.spawned", "writer.clock_stepped"})
+_KINDS = frozenset(KINDS) - _OWN_KINDS
+
+LAST_WORDS = frozenset(
+    kind
+    for kind in _KINDS
+    if kind.endswith((".ended", ".answered", ".failed", ".settled", ".released", ".overrun"))
+    or kind.startswith("security.")
+) | {"writer.child_closed", "audit.quota", "audit.disabled"}
+"""Kinds that say how something ended: on a full disk they may use the room of the ballast."""
+
+
+class AuditWriter:
+    """One writer of the record in `folder`; an `EventSink`.
+
+    `parent` is the `child_handoff()` of the process that started this one. After `fork` the child
+    becomes a writer of its own with its first event. Any thread may write.
+
+    Raises:
+        RecordError: the record cannot be opened; nothing was done.
+    """
+
+    persistent = True
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        options: WriterOptions = DEFAULT_OPTIONS,
+        parent: Mapping[str, str] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._options = options
+        self._clock = clock
+        self._layout = open_layout(folder, options.ballast_bytes)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._failure: RecordError | None = None
+        self._forked_from: Mapping[str, Any] | None = None
+        handoff = parent or {}
+        origin = {k: v for k, v in handoff.items() if k == "parent_writer_id"}
+        self._begin(handoff.get("writer_id", ""), origin)
+        _writers.add(self)
+
+    @property
+    def writer_id(self) -> str:
+        """Names this writer for ever; another one after a fork."""
+        return self._spool.lines.writer_id
+
+    @property
+    def path(self) -> Path:
+        """The segment that is being written."""
+        return self._spool.segment.path
+
+    # --- EventSink --------------------------------------------------------------------------------
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Take events, in order, all or none. On return they survive `kill -9`.
+
+        Raises:
+            RecordError: they were not taken.
+        """
+        if not events:
+            return
+        with self._lock:
+            self._be_ready()
+            lines = self._spool.lines
+            before = lines.seq, lines.head
+            try:
+                self._write(events)
+            except BaseException:
+                lines.seq, lines.head = before
+                raise
+            self._flusher.note()
+
+    async def durable(self) -> None:
+        """Return when everything written so far survives a power cut.
+
+        Raises:
+            RecordError: nobody can tell whether it does; the writer takes nothing more.
+        """
+        if self._forked_from is None:
+            await self._flusher.durable()
+        else:
+            await checkpoint()  # this process has written nothing yet
+
+    def child_handoff(self) -> Mapping[str, str]:
+        """What `parent` of a child process's writer takes. Call it once for each child.
+
+        The child's writer is announced in this one's chain, so that its file cannot go missing
+        unnoticed.
+
+        Raises:
+            RecordError: it could not be announced.
+        """
+        child = uuid7()
+        with self._lock:
+            self._be_ready()
+            self._append_own("writer.spawned", {"child_writer_id": child})
+            self._flusher.note()
+            parent = self.writer_id
+        return {
+            "folder": str(self._layout.folder),
+            "writer_id": child,
+            "parent_writer_id": parent,
+        }
+
+    # --- for callers without an event loop ---------------------------------------------------------
+
+    def flush(self) -> None:
+        """`durable` for callers without an event loop; blocks.
+
+        Raises:
+            RecordError: as `durable`.
+        """
+        if self._forked_from is None:
+            self._flusher.flush()
+
+    def close(self) -> None:
+        """End the segment and bring it to the disk. Closing twice changes nothing.
+
+        Raises:
+            RecordError: the last line could not be written, or not be brought to the disk; the
+                files are closed all the same.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._forked_from is not None:
+                return
+            failure = self._failure
+            if failure is None:
+                try:
+                    self._spool.append_closed("closed")
+                except OSError as error:
+                    failure = self._error(error)
+            self._flusher.note()
+        self._flusher.stop()
+        try:
+            self._spool.end()
+        except OSError as error:
+            failure = failure or self._error(error)
+        if failure is None and self._flusher.error is not None:
+            failure = self._error(self._flusher.error)
+        if failure is not None:
+            raise failure
+
+    def __enter__(self) -> AuditWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- under the lock ---------------------------------------------------------------------------
+
+    def _begin(self, writer_id: str, origin: Mapping[str, Any]) -> None:
+        """Become a writer: its first segment, and the thread that flushes."""
+        if not writer_id or self._layout.segment(writer_id, 0).exists():
+            writer_id = uuid7()  # also for a handoff that is used a second time
+        try:
+            self._spool = Spool(self._layout, self._options, self._clock, writer_id, origin)
+        except OSError as error:
+            raise self._error(error) from error
+        self._flusher = Flusher(self._spool.sync, self._options.flush_s)
+        self._flusher.note()
+
+    def _be_ready(self) -> None:
+        if self._closed:
+            raise RecordError("the record is closed: this writer takes no more events")
+        if self._forked_from is not None:
+            self._begin("", {"forked_from": self._forked_from})
+            self._forked_from = None
+        if self._flusher.error is not None:
+            raise self._error(self._flusher.error)
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._spool.roll_if_due()
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def _write(self, events: Sequence[Event]) -> None:
+        members = []
+        for event in events:
+            if event.kind not in _KINDS:
+                raise RecordError(_unknown(event.kind))
+            members.append((event.kind, encode_fields(event.fields)))
+        spool = self._spool
+        data = spool.lines.make(members)
+        try:
+            try:
+                spool.append(data)
+            except OSError:
+                if not spool.full or any(event.kind not in LAST_WORDS for event in events):
+                    raise
+                spool.append_last_words(data)
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def _append_own(self, kind: str, attrs: Mapping[str, Any]) -> None:
+        try:
+            self._spool.append_own(kind, attrs)
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: OSError) -> RecordError:
+        failure = self._error(error)
+        if isinstance(error, BrokenSegment):
+            self._failure = failure
+        return failure
+
+    def _error(self, error: OSError) -> RecordError:
+        return RecordError(
+            f"the record in {str(self._layout.folder)!r} cannot be written: "
+            f"{error.strerror or error}; nothing further is done. Make room there, or choose "
+            "another folder with dir in [audit]"
+        )
+
+    # --- fork -------------------------------------------------------------------------------------
+
+    def _become_child(self) -> None:
+        """Forget what belongs to the parent; the next event opens a segment of our own."""
+        self._lock = threading.Lock()
+        if self._closed or self._forked_from is not None:
+            return
+        lines = self._spool.lines
+        self._forked_from = {
+            "writer_id": lines.writer_id,
+            "seq": lines.seq,
+            "h": lines.head.decode(),
+        }
+        # The lock on the file stays the parent's: it is let go with the last copy of the descriptor.
+        self._spool.abandon()
+
+
+def _unknown(kind: str) -> str:
+    if kind in _OWN_KINDS:
+        return f"events of kind {kind!r} are written by the writer itself"
+    return f"unknown kind of event {kind!r}{nearest(kind, _KINDS)}"
+
+
+_writers: WeakSet[AuditWriter] = WeakSet()
+_held: list[AuditWriter] = []
+
+
+def _before_fork() -> None:
+    _held.extend(_writers)
+    for writer in _held:
+        writer._lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    for writer in _held:
+        writer._lock.release()
+    _held.clear()
+
+
+def _after_fork_in_child() -> None:
+    for writer in _held:
+        writer._become_child()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
