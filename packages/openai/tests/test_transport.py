@@ -180,6 +180,38 @@ async def test_a_proxy_gets_the_credentials_of_its_url_and_its_refusal_costs_not
     assert server.last.headers["proxy-authorization"] == f"Basic {given}"
 
 
+@pytest.mark.parametrize(
+    ("variable", "proxy"),
+    [
+        ("ALL_PROXY", "socks5://me:secret@127.0.0.1:1080"),
+        ("HTTPS_PROXY", "nonsense://x"),
+        ("http_proxy", "http://[bad"),
+        ("HTTPS_PROXY", "http://:8080"),
+    ],
+)
+async def test_a_proxy_that_is_none_is_told_when_a_model_is_opened(
+    connect, monkeypatch, variable, proxy
+) -> None:
+    monkeypatch.setenv(variable, proxy)
+    with pytest.raises(UsageError, match=variable.upper()) as caught:
+        await connect("https://models.invalid/v1")
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("NO_PROXY", "*")
+    await connect("https://models.invalid/v1")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_certificates_that_cannot_be_read_are_told_when_a_model_is_opened(
+    connect, monkeypatch, tmp_path, content
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(UsageError, match=r"ca\.pem cannot be used"):
+        await connect("https://models.invalid/v1")
+
+
 async def test_a_proxy_that_is_not_there_costs_nothing(
     connect, wire, ask, monkeypatch, free_port
 ) -> None:

@@ -18,8 +18,10 @@ import aiohttp
 import anyio
 import httpx2
 from openai import APIError, AsyncOpenAI, AsyncStream, DefaultAioHttpClient, Omit
+from sashizu_core.errors import UsageError
 
 from sashizu_openai.endpoints import Endpoint
+from sashizu_openai.environment import check_proxies
 
 __all__ = ["Body", "Client", "Failure", "Status"]
 
@@ -86,30 +88,22 @@ class Body:
 
 
 class Client:
-    """Requests to one endpoint, over connections that are kept. Make it in the event loop."""
+    """Requests to one endpoint, over connections that are kept. Make it in the event loop.
+
+    Raises:
+        UsageError: the proxies or certificates of the environment cannot be used.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._base_url = endpoint.base_url
         self._host = httpx2.URL(endpoint.base_url).netloc.decode("ascii")
         self._headers = _headers(endpoint)
-        secure = endpoint.base_url.startswith("https:")
         self._sdk = AsyncOpenAI(
             api_key=endpoint.key or "none",
             base_url=endpoint.base_url,
             max_retries=0,
             timeout=None,  # the clock of the attempt decides
-            http_client=DefaultAioHttpClient(
-                verify=_tls_context(
-                    os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-                ),
-                timeout=None,
-                follow_redirects=False,
-                # 0 is no limit: how much runs at once is decided above, and time spent waiting for
-                # a free connection would look like a slow server. Local servers drop idle
-                # connections after 5 s, and a request sent into that moment is lost.
-                limits=httpx2.Limits(max_connections=0, keepalive_expiry=30 if secure else 4),
-                event_hooks={"response": [_raise_status]},
-            ),
+            http_client=_http_client(secure=endpoint.base_url.startswith("https:")),
         )
 
     @asynccontextmanager
@@ -167,6 +161,28 @@ class _Upload:
         for piece in self._pieces:
             return piece
         raise StopAsyncIteration
+
+
+def _http_client(*, secure: bool) -> httpx2.AsyncClient:
+    cert_file, cert_dir = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    try:
+        context = _tls_context(cert_file, cert_dir)
+    except OSError as error:  # an ssl.SSLError is one
+        raise UsageError(
+            f"the certificates of {cert_file or cert_dir or 'this system'} cannot be used "
+            f"({error.strerror or error}); see SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from error
+    check_proxies()
+    return DefaultAioHttpClient(
+        verify=context,
+        timeout=None,
+        follow_redirects=False,
+        # 0 is no limit: how much runs at once is decided above, and time spent waiting for a free
+        # connection would look like a slow server. Local servers drop idle connections after 5 s,
+        # and a request sent into that moment is lost.
+        limits=httpx2.Limits(max_connections=0, keepalive_expiry=30 if secure else 4),
+        event_hooks={"response": [_raise_status]},
+    )
 
 
 @functools.cache
