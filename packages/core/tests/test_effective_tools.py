@@ -12,8 +12,11 @@ from sashizu_core.agents import (
 from sashizu_core.builtin.plugin import register_agents
 from sashizu_core.errors import UsageError
 from sashizu_core.grants import Grants
+from sashizu_core.plugins import Registry
+from sashizu_core.runtime.plan import plan_agents
 from sashizu_core.settings import Settings
-from sashizu_core.specs import ToolSpec
+from sashizu_core.specs import ModelSpec, ToolSpec
+from sashizu_core.types import Task
 
 DATA = Path(__file__).parent / "data" / "agents"
 
@@ -70,6 +73,20 @@ def test_grants_from_elsewhere_may_take_the_definitions_place() -> None:
 def test_other_names_of_a_tool_are_that_tool(listed: str) -> None:
     present, _ = effective_tools(_agent([listed], fs={"read": True}), TOOLS)
     assert list(present) == ["grep"]
+
+
+def test_a_run_grants_a_tool_by_its_own_name_however_it_is_listed(tmp_path: Path) -> None:
+    agent = _agent(["search_text", "write_file"], fs={"read": True})
+    (plan,) = plan_agents(
+        [Task("a")],
+        catalogue=load_catalogue([], workspace=tmp_path, extra=[agent]),
+        registry=Registry(tools=TOOLS, models={"m": ModelSpec("m", "", _spec("m").open)}),  # type: ignore[arg-type]
+        root=tmp_path,
+        run_id="r",
+        default_model="m",
+        model=None,
+    )
+    assert plan.grants.tools == {"grep"}
 
 
 def test_a_tool_of_a_package_that_is_not_there_says_which() -> None:

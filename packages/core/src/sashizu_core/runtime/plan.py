@@ -115,7 +115,7 @@ def plan_agents(
                 model=chosen,
                 tools=present,
                 absent=absent,
-                grants=grants,
+                grants=replace(grants, tools=frozenset(present)),
                 limits=limits,
                 deadline_s=min(
                     (s for s in (task.deadline_s, limits.seconds) if s is not None), default=None
