@@ -42,8 +42,8 @@ SECURITY = Job(
     "Security audit",
     ("security",),
     _words(
-        "security secure vulnerability vulnerabilities audit attack attacker secret secrets exploit "
-        "injection owasp weakness weaknesses sec pentest cve"
+        "security secure vulnerability vulnerabilities audit attack attacker secret secrets "
+        "exploit injection owasp weakness weaknesses sec pentest cve"
     ),
     "Values are followed within one function only. Known vulnerabilities of dependencies, the "
     "configuration of servers, and logic such as who may see what, are not judged.",

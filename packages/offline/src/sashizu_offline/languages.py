@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
-__all__ = ["PARSED", "is_test_path", "language_of"]
+__all__ = ["PARSED", "is_binary_name", "is_test_path", "language_by_text", "language_of"]
 
 PARSED: dict[str, str] = {
     "Python": "syntax tree, ruff, own rules",
@@ -40,6 +41,59 @@ _BY_NAME = {
     ".env": "environment file", ".npmrc": "INI", ".pypirc": "INI",
 }  # fmt: skip
 
+_BINARY = frozenset(
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".bmp",
+        ".ico",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".pdf",
+        ".zip",
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".7z",
+        ".tar",
+        ".tgz",
+        ".whl",
+        ".so",
+        ".dll",
+        ".dylib",
+        ".exe",
+        ".o",
+        ".a",
+        ".pyc",
+        ".class",
+        ".jar",
+        ".woff",
+        ".woff2",
+        ".ttf",
+        ".otf",
+        ".eot",
+        ".mp3",
+        ".mp4",
+        ".ogg",
+        ".wav",
+        ".avi",
+        ".mov",
+        ".db",
+        ".sqlite",
+        ".parquet",
+        ".npy",
+        ".npz",
+        ".pkl",
+        ".bin",
+        ".dat",
+        ".mo",
+    ]
+)
+
 _TEST_FOLDERS = frozenset(
     {"test", "tests", "testing", "testsuite", "test_suite", "__tests__", "spec", "specs"}
     | {"fixtures", "testdata", "test_data", "e2e"}
@@ -55,6 +109,22 @@ def language_of(path: str) -> str | None:
     if name.startswith(".env."):
         return "environment file"
     return _BY_NAME.get(name) or _BY_SUFFIX.get(place.suffix.lower())
+
+
+def language_by_text(text: str) -> str:
+    """The language of a text whose name does not tell: by its first line."""
+    first = text.split("\n", 1)[0]
+    if first.startswith("#!"):
+        if "python" in first:
+            return "Python"
+        if re.search(r"\b(ba|z|da|k)?sh\b", first):
+            return "shell"
+    return "other text"
+
+
+def is_binary_name(path: str) -> bool:
+    """Whether a name says that the file is no text."""
+    return PurePosixPath(path).suffix.lower() in _BINARY
 
 
 def is_test_path(path: str) -> bool:

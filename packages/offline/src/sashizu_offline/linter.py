@@ -113,6 +113,8 @@ def _copy(files: Mapping[str, str], folder: Path) -> dict[str, str]:
     names: dict[str, str] = {}
     for path, text in files.items():
         name = path.lstrip("/").replace(":", "_")  # absolute paths lie in further roots
+        if not name.endswith((".py", ".pyi")):
+            name += ".py"  # a script that says in its first line that it is Python
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")

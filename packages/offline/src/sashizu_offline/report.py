@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from sashizu_core.prompt import Brief
 
+from sashizu_offline.derive.cases import Untested
 from sashizu_offline.derive.testfile import test_file
 from sashizu_offline.findings import SEVERITIES, Finding
 from sashizu_offline.jobs import Job
@@ -76,7 +77,9 @@ def summary(report: Report) -> str:
     total = sum(result.counts.values())
     if not total:
         return f"No finding in {result.files} files."
-    severities: dict[str, int] = {name: result.counts[name] for name in SEVERITIES if name in result.counts}
+    severities: dict[str, int] = {
+        name: result.counts[name] for name in SEVERITIES if name in result.counts
+    }
     return f"{total} findings in {result.files} files: {_numbers(severities)}."
 
 
@@ -114,6 +117,14 @@ def _test_section(result: Result, limit: int) -> list[str]:
     ]
     gaps += _more(result.untested_count - len(gaps), "untested functions")
     return ["## Tests", "", *(cases or ["None."]), "", "## Untested", "", *(gaps or ["None."]), ""]
+
+
+def _gap_lines(gaps: Sequence[Untested]) -> list[str]:
+    """One line for each file and reason, with `name:line` of every function."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for gap in gaps:
+        rows.setdefault((gap.path, gap.reason), []).append(f"{gap.function}:{gap.line}")
+    return [f"- `{path}`: {reason}: {', '.join(names)}" for (path, reason), names in rows.items()]
 
 
 def _coverage(result: Result, limit: int) -> list[str]:

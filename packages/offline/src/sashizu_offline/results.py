@@ -120,6 +120,14 @@ def _fill(entries: Iterable[Any], room: int) -> tuple[list[str], list[Any]]:
     return lines, rest
 
 
+def _grouped(gaps: Iterable[Untested]) -> list[list[Any]]:
+    """Rows of path, reason and pairs of line and function: each path and reason once."""
+    rows: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for gap in gaps:
+        rows.setdefault((gap.path, gap.reason), []).append((gap.line, gap.function))
+    return [[path, reason, places] for (path, reason), places in rows.items()]
+
+
 def as_lines(result: Result, max_bytes: int) -> str:
     """The answer in at most about `max_bytes` bytes, the worst findings first."""
     result.unparsed, more = result.unparsed[:20], len(result.unparsed) - 20
@@ -128,13 +136,12 @@ def as_lines(result: Result, max_bytes: int) -> str:
     names, more_names = _fill(((name, name) for name in result.unread), max_bytes // 6)
     result.unread, result.unread_unlisted = names, len(more_names)
     room = max(0, max_bytes - _size(_line(result.head)) - 200)
-    shares = (room // 2, room // 4) if result.tests else (0, room // 4)
+    shares = (room // 2, room // 2) if result.tests else (0, room)
     tests, tests_rest = _fill(
         ((case, _line({"test": case.as_row()})) for case in result.tests), shares[0]
     )
-    untested, _ = _fill(
-        ((gap, _line({"untested": gap.as_row()})) for gap in result.untested), shares[1]
-    )
+    gaps = _grouped(result.untested)
+    untested, _ = _fill(((gap, _line({"untested": gap})) for gap in gaps), shares[1])
     used = sum(map(_size, tests)) + sum(map(_size, untested))
     findings, rest = _fill(
         (
@@ -185,8 +192,8 @@ def _read_entry(result: Result, value: object) -> None:
             result.findings.append(Finding(path, line, rule, severity, message))
         case {"test": list(row)}:
             result.tests.append(TestCase.of_row(row))
-        case {"untested": list(row)}:
-            result.untested.append(Untested.of_row(row))
+        case {"untested": [str(path), str(reason), list(places)]}:
+            result.untested += [Untested(path, line, name, reason) for line, name in places]
         case {"end": True}:
             result.cut = False
         case _:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from sashizu_core.errors import ToolError
 from sashizu_core.workspace import Workspace
 
-from sashizu_offline.languages import language_of
+from sashizu_offline.languages import is_binary_name, language_by_text, language_of
 
 __all__ = ["MAX_FILES", "MAX_FILE_BYTES", "Sources", "read_sources"]
 
@@ -51,12 +51,12 @@ class Sources:
 
     def add(self, path: str, data: bytes) -> None:
         """Take a file, or count why not."""
-        language = language_of(path)
-        if language is None or b"\0" in data[:8192]:
-            self.leave_out(path, "unknown kind of file" if language is None else "binary")
+        if b"\0" in data[:8192]:
+            self.leave_out(path, "binary")
         else:
-            self.texts[path] = data.decode("utf-8", "replace").removeprefix("\ufeff")
-            self.languages[path] = language
+            text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+            self.texts[path] = text
+            self.languages[path] = language_of(path) or language_by_text(text)
 
     def leave_out(self, path: str, reason: str) -> None:
         self.left_out[reason] += 1
@@ -71,9 +71,7 @@ def _reason(path: str) -> str:
     """Why a file is not even opened, or an empty text."""
     if any(part in _FOREIGN for part in PurePosixPath(path).parts[:-1]):
         return "other people's code (vendored, installed or of a tool)"
-    if language_of(path) is None:
-        return "unknown kind of file"
-    return ""
+    return "binary" if is_binary_name(path) else ""
 
 
 def read_sources(

@@ -64,7 +64,9 @@ def _syntax_errors(into: Survey) -> Iterator[Finding]:
             continue
         number = problem.removeprefix("line ").partition(":")[0]
         line = int(number) if number.isdigit() else 1
-        yield Finding(path, line, "syntax-error", "high", f"Python can not parse it: {problem}")
+        yield Finding(
+            path, line, "syntax-error", "high", f"Python can not parse it: {problem}; repair it"
+        )
 
 
 def _python_findings(file: PythonFile, checks: Collection[Check]) -> Iterator[Finding]:

@@ -114,7 +114,12 @@ def _tls(file: PythonFile, call: ast.Call, dotted: str) -> Iterator[Finding]:
             "the traffic; trust the right CA instead",
         )
     elif dotted in ("ssl._create_unverified_context", "ssl._create_stdlib_context"):
-        yield file.finding(call, "tls-unverified", "high", f"{dotted}() accepts any certificate")
+        yield file.finding(
+            call,
+            "tls-unverified",
+            "high",
+            f"{dotted}() accepts any certificate; trust the right CA",
+        )
 
 
 def _on_session(file: PythonFile, call: ast.Call) -> bool:
@@ -145,7 +150,12 @@ def _tls_settings(file: PythonFile, node: ast.AST) -> Iterator[Finding]:
             what = f"{value.id}.verify = False"
         case _:
             return
-    yield file.finding(node, "tls-unverified", "high", f"{what} accepts the certificate of anybody")
+    yield file.finding(
+        node,
+        "tls-unverified",
+        "high",
+        f"{what} accepts the certificate of anybody; trust the right CA",
+    )
 
 
 def _token(file: PythonFile, call: ast.Call, dotted: str) -> Iterator[Finding]:

@@ -60,7 +60,7 @@ def link_findings(path: str, text: str, exists: Callable[[str], bool | None]) ->
                     number,
                     "broken-link",
                     "low",
-                    f"the link leads to {place!r}, which does not exist",
+                    f"the link leads to {place!r}, which does not exist; correct it or take it out",
                 )
 
 
@@ -115,7 +115,8 @@ def entry_point_findings(
         for name, target in group.items() if isinstance(group, dict) else ():
             problem = _problem(str(target), str(PurePosixPath(path).parent), python)
             if problem:
-                yield Finding(path, _line_of(text, name), "broken-entry-point", "high", problem)
+                message = f"{problem}; correct the name, or write what it names"
+                yield Finding(path, _line_of(text, name), "broken-entry-point", "high", message)
 
 
 def _line_of(text: str, name: str) -> int:

@@ -189,7 +189,8 @@ def _temporary(file: PythonFile, call: ast.Call, dotted: str) -> Iterator[Findin
                 call,
                 "world-writable",
                 "medium",
-                f"{dotted} with mode {mode:#o} lets every user of the machine change the file",
+                f"{dotted} with mode {mode:#o} lets every user of the machine change the file; "
+                "use 0o644 or less",
             )
 
 

@@ -74,7 +74,8 @@ def _secret_in_log(file: PythonFile, node: ast.AST) -> Iterator[Finding]:
             node,
             "secret-in-log",
             "medium",
-            f"the value of {shown[0]!r} is written to the log, where more people can read it",
+            f"the value of {shown[0]!r} is written to the log, where more people can read it; "
+            "leave it out",
         )
 
 

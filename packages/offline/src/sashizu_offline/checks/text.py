@@ -43,7 +43,7 @@ def merge_findings(path: str, text: str) -> Iterator[Finding]:
             line,
             "merge-conflict",
             "high",
-            "an unresolved merge: both versions and the markers are in the file",
+            "an unresolved merge: both versions and the markers are in the file; keep one",
         )
 
 
@@ -76,7 +76,9 @@ def syntax_findings(path: str, language: str, text: str) -> Iterator[Finding]:
         try:
             json.loads(text.removeprefix("\ufeff"))
         except json.JSONDecodeError as error:
-            yield Finding(path, error.lineno, "broken-json", "high", f"no JSON: {error.msg}")
+            yield Finding(
+                path, error.lineno, "broken-json", "high", f"no JSON: {error.msg}; repair it"
+            )
         except RecursionError:
             return
     elif language == "TOML" and "{{" not in text:
@@ -85,7 +87,7 @@ def syntax_findings(path: str, language: str, text: str) -> Iterator[Finding]:
         except tomllib.TOMLDecodeError as error:
             found = re.search(r"line (\d+)", str(error))
             line = int(found.group(1)) if found else 1
-            yield Finding(path, line, "broken-toml", "high", f"no TOML: {error}")
+            yield Finding(path, line, "broken-toml", "high", f"no TOML: {error}; repair it")
 
 
 def workflow_findings(path: str, text: str) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from sashizu_offline.checks.tree import Function
 from sashizu_offline.derive.scopes import (
     LOCALS,
     Closure,
+    Meter,
     Raised,
     Return,
     Scopes,
@@ -27,11 +28,10 @@ _CONSUMERS = (list, tuple, set, frozenset, sorted, sum, max, min, any, all)
 
 
 class Calls:
-    """The part of the interpreter that calls. `fuel` counts steps down, `depth` calls up."""
+    """The part of the interpreter that calls."""
 
-    def __init__(self) -> None:
-        self.fuel = 0
-        self.depth = 0
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
         self.shared: set[int] = set()
 
     def expression(self, node: ast.expr, scopes: Scopes) -> Any:
@@ -46,8 +46,8 @@ class Calls:
         Raises:
             NotEvaluable: there were too many.
         """
-        self.fuel -= 1
-        if self.fuel < 0:
+        self.meter.fuel -= 1
+        if self.meter.fuel < 0:
             raise NotEvaluable("it takes too many steps")
 
     def own(self, container: Any) -> Any:
@@ -99,7 +99,9 @@ class Calls:
 
     def invoke(self, function: Any, args: list[Any], words: dict[str, Any], line: int) -> Any:
         if isinstance(function, Closure):
-            return self._enter(function, args, words, line)
+            home = function.home
+            assert isinstance(home, Calls)
+            return home.enter(function, args, words, line)
         if isinstance(function, type) and issubclass(function, Exception):
             return function(*args)
         if function is isinstance:
@@ -131,7 +133,7 @@ class Calls:
     def _native(self, value: Any, line: int) -> Any:
         """A closure as something that builtins can call."""
         if isinstance(value, Closure):
-            return lambda *args: self._enter(value, list(args), {}, line)
+            return lambda *args: self.invoke(value, list(args), {}, line)
         if isinstance(value, Exception):
             raise NotEvaluable("an exception as a value")
         return value
@@ -158,7 +160,7 @@ class Calls:
     def closure(self, node: Function | ast.Lambda, scopes: Scopes) -> Closure:
         arguments = node.args
         names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
-        made = Closure(node, scopes)
+        made = Closure(node, scopes, self)
         defaulted = names[len(names) - len(arguments.defaults) :]
         for name, default in zip(defaulted, arguments.defaults, strict=True):
             made.defaults[name] = self.expression(default, scopes)
@@ -172,20 +174,20 @@ class Calls:
         }
         return made
 
-    def _enter(self, function: Closure, args: list[Any], words: dict[str, Any], line: int) -> Any:
+    def enter(self, function: Closure, args: list[Any], words: dict[str, Any], line: int) -> Any:
         self.burn()
-        if self.depth >= _MAX_DEPTH:
+        if self.meter.depth >= _MAX_DEPTH:
             raise NotEvaluable("it calls too deeply")
         names = self._bind(function, args, words, line)
         names[LOCALS] = local_names(function.node)
         scopes = (names, *function.scopes)
-        self.depth += 1
+        self.meter.depth += 1
         try:
             if isinstance(function.node, ast.Lambda):
                 return self.expression(function.node.body, scopes)
             return self._run(function.node, scopes)
         finally:
-            self.depth -= 1
+            self.meter.depth -= 1
 
     def _run(self, node: Function, scopes: Scopes) -> Any:
         if isinstance(node, ast.AsyncFunctionDef):

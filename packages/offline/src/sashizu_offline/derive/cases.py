@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sashizu_offline.checks.tree import FUNCTIONS, PythonFile
-from sashizu_offline.derive.expectations import Expectation, constants, examples, raises
-from sashizu_offline.derive.machine import Machine, Raised
+from sashizu_offline.derive.expectations import Expectation, Maker, constants, examples, raises
+from sashizu_offline.derive.machine import Links, Machine, Raised
 from sashizu_offline.derive.mutants import mutants
 from sashizu_offline.derive.places import Importer, Module, declared_packages
 from sashizu_offline.derive.values import NotEvaluable
@@ -64,14 +64,6 @@ class Untested:
     function: str
     reason: str
 
-    def as_row(self) -> list[object]:
-        return [self.path, self.line, self.function, self.reason]
-
-    @classmethod
-    def of_row(cls, row: list[object]) -> Untested:
-        path, line, function, reason = row
-        return cls(str(path), int(str(line)), str(function), str(reason))
-
 
 @dataclass
 class Derived:
@@ -109,13 +101,13 @@ def _reason_against(name: str, node: ast.AST) -> str:
     return ""
 
 
-def _score(tree: ast.Module, node: ast.FunctionDef, found: Expectation) -> tuple[int, int]:
+def _score(make: Maker, node: ast.FunctionDef, found: Expectation) -> tuple[int, int]:
     """How many mutants of the function the expectation notices, of how many."""
     caught = tried = 0
     for mutant in mutants(node):
         tried += 1
         try:
-            held = found.holds(Machine(tree, {node.name: mutant}))
+            held = found.holds(make({node.name: mutant}))
         except NotEvaluable:
             tried -= 1  # whether it is noticed can not be told
             continue
@@ -125,13 +117,15 @@ def _score(tree: ast.Module, node: ast.FunctionDef, found: Expectation) -> tuple
     return caught, tried
 
 
-def _cases(file: PythonFile, module: Module, node: ast.FunctionDef, derived: Derived) -> str:
+def _cases(
+    file: PythonFile, module: Module, make: Maker, node: ast.FunctionDef, derived: Derived
+) -> str:
     """Add the tests of one function; returns why there are none."""
     found: list[Expectation] = []
     reason = ""
     for source in (examples, raises, constants):
         try:
-            outcome = source(file.tree, node)
+            outcome = source(make, node)
         except NotEvaluable as error:
             reason = reason or f"it can not be followed: {error}"
             continue
@@ -139,7 +133,7 @@ def _cases(file: PythonFile, module: Module, node: ast.FunctionDef, derived: Der
         reason = reason or outcome.problem
     added = 0
     for expectation in found[:MOST_CASES]:
-        caught, tried = _score(file.tree, node, expectation)
+        caught, tried = _score(make, node, expectation)
         if caught == 0:
             reason = reason or "no change of the function would be noticed"
             continue
@@ -160,6 +154,10 @@ def _cases(file: PythonFile, module: Module, node: ast.FunctionDef, derived: Der
     return "" if added else reason or "no example, no constant, no checked argument"
 
 
+def _maker(tree: ast.Module, links: Links) -> Maker:
+    return lambda replaced: Machine(tree, links, replaced)
+
+
 def derive_tests(files: Mapping[str, PythonFile], sources: Sources) -> Derived:
     """Derive what can be derived, in the order of paths and lines."""
     derived = Derived()
@@ -170,10 +168,12 @@ def derive_tests(files: Mapping[str, PythonFile], sources: Sources) -> Derived:
         if file.in_tests or path.endswith((".pyi", "setup.py", "conf.py")):
             continue
         problem = importer.problem(path)
+
+        make = _maker(file.tree, importer.links(path))
         for name, node in _functions(file):
             reason = problem or _reason_against(name, node)
             if not reason and isinstance(node, ast.FunctionDef):
-                reason = _cases(file, importer.modules[path], node, derived)
+                reason = _cases(file, importer.modules[path], make, node, derived)
             if reason and name.rpartition(".")[2] not in mentioned:
                 derived.untested.append(Untested(path, node.lineno, name, reason))
     return derived

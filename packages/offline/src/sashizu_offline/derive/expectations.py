@@ -6,7 +6,7 @@ import ast
 import doctest
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,10 @@ from sashizu_offline.derive.literals import literal_text
 from sashizu_offline.derive.machine import Machine, Raised
 from sashizu_offline.derive.values import ERRORS, NotEvaluable
 
-__all__ = ["Expectation", "Outcome", "constants", "examples", "raises"]
+__all__ = ["Expectation", "Maker", "Outcome", "constants", "examples", "raises"]
+
+Maker = Callable[[Mapping[str, ast.FunctionDef]], Machine]
+"""Makes an interpreter of the module, with some of its functions replaced."""
 
 _PRODUCTS = 400
 """How many combinations of arguments are tried for one function."""
@@ -85,7 +88,7 @@ def _docstring_line(node: ast.FunctionDef) -> int:
     return first.lineno
 
 
-def examples(tree: ast.Module, node: ast.FunctionDef) -> Outcome:
+def examples(make: Maker, node: ast.FunctionDef) -> Outcome:
     """The examples of the docstring that the interpreter can confirm."""
     outcome = Outcome()
     text = ast.get_docstring(node, clean=False)
@@ -101,7 +104,7 @@ def examples(tree: ast.Module, node: ast.FunctionDef) -> Outcome:
     for example in found:
         line = _docstring_line(node) + example.lineno
         try:
-            _one_example(tree, node, example, line, names, setup, outcome)
+            _one_example(make, node, example, line, names, setup, outcome)
         except NotEvaluable as error:
             outcome.problem = f"the example in line {line} can not be confirmed: {error}"
             break
@@ -109,7 +112,7 @@ def examples(tree: ast.Module, node: ast.FunctionDef) -> Outcome:
 
 
 def _one_example(
-    tree: ast.Module,
+    make: Maker,
     node: ast.FunctionDef,
     example: doctest.Example,
     line: int,
@@ -121,7 +124,7 @@ def _one_example(
         body = ast.parse(example.source).body
     except SyntaxError as error:
         raise NotEvaluable("it is no Python") from error
-    machine = Machine(tree)
+    machine = make({})
     if not example.want and example.exc_msg is None:
         for statement in body:
             if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -195,7 +198,7 @@ def _same_literal(text: str, value: Any) -> bool:
 # --- constants ------------------------------------------------------------------------------------
 
 
-def constants(tree: ast.Module, node: ast.FunctionDef) -> Outcome:
+def constants(make: Maker, node: ast.FunctionDef) -> Outcome:
     """The value of a function that needs no argument and only returns."""
     outcome = Outcome()
     body = [s for s in node.body if not _is_text(s)]
@@ -208,7 +211,7 @@ def constants(tree: ast.Module, node: ast.FunctionDef) -> Outcome:
     check = ast.Call(ast.Name(node.name, ast.Load()), [], [])
     ast.fix_missing_locations(ast.copy_location(check, node))
     try:
-        value = Machine(tree).evaluate(check, {})
+        value = make({}).evaluate(check, {})
     except Raised:
         return outcome
     if value is not None and literal_text(value) is not None:
@@ -314,7 +317,7 @@ def _combinations(candidates: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield dict(zip(candidates, combination, strict=True))
 
 
-def raises(tree: ast.Module, node: ast.FunctionDef) -> Outcome:
+def raises(make: Maker, node: ast.FunctionDef) -> Outcome:
     """An argument for each checked `raise` that reaches it."""
     outcome = Outcome()
     wanted = _raising_lines(node)
@@ -325,7 +328,7 @@ def raises(tree: ast.Module, node: ast.FunctionDef) -> Outcome:
         if not wanted:
             break
         try:
-            Machine(tree).call(node.name, arguments)
+            make({}).call(node.name, arguments)
         except NotEvaluable as error:
             problem = f"it can not be followed: {error}"
         except Raised as raised:

@@ -11,6 +11,7 @@ from sashizu_offline.derive.calls import Calls
 from sashizu_offline.derive.scopes import (
     IS_LOOP,
     LOCALS,
+    Meter,
     Raised,
     Scopes,
     checked_or_code,
@@ -32,8 +33,8 @@ __all__ = ["Expressions"]
 class Expressions(Calls):
     """The part of the interpreter that computes values and knows the names of the module."""
 
-    def __init__(self, tree: ast.Module, replaced: Mapping[str, Function]) -> None:
-        super().__init__()
+    def __init__(self, tree: ast.Module, replaced: Mapping[str, Function], meter: Meter) -> None:
+        super().__init__(meter)
         self._replaced = dict(replaced)
         self._definitions = definitions(tree)
         self._globals: dict[str, Any] = {}
@@ -48,11 +49,15 @@ class Expressions(Calls):
             if name in ERRORS:
                 return ERRORS[name]
             raise NotEvaluable(f"the name {name!r}")
-        value = self._defined(node)
+        value = self._defined(node) if not isinstance(node, ast.Pass) else self.imported(name)
         self._globals[name] = value
         if isinstance(value, list | dict | set):
             self.shared.add(id(value))
         return value
+
+    def imported(self, name: str) -> Any:
+        """The value of a name that another module defines."""
+        raise NotImplementedError
 
     def _defined(self, node: ast.AST) -> Any:
         if isinstance(node, ast.FunctionDef):
@@ -66,10 +71,10 @@ class Expressions(Calls):
         raise NotEvaluable("a name that is bound in a way the interpreter does not follow")
 
     def _error_class(self, node: ast.ClassDef) -> Any:
-        """An exception class without a body of its own."""
+        """An exception class whose body holds constants only."""
         plain = all(
             isinstance(s, ast.Pass)
-            or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+            or (isinstance(s, ast.Expr | ast.Assign) and isinstance(s.value, ast.Constant))
             for s in node.body
         )
         if not plain or node.decorator_list or node.keywords or len(node.bases) != 1:

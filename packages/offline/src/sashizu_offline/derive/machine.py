@@ -12,20 +12,42 @@ from typing import Any
 
 from sashizu_offline.checks.tree import Function
 from sashizu_offline.derive.expressions import Expressions
-from sashizu_offline.derive.scopes import Break, Continue, Raised, Return, Scopes, as_load
+from sashizu_offline.derive.scopes import Break, Continue, Meter, Raised, Return, Scopes, as_load
 from sashizu_offline.derive.values import NotEvaluable, checked
 
-__all__ = ["Machine", "Raised"]
+__all__ = ["Links", "Machine", "Raised"]
+
+Links = Callable[[str], "tuple[ast.Module, str, Links] | None"]
 
 _FUEL = 30_000
 """How many steps one expression may take."""
 
 
 class Machine(Expressions):
-    """Interprets one module's functions. Every `call` and `evaluate` starts with a full tank."""
+    """Interprets one module's functions. Every `call` and `evaluate` starts with a full tank.
 
-    def __init__(self, tree: ast.Module, replaced: Mapping[str, Function] | None = None) -> None:
-        super().__init__(tree, replaced or {})
+    `links` finds the definition of a name that the module imports: the tree that defines it, the
+    name there and the links of that tree; None where that is not known. `replaced` are functions
+    that stand in for those of the module.
+    """
+
+    def __init__(
+        self,
+        tree: ast.Module,
+        links: Links | None = None,
+        replaced: Mapping[str, Function] | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        super().__init__(tree, replaced or {}, meter or Meter())
+        self._links = links
+
+    def imported(self, name: str) -> Any:
+        found = self._links(name) if self._links is not None else None
+        if found is None:
+            raise NotEvaluable(f"the name {name!r}, which is imported or bound in several places")
+        tree, other, links = found
+        self.burn()
+        return Machine(tree, links, meter=self.meter).module_name(other)
 
     def evaluate(self, node: ast.expr, names: dict[str, Any]) -> Any:
         """The value of an expression; `names` are its variables.
@@ -47,7 +69,7 @@ class Machine(Expressions):
         )
 
     def _entered(self, work: Callable[[], Any]) -> Any:
-        self.fuel, self.depth = _FUEL, 0
+        self.meter.fuel, self.meter.depth = _FUEL, 0
         try:
             return work()
         except (NotEvaluable, Raised):
@@ -55,11 +77,6 @@ class Machine(Expressions):
         except Exception as error:
             # Whatever the interpreter itself stumbles over is something it does not understand.
             raise NotEvaluable(f"{type(error).__name__} in the interpreter") from error
-
-    def _burn(self) -> None:
-        self.fuel -= 1
-        if self.fuel < 0:
-            raise NotEvaluable("it takes too many steps")
 
     def block(self, body: list[ast.stmt], scopes: Scopes) -> None:
         for statement in body:

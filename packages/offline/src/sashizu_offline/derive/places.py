@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from sashizu_offline.checks.tree import PythonFile
+from sashizu_offline.derive.machine import Links
 
 __all__ = ["Importer", "Module", "declared_packages"]
 
@@ -205,6 +206,24 @@ class Importer:
         keep = len(parts) - node.level + (1 if path.endswith("__init__.py") else 0)
         base = parts[:keep]
         return ".".join([*base, *([node.module] if node.module else [])])
+
+    def links(self, path: str) -> Links:
+        """Where the names come from that a file imports from other files of the workspace."""
+        imported = {
+            alias.asname or alias.name: (self._absolute(node, path), alias.name)
+            for node in self._files[path].tree.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+
+        def find(name: str) -> tuple[ast.Module, str, Links] | None:
+            module, other = imported.get(name, ("", ""))
+            found = self._by_name.get(module)
+            if found is None:
+                return None
+            return self._files[found.path].tree, other, self.links(found.path)
+
+        return find
 
     def _imports(self, names: list[str]) -> str:
         for name in names:

@@ -18,6 +18,7 @@ __all__ = [
     "Break",
     "Closure",
     "Continue",
+    "Meter",
     "Raised",
     "Return",
     "Scopes",
@@ -57,11 +58,20 @@ class Continue(Exception):
 
 @dataclass(eq=False)
 class Closure:
-    """A function or lambda with the names around it."""
+    """A function or lambda with the names around it; `home` interprets its module."""
 
     node: Function | ast.Lambda
     scopes: Scopes
+    home: object
     defaults: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Meter:
+    """How much is left, for all modules that one evaluation reaches: steps, and calls deep."""
+
+    fuel: int = 0
+    depth: int = 0
 
 
 LOCALS = "."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sashizu_offline.checks.tree import PythonFile
 from sashizu_offline.derive.expectations import examples
+from sashizu_offline.derive.machine import Machine
 from sashizu_offline.findings import Finding
 
 __all__ = ["example_findings"]
@@ -14,7 +15,11 @@ __all__ = ["example_findings"]
 
 def example_findings(file: PythonFile) -> Iterator[Finding]:
     """Examples of module functions whose value is certain and another than the docstring says."""
+
+    def make(replaced: Mapping[str, ast.FunctionDef]) -> Machine:
+        return Machine(file.tree, replaced=replaced)
+
     for node in file.tree.body:
         if isinstance(node, ast.FunctionDef) and not node.decorator_list:
-            for line, text in examples(file.tree, node).wrong:
-                yield Finding(file.path, line, "wrong-example", "medium", text)
+            for line, text in examples(make, node).wrong:
+                yield Finding(file.path, line, "wrong-example", "medium", f"{text}; correct one")
