@@ -4,7 +4,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-
 from sashizu_audit.layout import segment_paths
 from sashizu_audit.plugin import register_sinks
 from sashizu_core.events import Event
