@@ -24,7 +24,7 @@ __all__ = ["CodebaseSearch", "CodebaseSearchArguments"]
 MAX_FILE_BYTES = 1024 * 1024
 """Larger files are data more often than text that somebody wrote."""
 
-MAX_INDEXED_BYTES = 64 * 1024 * 1024
+MAX_INDEXED_BYTES = 32 * 1024 * 1024
 PASSAGE_LINES = 40
 """Lines of one passage; the next begins half as many lines later."""
 
