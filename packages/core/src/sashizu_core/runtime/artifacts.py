@@ -60,8 +60,13 @@ def prepare_run_folder(workspace: Workspace, folder: str) -> None:
         ToolError: it cannot be written.
     """
     ignore = f"{RUNS_FOLDER}/.gitignore"
-    if folder.startswith(RUNS_FOLDER) and not workspace.exists(ignore):
+    if not folder.startswith(RUNS_FOLDER) or workspace.exists(ignore):
+        return
+    try:
         workspace.write_bytes(ignore, b"*\n")
+    except ToolError:
+        if not workspace.exists(ignore):  # else another agent of the run was first
+            raise
 
 
 def verify_artifacts(
