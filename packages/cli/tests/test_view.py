@@ -75,6 +75,17 @@ def test_each_event_shows_as_a_state(kind, fields, state):
     assert shown.rows["id-a"].state == state
 
 
+def test_a_call_in_doubt_counts_with_what_the_ledger_booked():
+    shown, _ = view()
+    shown.take(
+        [event("agent.started"), event("model.failed"), event("budget.settled", budget_spent=900)]
+    )
+    assert shown.tokens == 900
+
+    shown.take([event("model.answered", tokens=50), event("budget.settled", budget_spent=50)])
+    assert shown.tokens == 950
+
+
 def test_streamed_text_shows_that_the_model_is_answering():
     shown, _ = view()
     shown.take([event("agent.started")])

@@ -18,16 +18,25 @@ _ENDED = {"ok": "done", "timeout": "deadline", "cancelled": "cancelled"}
 
 @dataclass(slots=True)
 class Row:
-    """One agent instance. `began` and `ended` are in seconds of the view's clock."""
+    """One agent instance. `began` and `ended` are in seconds of the view's clock.
+
+    `used` is what answers said they used, `charged` what the ledger booked.
+    """
 
     name: str
     began: float
     state: str = "starting"
     step: int = 0
-    tokens: int = 0
+    used: int = 0
+    charged: int = 0
     limit: int | None = None
     ended: float | None = None
     ok: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """With a ledger what it booked, which includes calls in doubt; else what was used."""
+        return max(self.used, self.charged)
 
     @property
     def at_work(self) -> bool:
@@ -169,14 +178,18 @@ def _asked(view: RunView, fields: Mapping[str, Any]) -> None:
 
 def _answered(view: RunView, fields: Mapping[str, Any]) -> None:
     row = view.row(fields)
-    row.tokens += int(fields.get("tokens", 0))
+    row.used += int(fields.get("tokens", 0))
     row.state = "working"
 
 
 def _attempt_failed(view: RunView, fields: Mapping[str, Any]) -> None:
     row = view.row(fields)
-    row.tokens += int(fields.get("tokens", 0))
+    row.used += int(fields.get("tokens", 0))
     row.state = f"retrying ({fields.get('error_type', 'failed')})"
+
+
+def _settled(view: RunView, fields: Mapping[str, Any]) -> None:
+    view.row(fields).charged += int(fields.get("budget_spent", 0))
 
 
 def _tool_asked(view: RunView, fields: Mapping[str, Any]) -> None:
@@ -192,7 +205,7 @@ def _degraded(view: RunView, fields: Mapping[str, Any]) -> None:
 def _agent_ended(view: RunView, fields: Mapping[str, Any]) -> None:
     row = view.row(fields)
     status = str(fields.get("status", ""))
-    row.state = _ENDED.get(status, str(fields.get("error_type") or "failed"))
+    row.state = _ENDED.get(status, str(fields.get("error_type") or "failed").replace("_", " "))
     row.ok = status == "ok"
     row.ended = view.clock()
 
@@ -203,6 +216,7 @@ _HANDLERS: Mapping[str, Callable[[RunView, Mapping[str, Any]], None]] = {
     "model.requested": _asked,
     "model.answered": _answered,
     "model.failed": _attempt_failed,
+    "budget.settled": _settled,
     "tool.requested": _tool_asked,
     "budget.degraded": _degraded,
     "agent.ended": _agent_ended,

@@ -1,0 +1,230 @@
+"""The installed `sashizu`, in an empty home and a small project; and a model service beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import socket
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+SCRIPT = Path(sys.executable).with_name("sashizu")
+ENOUGH_S = 90
+
+PROJECT = {
+    "README.md": "# pay\n\nAdds amounts in cents: `add(1, 2)` is 3.\n",
+    "src/pay/__init__.py": '"""Payments."""\n',
+    "src/pay/amounts.py": '''\
+"""Amounts of money."""
+
+import os
+
+
+def add(a: int, b: int) -> int:
+    """Add two amounts in cents.
+
+    >>> add(1, 2)
+    3
+    """
+    return a + b
+
+
+def run(command, seen=[]):
+    seen.append(command)
+    try:
+        return eval(command)
+    except:
+        pass
+''',
+    ".sashizu/agents/plain.yaml": "name: plain\ngoal: Answer the question.\n",
+    ".sashizu/agents/other.yaml": "name: other\ngoal: Answer the question too.\n",
+}
+
+
+@dataclass
+class Place:
+    """A home and a project of one test, and the command line in it."""
+
+    home: Path
+    project: Path
+    env: dict[str, str]
+
+    def sashizu(self, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [SCRIPT, *words],
+            cwd=self.project,
+            env={**self.env, **env},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=ENOUGH_S,
+            check=False,
+        )
+
+    def on_terminal(self, columns: int, *words: str, **env: str) -> tuple[int, str]:
+        """Run the command on a terminal; its exit code, and all that it writes there."""
+        leader, follower = pty.openpty()
+        termios.tcsetwinsize(follower, (24, columns))
+        process = subprocess.Popen(
+            [SCRIPT, *words],
+            cwd=self.project,
+            env={**self.env, "TERM": "xterm-256color", **env},
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+        )
+        os.close(follower)
+        with os.fdopen(leader, "rb", buffering=0) as terminal:
+            seen = b"".join(_until_closed(terminal))
+        return process.wait(ENOUGH_S), seen.decode()
+
+    def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [SCRIPT, *words],
+            cwd=self.project,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def _until_closed(terminal: IO[bytes]) -> Iterator[bytes]:
+    """What a terminal shows, until nobody writes to it any more."""
+    while select.select([terminal], [], [], ENOUGH_S)[0]:
+        try:
+            data = terminal.read(65536)
+        except OSError:  # Linux says so
+            return
+        if not data:  # other systems say so
+            return
+        yield data
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    home, project = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    for name, text in PROJECT.items():
+        file = project / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return Place(
+        home,
+        project,
+        {
+            "HOME": str(home),
+            "SASHIZU_HOME": str(home / "state"),
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+        },
+    )
+
+
+# --- a model service ------------------------------------------------------------------------------
+
+
+@dataclass
+class Service:
+    """A Chat Completions service on this machine: `answer` is what every call gets.
+
+    `wait` holds calls back until it is set; `asked` is set with the first call; calls of the model
+    `unknown` get a 404.
+    """
+
+    url: str
+    answer: str = "All is well."
+    unknown: str = "nosuch"
+    calls: list[dict[str, object]] = field(default_factory=list)
+    wait: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"OPENAI_BASE_URL": self.url, "OPENAI_API_KEY": "sk-test-4711"}
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    def handle(request: BaseHTTPRequestHandler) -> None:
+        body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+        found.calls.append(body)
+        found.asked.set()
+        found.wait.wait(ENOUGH_S)
+        refused = body["model"] == found.unknown
+        data = _unknown(found.unknown) if refused else _chat(found.answer)
+        request.send_response(404 if refused else 200)
+        request.send_header("Content-Type", "application/json" if refused else "text/event-stream")
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data)
+
+    class Handler(BaseHTTPRequestHandler):
+        do_POST = handle  # noqa: N815 - the name is the library's
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the test says what matters."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    found = Service(f"http://127.0.0.1:{server.server_port}/v1")
+    found.wait.set()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield found
+    found.wait.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _chat(text: str) -> bytes:
+    """The stream of a Chat Completions call that answers with a text."""
+    head = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "test"}
+    usage = {"prompt_tokens": 30, "completion_tokens": 5, "total_tokens": 35}
+    delta = {"role": "assistant", "content": text}
+    chunks = [
+        {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]},
+        {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {**head, "choices": [], "usage": usage},
+    ]
+    lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
+    return "".join([*lines, "data: [DONE]\n\n"]).encode()
+
+
+def _unknown(model: str) -> bytes:
+    """The body of a 404 for a model."""
+    message = f"The model {model!r} does not exist"
+    error = {"message": message, "type": "invalid_request_error", "code": "model_not_found"}
+    return json.dumps({"error": error}).encode()
+
+
+@pytest.fixture
+def dead_url() -> str:
+    """An address at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
+
+
+@pytest.fixture
+def waited() -> Callable[[subprocess.Popen[str]], tuple[int, str, str]]:
+    """Waits for a started command: exit code, stdout, stderr."""
+
+    def wait(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+        out, err = process.communicate(timeout=ENOUGH_S)
+        return process.returncode, out, err
+
+    return wait
