@@ -1,0 +1,1 @@
+"""Models that say back what they were told."""
