@@ -21,8 +21,8 @@ from sashizu_offline.tokens import BYTES_PER_TOKEN, input_tokens, spent_before
 
 __all__ = ["Step", "next_step"]
 
-_ANALYSIS_BYTES = {"review": 16_000, "security": 16_000, "tests": 24_000}
-"""How long the answer of `analyze` may be where the budget says nothing: 4,000 to 6,000 tokens."""
+_ANALYSIS_BYTES = {"review": 16_000, "security": 16_000, "tests": 28_000}
+"""How long the answer of `analyze` may be where the budget says nothing: 4,000 to 7,000 tokens."""
 
 _REPORT_BYTES = 24_000
 _ANSWER_BYTES = 6_000
@@ -246,14 +246,19 @@ def _writes(conversation: Conversation, report: Report, room: int) -> Iterator[T
     if report.result is None and report.research is None:
         return
     targets = [path for path in _targets(conversation) if _may_write(conversation, path)]
-    # JSON escapes line ends and quotes, which the arguments of a call have to bear as well
-    share = room * 9 // 10 // max(1, len(targets)) - 200
-    if share < _LEAST_REPORT_BYTES:
+    # JSON escapes line ends and quotes, which the arguments of a call have to bear as well.
+    left = room * 9 // 10 - 200 * len(targets)
+    if not targets or left // len(targets) < _LEAST_REPORT_BYTES:
         return
+    texts: dict[str, str] = {}
+    for path in sorted(targets, key=lambda name: not name.endswith(".py")):
+        texts[path] = artifact_text(report, path, left // (len(targets) - len(texts)))
+        left -= len(texts[path].encode())
     for number, path in enumerate(targets, 1):
-        text = artifact_text(report, path, share)
         digest = _digest_at(conversation, path)
-        yield conversation.call(number, "write_file", path=path, content=text, overwrite=digest)
+        yield conversation.call(
+            number, "write_file", path=path, content=texts[path], overwrite=digest
+        )
 
 
 def _look_at(conversation: Conversation, path: str) -> Exchange | None:

@@ -112,10 +112,8 @@ def _test_section(result: Result, limit: int) -> list[str]:
         for case in result.tests[:limit]
     ]
     cases += _more(len(result.tests) + result.tests_unlisted - len(cases), "tests")
-    gaps = [
-        f"- `{gap.path}:{gap.line}` {gap.function}: {gap.reason}" for gap in result.untested[:limit]
-    ]
-    gaps += _more(result.untested_count - len(gaps), "untested functions")
+    gaps = _gap_lines(result.untested[:limit])
+    gaps += _more(result.untested_count - min(limit, len(result.untested)), "untested functions")
     return ["## Tests", "", *(cases or ["None."]), "", "## Untested", "", *(gaps or ["None."]), ""]
 
 

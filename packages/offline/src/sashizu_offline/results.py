@@ -136,19 +136,20 @@ def as_lines(result: Result, max_bytes: int) -> str:
     names, more_names = _fill(((name, name) for name in result.unread), max_bytes // 6)
     result.unread, result.unread_unlisted = names, len(more_names)
     room = max(0, max_bytes - _size(_line(result.head)) - 200)
-    shares = (room // 2, room // 2) if result.tests else (0, room)
     tests, tests_rest = _fill(
-        ((case, _line({"test": case.as_row()})) for case in result.tests), shares[0]
+        ((case, _line({"test": case.as_row()})) for case in result.tests), room // 2
     )
+    room -= sum(map(_size, tests))
     gaps = _grouped(result.untested)
-    untested, _ = _fill(((gap, _line({"untested": gap})) for gap in gaps), shares[1])
-    used = sum(map(_size, tests)) + sum(map(_size, untested))
+    for_findings = room // 2 if result.findings else 0
+    untested, _ = _fill(((gap, _line({"untested": gap})) for gap in gaps), room - for_findings)
+    room -= sum(map(_size, untested))
     findings, rest = _fill(
         (
             (f, _line([f.path, f.line, f.rule, f.severity, f.message]))
             for f in _spread(result.findings)
         ),
-        max(0, room - used),
+        room,
     )
     result.unlisted = dict(Counter(finding.rule for finding in rest))
     result.tests_unlisted = len(tests_rest)

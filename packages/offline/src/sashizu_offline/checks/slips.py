@@ -32,7 +32,7 @@ def _unreachable(file: PythonFile, node: ast.AST) -> Iterator[Finding]:
                 after,
                 "unreachable-code",
                 "medium",
-                f"this never runs: the {word} in line {ending.lineno} comes first; delete or move it",
+                f"never runs: the {word} in line {ending.lineno} comes first; delete or move it",
             )
             break
 

@@ -44,7 +44,7 @@ class Expectation:
         before = tuple(line for s in self.setup for line in ast.unparse(s).splitlines())
         call = ast.unparse(self.check)
         if self.error:
-            match = f", match={'^' + re.escape(self.message) + '$'!r}" if self.message else ""
+            match = f", match={_exactly(self.message)!r}" if self.message else ""
             return (*before, f"with pytest.raises({self.error}{match}):", f"    {call}")
         expected = literal_text(self.value)
         if self.value is None or self.value is True or self.value is False:
@@ -62,6 +62,11 @@ class Expectation:
             same = type(raised.error).__name__ == self.error
             return same and (not self.message or str(raised.error) == self.message)
         return not self.error and type(value) is type(self.value) and bool(value == self.value)
+
+
+def _exactly(message: str) -> str:
+    """A regular expression that matches nothing but a message; blanks stay readable."""
+    return "^" + re.sub(r"([.^$*+?{}\[\]\\|()])", r"\\\1", message) + "$"
 
 
 @dataclass

@@ -51,7 +51,7 @@ def _needed(lines: Sequence[str]) -> list[str]:
 def _body(case: TestCase) -> list[str]:
     """Imports inside the test: a module that fails to import fails its own tests alone."""
     imported = f"from {case.module} import {', '.join(_needed(case.lines))}"
-    return [f"    {line}" for line in (imported, "", *case.lines)]
+    return [f"    {line}" if line else "" for line in (imported, "", *case.lines)]
 
 
 def test_file(path: str, cases: Sequence[TestCase], mark: str) -> str:
