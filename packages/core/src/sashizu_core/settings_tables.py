@@ -52,6 +52,7 @@ class RunSettings(Table):
     agent_deadline: Duration | None = None
     max_turns: Count = 50
     max_output_tokens: Count = 8192
+    executor: Annotated[str, Field(min_length=1)] = "local"
     budget: Annotated[tuple[str, ...], AfterValidator(_budgets)] = ()
 
     @property

@@ -173,7 +173,7 @@ async def _run(asked: _Asked) -> RunReport:
         sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
         recorder = Recorder([*sinks, control.feed], run_context(asked.run_id, asked.root))
         parts = await _parts(asked, plans, opened, recorder, handle)
-        executor = await opened.executor()
+        executor = await opened.executor(asked.settings.run.executor)
         async with control.serve():
             report = await _execute(asked, plans, parts, executor)
             control.ended(_status(report), report.success_count)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from sashizu_core.errors import MissingPackage, UsageError
+from sashizu_core.errors import MissingPackage, UsageError, nearest
 from sashizu_core.ids import RunId, span_id, trace_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Budget, BudgetNode, EventSink, Executor, Model, Policy, Tool
@@ -66,10 +66,20 @@ class Opened:
         specs = self._registry.policies.values()
         return [await self._stack.enter_async_context(spec.open()) for spec in specs]
 
-    async def executor(self) -> Executor:
-        spec = self._registry.executors.get("local")
-        if spec is None:
+    async def executor(self, name: str) -> Executor:
+        """The executor of that name; `local` is there even if its plugin is not.
+
+        Raises:
+            UsageError: no plugin offers it; names the nearest.
+        """
+        executors = self._registry.executors
+        spec = executors.get(name)
+        if spec is None and name == "local":
             return LocalExecutor()
+        if spec is None:
+            known = ", ".join(sorted({"local", *executors}))
+            hint = nearest(name, executors)
+            raise UsageError(f"unknown executor {name!r} in 'run.executor'{hint}; known: {known}")
         return await self._stack.enter_async_context(spec.open())
 
     async def ledger(
