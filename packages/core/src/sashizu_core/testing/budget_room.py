@@ -146,6 +146,18 @@ class RoomContract(Contract):
             first.settle(Amount(tokens=51))
             await line.see([], refused=["a", "b"])
 
+    async def test_an_overrun_elsewhere_refuses_who_waits_at_its_own_limit(
+        self, budget: Budget
+    ) -> None:
+        run = budget.root("run", Limits(tokens=100))
+        agent = run.open("agent", Limits(tokens=10))
+        held(agent, tokens=10)
+        async with anyio.create_task_group() as group:
+            line = Line(group)
+            await line.join("a", agent, tokens=10)
+            held(run.open("sibling", Limits()), tokens=5).settle(Amount(tokens=6))
+            await line.see([], refused=["a"])
+
     async def test_first_come_first_served(self, budget: Budget) -> None:
         run = budget.root("run", Limits(tokens=100))
         first = held(run, tokens=100)
@@ -180,6 +192,31 @@ class RoomContract(Contract):
             held(run.open("sibling", Limits()), tokens=50).release()
             first.release()
             await line.see(["a"])
+
+    async def test_who_waited_below_waits_on_above(self, budget: Budget) -> None:
+        run = budget.root("run", Limits(tokens=100))
+        agent = run.open("agent", Limits(tokens=50))
+        own, others = held(agent, tokens=20), held(run, tokens=70)
+        async with anyio.create_task_group() as group:
+            line = Line(group)
+            await line.join("a", agent, tokens=40)
+            own.release()
+            await line.see([])
+            others.release()
+            await line.see(["a"])
+
+    async def test_a_turn_is_good_for_one_hold(self, budget: Budget) -> None:
+        run = budget.root("run", Limits(tokens=100))
+        first = held(run, tokens=100)
+        async with anyio.create_task_group() as group:
+            line = Line(group)
+            agent = run.open("agent", Limits())
+            await line.join("a", agent, tokens=10)
+            last = await line.join("b", run.open("other", Limits()), tokens=95)
+            first.release()
+            await line.see(["a"])
+            assert isinstance(agent.reserve(Amount(tokens=10)), Busy)
+            last.cancel()
 
     async def test_who_waited_below_keeps_its_turn_above(self, budget: Budget) -> None:
         run = budget.root("run", Limits(tokens=100))
