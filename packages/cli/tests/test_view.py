@@ -42,6 +42,13 @@ def test_a_row_shows_step_tool_tokens_of_the_limit_as_a_bar_and_the_time():
     assert line.endswith("███░░░░░░░ 2.5k/10.0k tokens  1:05")
 
 
+def test_an_agent_is_shown_against_the_smaller_of_its_own_limit_and_the_runs():
+    shown, _ = view(limit=60_000)
+    shown.take([event("agent.started", budget_limit=400_000)])
+
+    assert "0/60.0k tokens" in lines(shown)[0]
+
+
 def test_the_total_counts_tokens_of_all_against_the_limit_of_the_run():
     shown, _ = view(expected=3)
     shown.take([Event("run.started", {"budget_limit": 60_000})])

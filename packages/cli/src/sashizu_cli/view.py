@@ -105,7 +105,8 @@ class RunView:
         return [*shown, (self._total_line(width, now), None)]
 
     def _row_line(self, row: Row, name_width: int, width: int, now: float) -> str:
-        limit = row.limit if row.limit is not None else self.limit
+        limits = [limit for limit in (row.limit, self.limit) if limit is not None]
+        limit = min(limits, default=None)
         right = _right(row.tokens, limit, row.seconds(now), width)
         state = f"{row.state}" if not row.step or width < 60 else f"step {row.step} {row.state}"
         middle = max(0, width - name_width - cells(right) - 3)
