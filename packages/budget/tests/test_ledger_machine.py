@@ -52,6 +52,11 @@ def of(amount: Amount) -> list[int]:
     return [getattr(amount, unit) for unit in UNITS]
 
 
+def shared(one: Amount, other: Amount) -> bool:
+    """Whether both ask for one unit."""
+    return any(a and b for a, b in zip(of(one), of(other), strict=True))
+
+
 def total(rows: list[list[int]]) -> list[int]:
     return [sum(column) for column in zip(*rows, strict=True)] if rows else [0] * len(UNITS)
 
@@ -190,8 +195,10 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert waiting.level.verdict(of(waiting.amount)) is Refused
                 continue
             assert waiting.level.verdict(of(waiting.amount)) is None
-            overtaken = [other for other in older if other.level is waiting.level]
-            assert not any(of(waiting.amount)) or not overtaken
+            assert not any(
+                other.level is waiting.level and shared(other.amount, waiting.amount)
+                for other in older
+            )
             self._enter(waiting.level, hold, waiting.amount)
         self.news.clear()
 
@@ -240,8 +247,11 @@ class LedgerMachine(RuleBasedStateMachine):
         verdict = level.verdict(of(amount))
         answer = self._do(lambda: level.node.reserve(amount))
         if isinstance(answer, Busy | Refused):
-            overtaking = verdict is None and self.line and type(answer) is Busy
-            assert overtaking or type(answer) is verdict
+            overtaking = verdict is None and any(
+                other.level.path[-1] is level.path[-1] and shared(other.amount, amount)
+                for other in self.line
+            )
+            assert type(answer) is (Busy if overtaking else verdict)
             return Entry(level, _Ended(), [0, 0, 0, 0], [0, 0, 0, 0])
         assert verdict is None
         return self._enter(level, answer, amount)

@@ -161,7 +161,9 @@ class Node:
                 if final:
                     return found
                 busy = busy or found
-        if busy is None and asked[unit] and self._queue.has_before(ticket):
+        queue = self._queue
+        held_up = queue.shares(asked) if ticket == LATER else queue.has_before(ticket)
+        if busy is None and held_up and asked[unit]:
             left = max(self._ceiling[unit] - self._taken[unit], 0)
             busy = Obstacle(self._queue, self.name, UNITS[unit], asked[unit], left, final=False)
         return busy
@@ -275,7 +277,7 @@ class Node:
             if ticket == LATER:
                 ticket = tree.next_ticket
                 tree.next_ticket += 1
-            waiter = Waiter(ticket, lambda ticket: self._obstacle(asked, ticket))
+            waiter = Waiter(ticket, asked, lambda ticket: self._obstacle(asked, ticket))
             tree.waiters.add(waiter)
             waiter.wait_at(obstacle.queue)
             return waiter

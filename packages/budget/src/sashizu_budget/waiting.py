@@ -4,7 +4,7 @@ A waiter stands in the queue of one node: the lowest of its path where the amoun
 where somebody older waits. Only the head of a queue is called, and it keeps its place until its
 task runs: until then `reserve` lets nobody overtake. When its obstacle moves to another level, the
 waiter moves there and stands in by its ticket, so that a large amount is never starved by small
-ones that came later.
+ones that came later. Who asks for other units than those who wait is not held up by them.
 
 Everything here happens under the lock of the tree; only `called` is awaited, without it.
 """
@@ -20,6 +20,8 @@ from typing import Any
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 from sashizu_core.protocols import Busy, Refused
+
+from sashizu_budget.units import Four
 
 __all__ = ["Obstacle", "Queue", "Waiter"]
 
@@ -44,12 +46,13 @@ class Obstacle:
 
 
 class Waiter:
-    """A task that waits. `look` says what is in its way, given its ticket."""
+    """A task that waits for an amount. `look` says what is in its way, given its ticket."""
 
-    __slots__ = ("_event", "_look", "_queue", "_thread", "_token", "ticket")
+    __slots__ = ("_event", "_look", "_queue", "_thread", "_token", "asked", "ticket")
 
-    def __init__(self, ticket: int, look: Callable[[int], Obstacle | None]) -> None:
+    def __init__(self, ticket: int, asked: Four, look: Callable[[int], Obstacle | None]) -> None:
         self.ticket = ticket
+        self.asked = asked
         self._look = look
         self._queue: Queue | None = None
         self._event = anyio.Event()
@@ -96,22 +99,35 @@ class Waiter:
 class Queue:
     """Those who wait at one node, oldest ticket first."""
 
-    __slots__ = ("_waiters",)
+    __slots__ = ("_asking", "_waiters")
 
     def __init__(self) -> None:
         self._waiters: list[Waiter] = []
+        self._asking = [0, 0, 0, 0]  # how many of them ask for each unit
 
     def __bool__(self) -> bool:
         return bool(self._waiters)
 
     def has_before(self, ticket: int) -> bool:
+        """Whether somebody waits here who came earlier."""
         return bool(self._waiters) and self._waiters[0].ticket < ticket
+
+    def shares(self, asked: Four) -> bool:
+        """Whether somebody waits here who asks for a unit of this amount as well."""
+        return any(wanted and n for wanted, n in zip(asked, self._asking, strict=True))
 
     def insert(self, waiter: Waiter) -> None:
         insort(self._waiters, waiter, key=lambda other: other.ticket)
+        self._count(waiter, 1)
 
     def remove(self, waiter: Waiter) -> None:
         self._waiters.remove(waiter)
+        self._count(waiter, -1)
+
+    def _count(self, waiter: Waiter, change: int) -> None:
+        for i, wanted in enumerate(waiter.asked):
+            if wanted:
+                self._asking[i] += change
 
     def advance(self) -> None:
         """Call the head if it may go; send on everybody who now waits for another node."""

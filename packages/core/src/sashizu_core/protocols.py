@@ -240,7 +240,8 @@ class BudgetNode(Protocol):
     def reserve(self, amount: Amount) -> Hold | Busy | Refused:
         """Reserve on every level from here to the root, or on none. Sync, atomic.
 
-        What would fit is `Busy` while somebody waits for room on its path: nobody overtakes.
+        What would fit is `Busy` while somebody on its path waits for the same units: nobody
+        overtakes.
         """
         ...
 

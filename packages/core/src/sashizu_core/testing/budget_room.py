@@ -193,6 +193,16 @@ class RoomContract(Contract):
             first.release()
             await line.see(["a"])
 
+    async def test_who_asks_for_other_units_is_not_held_up(self, budget: Budget) -> None:
+        run = budget.root("run", Limits(tokens=100, agents=2))
+        held(run, tokens=100)
+        async with anyio.create_task_group() as group:
+            line = Line(group)
+            last = await line.join("a", run, tokens=50, requests=1)
+            held(run.open("another", Limits()), agents=1).settle(Amount(agents=1))
+            assert isinstance(run.reserve(Amount(agents=1, requests=1)), Busy)
+            last.cancel()
+
     async def test_who_waited_below_waits_on_above(self, budget: Budget) -> None:
         run = budget.root("run", Limits(tokens=100))
         agent = run.open("agent", Limits(tokens=50))
