@@ -34,5 +34,6 @@ class TestSink(SinkContract):
         return (
             "from sashizu_audit.plugin import register_sinks\n"
             "from sashizu_core.settings import Settings\n"
-            f"spec = register_sinks(Settings({{'audit': {{'dir': {str(tmp_path / 'audit')!r}}}}}))[0]"
+            f"settings = Settings({{'audit': {{'dir': {str(tmp_path / 'audit')!r}}}}})\n"
+            "spec = register_sinks(settings)[0]"
         )

@@ -51,9 +51,9 @@ _good_ids: set[object] = {None}
 
 
 def encode_fields(fields: Mapping[str, object]) -> bytes:
-    """JSON members without the braces around them: `"run_id":"…","step":1`.
+    r"""JSON members without the braces around them: `"run_id":"…","step":1`.
 
-    None is left out. Text that is no Unicode keeps its odd parts as `\\udcXX`. Columns that would
+    None is left out. Text that is no Unicode keeps its odd parts as `\udcXX`. Columns that would
     make the line too long are cut, and `attrs._cut` says what and how long it was.
 
     Raises:

@@ -134,7 +134,7 @@ class Spool:
     # --- segments ---------------------------------------------------------------------------------
 
     def roll_if_due(self) -> None:
-        """Go on in a new segment if this one is long or old; not yet, if there is no room for it."""
+        """Go on in a new segment if this one is long or old, and there is room for it."""
         if self._segment.size < self._roll_bytes and self.lines.age_ns < self._roll_ns:
             return
         try:

@@ -153,13 +153,13 @@ def _events_view(segments: Sequence[str]) -> str:
     if not segments:
         nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items())
         return (
-            f"CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts "
+            "CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts "
             f"FROM (SELECT {nothing}) WHERE h IS NOT NULL"
         )
     struct = ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in columns.items())
     # A torn or NUL-filled tail comes as a row of NULLs, never as a missing row.
     return (
-        "CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts FROM read_json("
+        "CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts FROM read_json("  # noqa: S608
         f"{_list(segments)}, format='newline_delimited', columns={{{struct}}}, "
         "ignore_errors=true, maximum_object_size=1048576) WHERE h IS NOT NULL"
     )

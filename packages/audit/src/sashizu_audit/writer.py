@@ -136,7 +136,7 @@ class AuditWriter:
             "parent_writer_id": parent,
         }
 
-    # --- for callers without an event loop ---------------------------------------------------------
+    # --- for callers without an event loop --------------------------------------------------------
 
     def flush(self) -> None:
         """`durable` for callers without an event loop; blocks.
@@ -266,7 +266,7 @@ class AuditWriter:
             "seq": lines.seq,
             "h": lines.head.decode(),
         }
-        # The lock on the file stays the parent's: it is let go with the last copy of the descriptor.
+        # The lock stays the parent's: it is let go with the last copy of the descriptor.
         self._spool.abandon()
 
 
