@@ -159,3 +159,15 @@ def test_one_agents_failure_leaves_the_other_and_makes_the_exit_code_1(place, se
     assert "# plain: answered" in done.stdout
     assert "1 of 2 agents succeeded" in done.stdout
     assert "'nosuch' does not exist" in done.stderr
+
+
+def test_a_conversation_goes_on_where_it_ended(place, service):
+    first = place.sashizu("run", "My name is Ada.", *MODEL, **service.env)
+    service.answer = "Ada."
+    second = place.sashizu("run", "--continue", "last", "What is my name?", *MODEL, **service.env)
+
+    said = [message["content"] for message in service.calls[-1]["messages"]]
+    assert "sashizu run --continue " in first.stderr
+    assert (second.returncode, second.stdout) == (0, "Ada.\n"), second.stderr
+    assert any("My name is Ada." in text for text in said)
+    assert "All is well." in said

@@ -1,6 +1,8 @@
 """The main job, as a person sees it: three agents, no key, no network."""
 
 import json
+import subprocess
+import sys
 
 from sashizu_cli.document import ReportDocument
 
@@ -63,3 +65,24 @@ def test_init_makes_a_project_in_which_its_agent_works(place):
 
     assert (begun.returncode, checked.returncode) == (0, 0), checked.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_an_offline_run_imports_no_service_no_database_and_no_display(place):
+    code = (
+        "import sys\nfrom sashizu_cli.main import main\n"
+        "code = main(['delegate', 'code-reviewer', '--scope', 'src'])\n"
+        "print(code, *sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=place.project,
+        env=place.env,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+    exit_code, *modules = done.stderr.splitlines()[-1].split()
+    assert exit_code == "0", done.stderr
+    assert not {"openai", "aiohttp", "httpx2", "duckdb", "mcp", "rich", "jsonschema"} & set(modules)
