@@ -344,6 +344,8 @@ def test_a_folder_swapped_for_a_link_meanwhile_leads_nowhere(
             for number in range(300):
                 with suppress(ToolError):
                     assert workspace.read_bytes("swap/secret.txt") == b"harmless\n"
+                if opener is NamedDir:
+                    continue  # renames by path only where the system pins folders
                 with suppress(ToolError):
                     workspace.write_bytes(f"swap/new{number}", b"x")
     finally:

@@ -28,7 +28,7 @@ def find_program(name: str, workspace: Workspace, search: str | None = None) -> 
             continue
         found = Path(folder) / f"{name}{suffix}"
         try:
-            real = found.resolve(strict=True)
+            real = Path(os.path.realpath(found, strict=True))
         except OSError:
             continue
         if _inside(real, workspace.roots) or _inside(found, workspace.roots):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -228,7 +229,7 @@ class _Transaction:
         fd = staged.folder.create(name, 0o666 if before is None else 0o600)
         try:
             _write_all(fd, data)
-            if before is not None and hasattr(os, "fchmod"):
+            if before is not None and sys.platform != "win32":
                 os.fchmod(fd, stat.S_IMODE(before.status.st_mode) & 0o777)
                 with contextlib.suppress(PermissionError):
                     os.fchown(fd, before.status.st_uid, before.status.st_gid)

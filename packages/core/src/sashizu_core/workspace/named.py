@@ -1,7 +1,9 @@
 """Folders as paths, for systems whose files cannot be opened from a folder's handle.
 
 Every file is opened first and looked at afterwards: where its handle really lies is compared with
-where it should, so a link or a swap in between is noticed before a byte is read or written.
+where it should, so a link or a swap in between is noticed before a byte is read or written. A
+rename has no handle to look at; on Windows an open folder is therefore pinned, so that nobody can
+swap it for a link. Elsewhere nothing holds it, and `StepwiseDir` is what writes.
 """
 
 from __future__ import annotations
@@ -41,11 +43,53 @@ def _final_path(fd: int) -> Path:
     return Path(f"/proc/self/fd/{fd}").readlink()
 
 
+def _resolved(path: Path) -> Path:
+    # Path.resolve raises RuntimeError for a loop of links, before Python 3.13
+    return Path(os.path.realpath(path, strict=True))
+
+
+class _Pin:
+    """Keeps a folder from being renamed or deleted, on Windows.
+
+    An open handle without `FILE_SHARE_DELETE` does (CreateFileW, Windows API).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._handle: int | None = None
+        if sys.platform == "win32":
+            import ctypes
+            from ctypes import wintypes
+
+            create = ctypes.WinDLL("kernel32", use_last_error=True).CreateFileW
+            create.restype = wintypes.HANDLE
+            list_directory, share_read_write, open_existing, backup_semantics = 1, 3, 3, 0x0200_0000
+            self._handle = create(
+                str(path),
+                list_directory,
+                share_read_write,
+                None,
+                open_existing,
+                backup_semantics,
+                None,
+            )
+            if self._handle == wintypes.HANDLE(-1).value:
+                raise ctypes.WinError(ctypes.get_last_error())
+
+    def close(self) -> None:
+        if sys.platform == "win32" and self._handle is not None:
+            import ctypes
+            from ctypes import wintypes
+
+            ctypes.windll.kernel32.CloseHandle(wintypes.HANDLE(self._handle))
+            self._handle = None
+
+
 class NamedDir:
     """A folder as a path."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.resolve(strict=True)
+        self._path = _resolved(path)
+        self._pin = _Pin(self._path)
         if not self._path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
@@ -67,9 +111,13 @@ class NamedDir:
         return self._opened(path, READ)
 
     def open_dir(self, path: str) -> tuple[Self, str]:
-        found = (self._path / path).resolve(strict=True)
+        found = _resolved(self._path / path)
         real = self._real(found, path)
-        return type(self)(found), real
+        folder = type(self)(found)
+        if folder._path != found:
+            folder.close()
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        return folder, real
 
     def child_file(self, name: str) -> int:
         return self._exactly(name, *self._opened(name, READ))
@@ -119,4 +167,4 @@ class NamedDir:
         """Nothing: a folder opened by path has no handle to wait on."""
 
     def close(self) -> None:
-        """Nothing: a path holds nothing open."""
+        self._pin.close()

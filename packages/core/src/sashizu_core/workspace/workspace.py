@@ -84,7 +84,7 @@ class Workspace:
 
     def _open_root(self, path: Path, opener: Opener, aliases: list[tuple[str, str]]) -> Path:
         try:
-            real = path.resolve(strict=True)
+            real = Path(os.path.realpath(path, strict=True))
             real = real if real.is_dir() or not self._dirs else real.parent
             name = _absolute_name(real)
             if name not in self._dirs:
