@@ -40,7 +40,7 @@ _PORTABLE = re.compile(
       | \\[][(){}*+?|^$.\\\#&~-]               # an escaped one
       | \\[bBdDsSwWtnrfv]                     # a class, an assertion, a control character
       | \[\^?(?>[^][\\&~^-]|\\[][\\^$.*+?(){}|dDsSwW-]|(?<=[0-9A-Za-z])-(?=[0-9A-Za-z]))++-?\]
-      | \((?:\?:)?                            # a group
+      | \((?:\?:|(?!\?))                     # a group
       | [)|^$]
       | [*+?]\??(?![*+?{])                    # a repetition, and not one of a repetition
       | \{[0-9]{1,3}(?:,(?:[0-9]{1,3})?)?\}\??(?![*+?{])
@@ -106,21 +106,23 @@ class RipgrepFinder:
         self._query = query
         self._workspace = context.workspace
 
-    def _command(self, files: Sequence[str]) -> list[str]:
+    def _command(self, paths: Sequence[str]) -> list[str]:
         case = "--ignore-case" if self._query.ignore_case else "--case-sensitive"
         flags = [*_RIPGREP_FLAGS, case, f"--max-count={self._query.most}"]
-        # A name may begin with a dash; "-" alone is standard input.
-        paths = [name if name.startswith("/") or name == "-" else f"./{name}" for name in files]
         return [str(self._program), *flags, "--", self._query.pattern, *paths]
 
     async def understands(self) -> bool:
         """Whether ripgrep takes the expression, which it may find too large."""
-        async with _started(self._command(["-"]), self._workspace.root, DEVNULL) as process:
+        standard_input = ["-"]
+        command = self._command(standard_input)
+        async with _started(command, self._workspace.root, DEVNULL) as process:
             return await process.wait() in (0, 1)
 
     async def find(self, files: Sequence[str]) -> Found:
         output = bytearray()
-        async with _started(self._command(files), self._workspace.root, DEVNULL) as process:
+        # A file may be named "-", which alone is standard input.
+        paths = [name if name.startswith("/") else f"./{name}" for name in files]
+        async with _started(self._command(paths), self._workspace.root, DEVNULL) as process:
             assert process.stdout is not None
             async for chunk in process.stdout:
                 output += chunk
