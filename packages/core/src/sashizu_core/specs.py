@@ -6,9 +6,9 @@ A spec has a `name`, a `summary` of one line and an `open`. Heavy imports and co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -113,4 +113,3 @@ class CommandSpec:
     summary: str
     target: str
     experimental: bool = False
-    extra: Mapping[str, str] = field(default_factory=dict)
