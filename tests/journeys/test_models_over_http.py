@@ -103,7 +103,7 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_no_half_written_file(place, servic
     code, _, err = waited(process)
 
     assert code == 130, err
-    assert not (place.project / "r.json").exists()
+    assert list(place.project.glob("*r.json*")) == list(place.project.glob(".r.json*")) == []
 
 
 def test_a_run_can_be_seen_and_ended_from_another_terminal(place, service, waited):

@@ -18,7 +18,7 @@ from sashizu_cli import render
 from sashizu_cli.exits import INTERRUPTED, exit_code
 from sashizu_cli.interrupts import Interrupts
 from sashizu_cli.live import Display, JsonLines, LiveDisplay, PlainLines
-from sashizu_cli.outfile import opened
+from sashizu_cli.outfile import OutFile, opened
 from sashizu_cli.reports import print_answer, print_report
 from sashizu_cli.session import Session
 from sashizu_cli.view import RunView
@@ -55,7 +55,7 @@ def execute(request: RunRequest, session: Session) -> int:
         for text in session.settings.warnings:
             render.warning(text)
         display = _display(request)
-        interrupts = Interrupts(partial(_end_at_once, display))
+        interrupts = Interrupts(partial(_end_at_once, display, file))
         report = anyio.run(_run, request, session, display, interrupts)
         if file is not None:
             from sashizu_cli.document import document_text
@@ -75,8 +75,11 @@ def _display(request: RunRequest) -> Display:
     return PlainLines(view) if console is None else LiveDisplay(view, console)
 
 
-def _end_at_once(display: Display) -> None:
+def _end_at_once(display: Display, file: OutFile | None) -> None:
+    """Give the terminal back, leave no file of ours behind, and be gone."""
     display.close()
+    if file is not None:
+        file.clean_up()
     os._exit(INTERRUPTED)
 
 
