@@ -139,7 +139,6 @@ REMEDIES: Mapping[str, str] = {
     "RUF034": "delete the condition, or change one side",
     "RUF040": "pass a text as the message",
     "RUF049": "use dataclass or Enum, not both",
-    "RUF059": "name it `_`",
     "RUF060": "look in something that is not empty",
     "S113": "pass timeout=: without it the call can wait for ever",
     "S502": "use ssl.PROTOCOL_TLS_CLIENT",

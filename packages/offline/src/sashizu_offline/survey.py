@@ -106,7 +106,10 @@ def _checked(
     for path in paths:
         found += _text_findings(sources, path, into.python, checks)
         if path in into.python:
-            found += _python_findings(into.python[path], checks)
+            try:
+                found += _python_findings(into.python[path], checks)
+            except RecursionError:
+                into.unparsed[path] = "it nests too deeply to be checked"
     return found
 
 
@@ -158,5 +161,7 @@ def _keep(result: Survey, found: list[Finding]) -> None:
         if file is not None and file.is_suppressed(finding.line):
             result.suppressed += 1
             continue
+        if file is not None and finding.line in file.dead_lines and "code" not in finding.rule:
+            continue  # what never runs does no harm
         result.findings.append(finding)
         result.rules[finding.rule] += 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
-from sashizu_offline.checks.tree import PythonFile
+from sashizu_offline.checks.tree import MUTATING, Function, PythonFile
 from sashizu_offline.findings import Finding
 
 __all__ = ["believed"]
@@ -18,7 +18,8 @@ _OLD_BUILTINS = frozenset(
 )
 _INJECTED = frozenset({"_", "__", "ngettext", "get_ipython", "WindowsError"})
 _IN_TESTS = frozenset(
-    {"F841", "B018", "B015", "S113", "F811", "RUF059", "PLR0124", "E722", "PLW0133"}
+    {"F841", "B018", "B015", "S113", "F811", "PLR0124", "E722", "PLW0133"}
+    | {"B004", "PLW0211", "PLW1508"}
 )
 _MISSING = re.compile(r"`([^`]+)`")
 
@@ -72,13 +73,82 @@ def _is_old_python(finding: Finding, file: PythonFile) -> bool:
     return name in _OLD_BUILTINS and _in_conditional(file, finding.line, guarded)
 
 
-def _is_told_by_us(finding: Finding, file: PythonFile) -> bool:
-    """A bare `except` that only re-raises or that we report as a swallowed error."""
+def _is_meant(finding: Finding, file: PythonFile) -> bool:
+    """A bare `except` that re-raises, is explained, or is reported as a swallowed error."""
     for node in file.nodes:
         if isinstance(node, ast.ExceptHandler) and node.lineno == finding.line:
-            last = node.body[-1]
-            return isinstance(last, ast.Raise) or all(isinstance(s, ast.Pass) for s in node.body)
+            explained = any("#" in line for line in file.lines[node.lineno - 1 : node.lineno + 1])
+            ends = isinstance(node.body[-1], ast.Raise) or all(
+                isinstance(statement, ast.Pass) for statement in node.body
+            )
+            return ends or explained
     return False
+
+
+def _is_probe(finding: Finding, file: PythonFile) -> bool:
+    """A name that is only tried out: `try: reduce` with a handler for its absence."""
+    for node in file.nodes:
+        if isinstance(node, ast.Try) and any(s.lineno == finding.line for s in node.body):
+            caught = " ".join(ast.unparse(h.type) for h in node.handlers if h.type is not None)
+            if re.search(r"NameError|ImportError|AttributeError", caught):
+                return True
+    return False
+
+
+def _around(finding: Finding, file: PythonFile) -> Function | None:
+    """The innermost function that a line lies in."""
+    inside = [f for f in file.functions if f.lineno <= finding.line <= (f.end_lineno or f.lineno)]
+    return max(inside, key=lambda f: f.lineno, default=None)
+
+
+def _is_harmless_default(finding: Finding, file: PythonFile) -> bool:
+    """A mutable default that the function neither changes nor keeps nor gives away."""
+    function = _around(finding, file)
+    if function is None:
+        return True
+    names = {name for name, default in _defaults(function) if default.lineno == finding.line}
+    return not any(_lets_go(node, names) for node in ast.walk(function))
+
+
+def _defaults(function: Function) -> Iterator[tuple[str, ast.expr]]:
+    """The arguments whose defaults are containers."""
+    arguments = [*function.args.posonlyargs, *function.args.args]
+    plain = arguments[len(arguments) - len(function.args.defaults) :]
+    pairs = [
+        *zip(plain, function.args.defaults, strict=True),
+        *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True),
+    ]
+    for argument, default in pairs:
+        if isinstance(default, ast.List | ast.Dict | ast.Set | ast.Call | ast.ListComp):
+            yield argument.arg, default
+
+
+def _lets_go(node: ast.AST, names: set[str]) -> bool:
+    """Whether a node changes, keeps or returns the value of one of the names."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr)):
+            return name in names and attr in MUTATING
+        case ast.Assign(targets=targets, value=ast.Name(id=name)) if name in names:
+            return any(isinstance(target, ast.Attribute) for target in targets)
+        case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
+            return name in names
+        case ast.AugAssign(target=ast.Name(id=name)) | ast.Return(value=ast.Name(id=name)):
+            return name in names
+        case _:
+            return False
+
+
+_DOUBTS: Mapping[str, Callable[[Finding, PythonFile], bool]] = {
+    "F821": _is_old_python,
+    "F822": _is_old_python,
+    "E722": _is_meant,
+    "B018": _is_probe,
+    "PLW0133": _is_probe,
+    "B006": _is_harmless_default,
+    "F402": lambda finding, file: _around(finding, file) is not None,
+    "PLW0127": lambda finding, file: _around(finding, file) is None,
+}
+"""When a finding of a rule is not believed."""
 
 
 def believed(findings: Iterable[Finding], files: Mapping[str, PythonFile]) -> list[Finding]:
@@ -88,15 +158,11 @@ def believed(findings: Iterable[Finding], files: Mapping[str, PythonFile]) -> li
     kept = []
     for finding in findings:
         file = files[finding.path]
-        match finding.rule:
-            case "F401":
-                doubtful = file.in_tests or _is_reexport(finding, file, taken)
-            case "F821" | "F822":
-                doubtful = _is_old_python(finding, file)
-            case "E722":
-                doubtful = file.in_tests or _is_told_by_us(finding, file)
-            case _:
-                doubtful = file.in_tests and finding.rule in _IN_TESTS
+        doubtful = file.in_tests and finding.rule in _IN_TESTS
+        if not doubtful and finding.rule == "F401":
+            doubtful = file.in_tests or _is_reexport(finding, file, taken)
+        elif not doubtful and finding.rule in _DOUBTS:
+            doubtful = _DOUBTS[finding.rule](finding, file)
         if not doubtful:
             kept.append(finding)
     return kept

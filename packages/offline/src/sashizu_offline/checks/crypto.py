@@ -78,8 +78,10 @@ def _hash(file: PythonFile, call: ast.Call, dotted: str) -> Iterator[Finding]:
             f"a password is hashed with {name}, which is fast to guess; "
             "use hashlib.scrypt, argon2 or bcrypt with a salt",
         )
-    elif name in ("md5", "sha1", "md4") and any(
-        _SENSITIVE.search(word) for word in _context(file, call) | set(map(_snake, data))
+    elif (
+        name in ("md5", "sha1", "md4")
+        and not _of_random(file, call)
+        and any(_SENSITIVE.search(word) for word in _context(file, call) | set(map(_snake, data)))
     ):
         yield file.finding(
             call,
@@ -88,6 +90,14 @@ def _hash(file: PythonFile, call: ast.Call, dotted: str) -> Iterator[Finding]:
             f"{name} protects something that must not be forged; use hmac with sha256, "
             "or usedforsecurity=False where nothing depends on it",
         )
+
+
+def _of_random(file: PythonFile, call: ast.Call) -> bool:
+    """The hash of real randomness stays as hard to guess as that."""
+    around = file.function_of(call)
+    return around is not None and bool(
+        re.search(r"\burandom\b|\bsecrets\.|\buuid4\b|SystemRandom", ast.unparse(around))
+    )
 
 
 def _random(file: PythonFile, call: ast.Call, dotted: str) -> Iterator[Finding]:
@@ -134,9 +144,9 @@ def _tls_settings(file: PythonFile, node: ast.AST) -> Iterator[Finding]:
             literal(value) is False
         ):
             what = "check_hostname = False"
-        case ast.Assign(targets=[ast.Attribute(attr="verify_mode")], value=value) if (
-            file.dotted(value) == "ssl.CERT_NONE"
-        ):
+        case ast.Assign(targets=[ast.Attribute(attr="verify_mode")], value=value) if file.dotted(
+            value
+        ) == "ssl.CERT_NONE" and not _is_server(file, node):
             what = "verify_mode = CERT_NONE"
         case ast.Assign(targets=[ast.Attribute(attr="_create_default_https_context")]):
             what = (
@@ -156,6 +166,15 @@ def _tls_settings(file: PythonFile, node: ast.AST) -> Iterator[Finding]:
         "high",
         f"{what} accepts the certificate of anybody; trust the right CA",
     )
+
+
+def _is_server(file: PythonFile, node: ast.AST) -> bool:
+    """A server need not ask its clients for certificates."""
+    around = file.function_of(node)
+    text = ast.unparse(around) if around is not None else ast.unparse(node)
+    if re.search(r"CLIENT_AUTH|TLS_SERVER|server_side", text):
+        return True
+    return "server" in ast.unparse(node).lower()
 
 
 def _token(file: PythonFile, call: ast.Call, dotted: str) -> Iterator[Finding]:

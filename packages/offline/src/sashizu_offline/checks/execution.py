@@ -33,7 +33,7 @@ _SUBPROCESS = frozenset(
 )
 _PICKLES = frozenset(
     f"{module}.{name}"
-    for module in ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal")
+    for module in ("pickle", "cPickle", "_pickle", "dill", "cloudpickle")
     for name in ("load", "loads", "Unpickler")
 ) | {"jsonpickle.decode", "joblib.load", "pandas.read_pickle", "shelve.open"}
 _UNSAFE_LOADERS = frozenset({"Loader", "UnsafeLoader", "FullLoader", "CLoader", "CUnsafeLoader"})

@@ -119,6 +119,8 @@ class _Tracer:
         if dotted in _OUTSIDE_CALLS:
             return "outside"
         arguments = [*node.args, *[word.value for word in node.keywords]]
+        if dotted in ("builtins.compile", "textwrap.dedent"):
+            return self.of(next(iter(arguments), None), depth + 1)
         passed = [self.of(argument, depth + 1) for argument in arguments]
         if isinstance(node.func, ast.Attribute):
             passed.append(self.of(node.func.value, depth + 1))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
-from sashizu_offline.checks.tree import FUNCTIONS, Function, PythonFile
+from sashizu_offline.checks.tree import FUNCTIONS, MUTATING, Function, PythonFile
 from sashizu_offline.findings import Finding
 
 __all__ = ["slip_findings"]
 
-_ENDS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
-_CHANGES = frozenset({"remove", "pop", "append", "insert", "clear", "add", "discard", "popitem"})
+_CHANGES = MUTATING - {"sort", "reverse"}
 
 
 def _bodies(node: ast.AST) -> Iterator[list[ast.stmt]]:
@@ -22,11 +20,9 @@ def _bodies(node: ast.AST) -> Iterator[list[ast.stmt]]:
             yield body
 
 
-def _unreachable(file: PythonFile, node: ast.AST) -> Iterator[Finding]:
-    for body in _bodies(node):
-        for ending, after in pairwise(body):
-            if not isinstance(ending, _ENDS) or _may_be_meant(after):
-                continue
+def _unreachable(file: PythonFile) -> Iterator[Finding]:
+    for after, ending in file.dead:
+        if not _may_be_meant(after):
             word = type(ending).__name__.lower()
             yield file.finding(
                 after,
@@ -34,7 +30,6 @@ def _unreachable(file: PythonFile, node: ast.AST) -> Iterator[Finding]:
                 "medium",
                 f"never runs: the {word} in line {ending.lineno} comes first; delete or move it",
             )
-            break
 
 
 def _may_be_meant(statement: ast.stmt) -> bool:
@@ -146,9 +141,12 @@ def _method(file: PythonFile, node: ast.AST, name: str) -> Function | None:
 def _changed_while_iterated(file: PythonFile, node: ast.AST) -> Iterator[Finding]:
     if not isinstance(node, ast.For):
         return
-    over = ast.unparse(_iterated(node.iter))
-    if not isinstance(_iterated(node.iter), ast.Name | ast.Attribute):
+    iterated = _iterated(node.iter)
+    over = ast.unparse(iterated)
+    if not isinstance(iterated, ast.Name | ast.Attribute):
         return
+    if iterated is not node.iter and not _is_dict(file, over):
+        return  # keys() of other mappings may be a list
     for child in ast.walk(node):
         changed = _changed(child)
         if changed is None or ast.unparse(changed) != over or _leaves_loop(file, child, node):
@@ -161,6 +159,19 @@ def _changed_while_iterated(file: PythonFile, node: ast.AST) -> Iterator[Finding
             "skipped or an error is raised; loop over a copy",
         )
         return
+
+
+def _is_dict(file: PythonFile, text: str) -> bool:
+    """Whether the file makes a dict under this name."""
+    return any(
+        isinstance(node, ast.Assign)
+        and any(ast.unparse(target) == text for target in node.targets)
+        and (
+            isinstance(node.value, ast.Dict | ast.DictComp)
+            or (isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "dict")
+        )
+        for node in file.nodes
+    )
 
 
 def _iterated(node: ast.expr) -> ast.expr:
@@ -274,11 +285,11 @@ def _open_files(file: PythonFile, node: ast.AST) -> Iterator[Finding]:
 def slip_findings(file: PythonFile) -> Iterator[Finding]:
     """Mistakes that run silently."""
     for node in file.nodes:
-        yield from _unreachable(file, node)
         yield from _changed_while_iterated(file, node)
         yield from _same_branches(file, node)
         yield from _repeated_conditions(file, node)
         if not file.in_tests:
             yield from _swallowed(file, node)
             yield from _open_files(file, node)
+    yield from _unreachable(file)
     yield from _lost_coroutines(file)

@@ -5,17 +5,37 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
+from threading import Lock
 
 from sashizu_offline.findings import Finding, Severity
 from sashizu_offline.languages import is_test_path
 
-__all__ = ["FUNCTIONS", "Function", "PythonFile", "keyword", "literal", "names_in"]
+__all__ = [
+    "FUNCTIONS",
+    "MUTATING",
+    "Function",
+    "PythonFile",
+    "keyword",
+    "literal",
+    "names_in",
+    "parsed",
+]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+MUTATING = frozenset(
+    {"remove", "pop", "append", "insert", "clear", "add", "discard", "popitem", "update"}
+    | {"extend", "setdefault", "sort", "reverse"}
+)
+"""Methods that change a container in place."""
+
+_ENDS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 _SUPPRESSED = re.compile(r"#\s*(noqa|nosec|pragma: allowlist|type: ignore\[)", re.IGNORECASE)
 
@@ -46,6 +66,20 @@ def names_in(node: ast.AST) -> set[str]:
     return found
 
 
+_PARSING = Lock()
+
+
+def parsed(text: str) -> ast.Module:
+    """Parse a text without the warnings of the compiler, which are about other people's code.
+
+    Raises as `ast.parse`.
+    """
+    # Filters of warnings belong to the process: two threads must not change them at once.
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text)
+
+
 @dataclass
 class PythonFile:
     """A Python file that parses. `path` is relative to the workspace."""
@@ -64,7 +98,7 @@ class PythonFile:
             ValueError: it holds a NUL byte.
             RecursionError: it nests too deeply.
         """
-        return cls(path, text, ast.parse(text))
+        return cls(path, text, parsed(text))
 
     @cached_property
     def lines(self) -> list[str]:
@@ -149,6 +183,31 @@ class PythonFile:
                 return f"{base}.{attr}" if base else ""
             case _:
                 return ""
+
+    @cached_property
+    def dead(self) -> list[tuple[ast.stmt, ast.stmt]]:
+        """Statements that can not run because of the one before, and that one."""
+        return [
+            (after, ending)
+            for node in self.nodes
+            for name in ("body", "orelse", "finalbody")
+            if isinstance(body := getattr(node, name, None), list)
+            for ending, after in pairwise(body)
+            if isinstance(ending, _ENDS)
+        ]
+
+    @cached_property
+    def dead_lines(self) -> set[int]:
+        """The lines that never run."""
+        found: set[int] = set()
+        for node, _ in self.dead:
+            body = next(
+                part
+                for part in ast.iter_fields(self.parents[node])
+                if isinstance(part[1], list) and node in part[1]
+            )[1]
+            found.update(range(node.lineno, (body[-1].end_lineno or node.lineno) + 1))
+        return found
 
     def is_suppressed(self, line: int) -> bool:
         """Whether the author marked the line as known."""

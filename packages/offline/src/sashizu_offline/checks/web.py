@@ -34,8 +34,10 @@ _REDIRECTS = frozenset(
 )
 
 
-def _built_text(file: PythonFile, node: ast.expr) -> ast.expr | None:
-    """The expression that builds a text from parts; follows one local name."""
+def _built_text(file: PythonFile, node: ast.expr, depth: int = 0) -> ast.expr | None:
+    """The expression that builds a text from parts; follows a few local names."""
+    if depth > 3:
+        return None
     if isinstance(node, ast.Name):
         scope: ast.AST = file.function_of(node) or file.tree
         assigned = [
@@ -44,14 +46,14 @@ def _built_text(file: PythonFile, node: ast.expr) -> ast.expr | None:
             if isinstance(child, ast.Assign)
             and any(isinstance(t, ast.Name) and t.id == node.id for t in child.targets)
         ]
-        return _built_text(file, assigned[0]) if len(assigned) == 1 else None
+        return _built_text(file, assigned[0], depth + 1) if len(assigned) == 1 else None
     match node:
         case ast.JoinedStr() | ast.BinOp(op=ast.Mod() | ast.Add()):
             return node
         case ast.Call(func=ast.Attribute(attr="format", value=ast.expr())):
             return node
         case ast.Call(args=[ast.expr() as inner, *_]) if file.dotted(node.func).endswith(".text"):
-            return _built_text(file, inner)
+            return _built_text(file, inner, depth + 1)
         case _:
             return None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sashizu_offline.checks.tree import parsed
 from sashizu_offline.derive.literals import literal_text
 from sashizu_offline.derive.machine import Machine, Raised
 from sashizu_offline.derive.values import ERRORS, NotEvaluable
@@ -126,7 +127,7 @@ def _one_example(
     outcome: Outcome,
 ) -> None:
     try:
-        body = ast.parse(example.source).body
+        body = parsed(example.source).body
     except SyntaxError as error:
         raise NotEvaluable("it is no Python") from error
     machine = make({})
