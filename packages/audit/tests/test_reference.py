@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from sashizu_audit import AuditStore
 from sashizu_audit.store import VIEWS
 from sashizu_core.events import COLUMNS, DURABLE_KINDS, KINDS
@@ -34,6 +33,7 @@ def test_every_column_is_listed_with_its_type(page: str) -> None:
 
 @pytest.mark.parametrize("view", VIEWS[1:])
 def test_every_view_lists_its_columns(page: str, view: str, tmp_path: Path) -> None:
-    section = page.split(f"### {view}\n")[1].split("\n###")[0]
+    _, _, rest = page.partition(f"### {view}\n")
+    section, _, _ = rest.partition("\n###")
     listed = re.findall(r"`([a-z0-9_]+)`", section.split("Columns: ")[1])
     assert tuple(listed) == AuditStore(tmp_path).query(f"FROM {view}").columns

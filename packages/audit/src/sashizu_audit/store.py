@@ -55,6 +55,13 @@ _SETTINGS = {
 """Set in this order; after that the configuration is locked."""
 
 
+# A torn or NUL-filled tail comes as a row of NULLs, never as a missing row.
+_VIEW = """
+CREATE VIEW events AS
+SELECT *, make_timestamp_ns(ts_ns) AS ts FROM {source} WHERE h IS NOT NULL
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What a query gave. `types` are DuckDB's; `truncated` says that there was more."""
@@ -152,16 +159,12 @@ def _events_view(segments: Sequence[str]) -> str:
     columns: Mapping[str, str] = COLUMNS
     if not segments:
         nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items())
-        return (
-            "CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts "
-            f"FROM (SELECT {nothing}) WHERE h IS NOT NULL"
-        )
+        source = f"(SELECT {nothing})"
+        return _VIEW.format(source=source)
     struct = ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in columns.items())
-    # A torn or NUL-filled tail comes as a row of NULLs, never as a missing row.
-    return (
-        "CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts FROM read_json("  # noqa: S608
-        f"{_list(segments)}, format='newline_delimited', columns={{{struct}}}, "
-        "ignore_errors=true, maximum_object_size=1048576) WHERE h IS NOT NULL"
+    return _VIEW.format(
+        source=f"read_json({_list(segments)}, format='newline_delimited', "
+        f"columns={{{struct}}}, ignore_errors=true, maximum_object_size=1048576)"
     )
 
 
