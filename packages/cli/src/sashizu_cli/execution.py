@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -83,11 +84,22 @@ def _end_at_once(display: Display, file: OutFile | None) -> None:
     os._exit(INTERRUPTED)
 
 
+def _spare_the_collector() -> None:
+    """Keep what is loaded out of garbage collection, and collect less often.
+
+    Many agents make many objects that live as long as their conversation; with the usual thresholds
+    the collector walks over all of them again and again.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 async def _run(
     request: RunRequest, session: Session, display: Display, interrupts: Interrupts
 ) -> RunReport:
     from sashizu_core.runtime import delegate_parallel
 
+    _spare_the_collector()
     sinks: list[EventSink] = [display]
     if request.as_json:
         sinks.append(JsonLines(render.raw))
