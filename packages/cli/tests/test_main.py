@@ -119,6 +119,15 @@ def test_a_prompt_instead_of_a_command_means_run(cli):
     assert "unknown model 'no/such'" in err
 
 
+def test_a_command_of_a_package_that_is_absent_is_no_prompt(cli, monkeypatch):
+    monkeypatch.setattr(group, "announced", lambda **_: [])
+
+    code, _, err = cli("audit", "runs")
+
+    assert code == 2
+    assert "the command 'audit' needs the package 'sashizu-audit'" in err
+
+
 def test_a_single_word_that_is_close_to_no_command_is_a_prompt(cli):
     assert "unknown model" in cli("Hello", "--model", "no/such")[2]
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
-from sashizu_core.errors import PluginError, UsageError
+from sashizu_core.errors import MissingPackage, PluginError, UsageError
 from typer.core import TyperCommand, TyperGroup
 
 from sashizu_cli.announced import Announced, announced, commands_section
@@ -36,6 +36,9 @@ OWN = {
     "completion": "sashizu_cli.commands.completion:app",
 }
 """Our own commands, in the order of `--help`: name to `module:app`."""
+
+BROUGHT_BY = {"audit": "sashizu-audit", "budget": "sashizu-budget"}
+"""Commands of other packages of ours: never a prompt, even where the package is absent."""
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "terminal_width": 78}
 
@@ -105,6 +108,7 @@ class Root(TyperGroup):
             return name, loaded(_only(offers).target, name), args[1:]
         if ctx.resilient_parsing or (name.startswith("-") and name != "-"):
             return super().resolve_command(ctx, args)
+        _refuse_absent(name)
         self._refuse_misspelt(ctx, name)
         return "run", self.get_command(ctx, "run"), args
 
@@ -132,6 +136,14 @@ class Root(TyperGroup):
                 f"no command {name!r}; did you mean {near[0]!r}? "
                 f"To use the word as a prompt: sashizu run {name}"
             )
+
+
+def _refuse_absent(name: str) -> None:
+    """Say what a command needs that is known, but not there."""
+    if any(command.name == name for command in announced(disabled="")):
+        raise UsageError(f"the command {name!r} is switched off by SASHIZU_DISABLE")
+    if package := BROUGHT_BY.get(name):
+        raise MissingPackage(f"the command {name!r}", package)
 
 
 def _only(offers: list[Announced]) -> Announced:
