@@ -1,8 +1,4 @@
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-
 from sashizu_core.specs import ModelSpec
 from sashizu_core.testing.model import ModelContract
 from sashizu_offline.plugin import register_models
