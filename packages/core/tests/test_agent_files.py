@@ -94,7 +94,8 @@ def test_every_field_is_read() -> None:
     assert grants.net == ("https://docs.python.org/*",)
     assert grants.exec == ("git",)
     assert grants.spawn == {"helper", "repo:other"}
-    assert _warnings(FULL) == ()
+    (warning,) = _warnings(FULL)
+    assert warning == "agent.yaml:21:1: 'fallback' is loaded, but nothing reads it yet"
 
 
 def test_limits_come_from_the_budget_and_tokens_from_the_context_policy() -> None:

@@ -149,14 +149,17 @@ class ContextPolicy(_Part):
         default=None, description="Used as `budget.tokens` where that is not given."
     )
     retention: Literal["job", "session", "permanent"] | None = Field(
-        default=None, description="Loaded; nothing reads it yet."
+        default=None,
+        description="With `job` its conversation is not kept; otherwise it can be continued.",
     )
 
 
 class SecretsPolicy(_Part):
     """How secrets are treated."""
 
-    redact: bool = Field(default=False, description="Loaded; nothing reads it yet.")
+    redact: bool = Field(
+        default=False, description="Nothing reads it yet; the record holds no arguments or results."
+    )
 
 
 class Policies(_Part):
@@ -204,7 +207,7 @@ class AgentDefinition(_Part):
     )
     model: Text | None = Field(default=None, description="The model it uses, `PROVIDER/NAME`.")
     fallback: Text | None = Field(
-        default=None, description="The model for when its budget runs low."
+        default=None, description="The model for when its budget runs low; nothing reads it yet."
     )
     budget: Budget = Field(default=Budget(), description="What one instance may use.")
     spawn: Spawn = Field(default=Spawn(), description="Which agents it may start.")

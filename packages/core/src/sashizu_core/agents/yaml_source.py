@@ -68,6 +68,8 @@ def _adapted(document: Document) -> tuple[dict[str, Any], list[str]]:
             note = "is a list, which allows nothing; write 'exec:' above it"
             notes.append((("tools", "shell"), note))
     notes += _adapt_policies(_table(data, "policies"))
+    if data.get("fallback"):
+        notes.append((("fallback",), "is loaded, but nothing reads it yet"))
     return data, [str(document.error(path, f"{dotted(path)!r} {note}")) for path, note in notes]
 
 
@@ -78,8 +80,6 @@ def _adapt_policies(policies: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             yield ("policies", key), f"is not read; what is granted stands in 'tools.{key}'"
         if isinstance(policies.get(key), dict):
             policies[key] = None
-    if "retention" in _table(policies, "context"):
-        yield ("policies", "context", "retention"), "is loaded, but nothing reads it yet"
     if _table(policies, "secrets").get("redact") is True:
         yield ("policies", "secrets", "redact"), "is loaded, but nothing reads it yet"
 
