@@ -35,6 +35,44 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+")
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+")
 
 
+_FILLERS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "do",
+        "does",
+        "for",
+        "from",
+        "how",
+        "in",
+        "is",
+        "it",
+        "of",
+        "on",
+        "or",
+        "that",
+        "the",
+        "this",
+        "to",
+        "was",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "with",
+    ]
+)
+"""Words of a question that say nothing about the answer, unless there are no others."""
+
+
 class CodebaseSearchArguments(Arguments):
     query: str = Field(
         min_length=1, max_length=1000, description="Words that the passage should have."
@@ -75,7 +113,8 @@ class CodebaseSearch(TypedTool[CodebaseSearchArguments]):
         return await anyio.to_thread.run_sync(lambda: self._search(arguments, context))
 
     def _search(self, arguments: CodebaseSearchArguments, context: ToolContext) -> ToolResult:
-        words = _words(arguments.query)
+        every = _words(arguments.query)
+        words = [word for word in every if word not in _FILLERS] or every
         if not words:
             raise ToolError(f"there is no word in {arguments.query!r}; use grep for other text")
         with closing(self._connect()) as database:
