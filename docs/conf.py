@@ -1,4 +1,4 @@
-"""The manual: Markdown, built by Sphinx; every broken reference and every bad diagram is an error."""
+"""The manual: Markdown, built by Sphinx; broken references and bad diagrams are errors."""
 
 from base64 import b64encode
 from typing import ClassVar
@@ -9,7 +9,7 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 project = "sashizu"
-author = copyright = "the authors of sashizu"
+author = "the authors of sashizu"
 html_title = "sashizu"
 html_theme = "furo"
 extensions = ["myst_parser"]
