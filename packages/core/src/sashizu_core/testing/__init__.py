@@ -4,6 +4,14 @@ from sashizu_core.testing.budget import BudgetContract
 from sashizu_core.testing.model import ModelContract
 from sashizu_core.testing.plugin import PluginContract
 from sashizu_core.testing.policy import PolicyContract
+from sashizu_core.testing.sink import SinkContract
 from sashizu_core.testing.tool import ToolContract
 
-__all__ = ["BudgetContract", "ModelContract", "PluginContract", "PolicyContract", "ToolContract"]
+__all__ = [
+    "BudgetContract",
+    "ModelContract",
+    "PluginContract",
+    "PolicyContract",
+    "SinkContract",
+    "ToolContract",
+]
