@@ -41,7 +41,7 @@ def test_every_step_of_the_tutorial_does_what_it_says(tmp_path):
 
     assert "shop/prices.py:17" in said
     assert "discount: example" in said
-    assert "refused 9819 tokens: 1500 left" in said
+    assert re.search(r"refused \d+ tokens: 1500 left", said)
     assert {path.name for path in (here / "shop").iterdir()} == {"prices.py"}
     assert (here / "report.json").is_file()
     assert (here / "sashizu-wordcount").is_dir()
