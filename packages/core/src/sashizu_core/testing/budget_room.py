@@ -215,6 +215,19 @@ class RoomContract(Contract):
             others.release()
             await line.see(["a"])
 
+    async def test_who_waited_below_does_not_overtake_above(self, budget: Budget) -> None:
+        run = budget.root("run", Limits(tokens=100))
+        agent = run.open("agent", Limits(tokens=10))
+        others, own = held(run, tokens=50), held(agent, tokens=10)
+        async with anyio.create_task_group() as group:
+            line = Line(group)
+            await line.join("older", run.open("sibling", Limits()), tokens=90)
+            await line.join("younger", agent, tokens=10)
+            own.release()
+            await line.see([])
+            others.release()
+            await line.see(["older", "younger"])
+
     async def test_a_turn_is_good_for_one_hold(self, budget: Budget) -> None:
         run = budget.root("run", Limits(tokens=100))
         first = held(run, tokens=100)
