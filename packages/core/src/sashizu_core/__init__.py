@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sashizu_core.agents import AgentDefinition
+    from sashizu_core.builtin.typed import Arguments, TypedTool
     from sashizu_core.errors import (
         BudgetRefused,
         ConfigError,
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AgentDefinition",
     "AgentReport",
+    "Arguments",
     "BudgetRefused",
     "ConfigError",
     "Event",
@@ -49,6 +51,7 @@ __all__ = [
     "SashizuError",
     "Settings",
     "Task",
+    "TypedTool",
     "UsageError",
     "__version__",
     "delegate",
@@ -60,6 +63,7 @@ __all__ = [
 
 _HOMES = {
     "agents": ("AgentDefinition",),
+    "builtin.typed": ("Arguments", "TypedTool"),
     "errors": (
         "BudgetRefused",
         "ConfigError",
