@@ -7,7 +7,7 @@ from json import dumps
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sashizu_core.bounds import Overhead, bound_of, text_bound
+from sashizu_core.bounds import MOST_BYTES_PER_CHARACTER, Overhead, bound_of, text_bound
 from sashizu_core.types import (
     Message,
     ModelRequest,
@@ -202,3 +202,7 @@ def test_no_call_of_a_conversation_is_billed_more_than_its_bound(data: st.DataOb
         assert bill <= bound.input_tokens
         previous = PreviousCall(request.messages, (), None, None, Usage(bill, 5))
         said.append(Message("assistant", data.draw(any_text)))
+
+
+def test_no_character_has_more_bytes_in_any_form_than_is_assumed() -> None:
+    assert max(text_bound(chr(code)) for code in range(0x110000)) <= MOST_BYTES_PER_CHARACTER

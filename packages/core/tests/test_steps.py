@@ -66,8 +66,9 @@ async def test_a_cancelled_step_still_records_its_outcome() -> None:
 
 async def test_steps_are_numbered_from_zero_before_they_start() -> None:
     steps = context(MemorySink())
-    assert [steps.next_key().seq for _ in range(3)] == [0, 1, 2]
+    assert [steps.next_seq() for _ in range(3)] == [0, 1, 2]
     assert steps.count == 3
+    assert (steps.key(2).seq, steps.key(2)) == (2, steps.key(2))
 
 
 async def test_every_sink_gets_every_event_with_the_context_of_its_subject() -> None:

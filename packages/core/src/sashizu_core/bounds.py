@@ -9,7 +9,11 @@ from json import dumps
 
 from sashizu_core.types import Bound, Message, ModelRequest, ToolSchema
 
-__all__ = ["Overhead", "bound_of", "text_bound"]
+__all__ = ["MOST_BYTES_PER_CHARACTER", "Overhead", "bound_of", "text_bound"]
+
+
+MOST_BYTES_PER_CHARACTER = 36
+"""No form of a text has more bytes: NFKC makes 33 of U+FDFA, the most of any character."""
 
 
 def text_bound(text: str) -> int:

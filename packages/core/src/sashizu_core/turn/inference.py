@@ -133,7 +133,7 @@ class Inference:
         events: list[Event] = []
         if ledger is not None:
             bound, hold = await self._hold(ledger, request, bound)
-        seq = self._steps.next_key().seq
+        seq = self._steps.next_seq()
         if hold is not None and ledger is not None:
             if bound.output_tokens != request.max_output_tokens:
                 request = replace(request, max_output_tokens=bound.output_tokens)

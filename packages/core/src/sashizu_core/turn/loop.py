@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sashizu_core.bounds import text_bound
+from sashizu_core.bounds import MOST_BYTES_PER_CHARACTER, text_bound
 from sashizu_core.errors import BudgetRefused, ModelError
 from sashizu_core.turn.answer import Answer, answer_schema, read_answer
 from sashizu_core.turn.inference import Inference
@@ -154,13 +154,15 @@ class AgentLoop:
         left = self.tokens_left()
         if left is None:
             return list(results)
-        usage, message = completion.usage, completion.message
+        usage, calls = completion.usage, completion.message.tool_calls
         taken = usage.input_tokens + usage.reasoning_tokens if usage is not None else 0
-        taken += text_bound(message.content) + 32 * (len(results) + 1)
-        for call in message.tool_calls:
-            taken += text_bound(call.arguments) + 64
-        room = max(0, left - taken - 2 * self.inference.model.info.min_output_tokens)
-        return cut_results(results, room)
+        taken += 32 * (len(results) + 1) + 64 * len(calls)
+        taken += 2 * self.inference.model.info.min_output_tokens
+        texts = [completion.message.content, *[call.arguments for call in calls]]
+        characters = sum(map(len, texts)) + sum(len(result.content) for result in results)
+        if taken + MOST_BYTES_PER_CHARACTER * characters <= left:
+            return list(results)
+        return cut_results(results, max(0, left - taken - sum(map(text_bound, texts))))
 
     def _cut_off(self, message: Message) -> Ending | None:
         """An answer that ran into its cap: half a tool call is never run."""

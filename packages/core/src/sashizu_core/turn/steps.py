@@ -40,10 +40,15 @@ class StepContext:
         """How many steps have been numbered."""
         return self._seq
 
-    def next_key(self) -> StepKey:
-        key = StepKey(self._run_id, self._agent_id, self._seq)
+    def next_seq(self) -> int:
+        """The `seq` of the next step's `StepKey`."""
+        seq = self._seq
         self._seq += 1
-        return key
+        return seq
+
+    def key(self, seq: int) -> StepKey:
+        """What names a step for ever."""
+        return StepKey(self._run_id, self._agent_id, seq)
 
     async def step(
         self,

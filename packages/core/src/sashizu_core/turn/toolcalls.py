@@ -210,7 +210,7 @@ class ToolBox:
     async def _refuse(self, state: _Call) -> ToolResult:
         """Record a call that does not run, and answer it."""
         assert state.result is not None
-        seq = self._steps.next_key().seq
+        seq = self._steps.next_seq()
         events = self._intent(state, seq, UNTOUCHED)
         denied = state.error_type == "denied"
         if denied:
@@ -233,7 +233,7 @@ class ToolBox:
 
     async def _act(self, state: _Call, tool: Tool) -> ToolResult:
         kind = tool.kind
-        seq = self._steps.next_key().seq
+        seq = self._steps.next_seq()
 
         async def call() -> ToolResult:
             self.running = state.call.name
@@ -286,8 +286,6 @@ def cut_results(messages: Sequence[Message], room: int) -> list[Message]:
 
     The longest are cut first, so that short answers survive.
     """
-    if 36 * sum(len(message.content) for message in messages) <= room:
-        return list(messages)  # NFKC makes at most 33 bytes of one character
     sizes = [text_bound(message.content) for message in messages]
     if sum(sizes) <= room:
         return list(messages)
