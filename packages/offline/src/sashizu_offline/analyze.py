@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sashizu_core.errors import ArgumentsError
-from sashizu_core.grants import PathRequest
+from pydantic import Field
+from sashizu_core.builtin.typed import Arguments, TypedTool
+from sashizu_core.grants import PathRequest, PermissionRequest
 from sashizu_core.protocols import ToolContext
-from sashizu_core.types import StepKind, ToolResult, ToolSchema
+from sashizu_core.types import ToolResult
 
 from sashizu_offline.derive.cases import derive_tests
 from sashizu_offline.findings import Check
@@ -18,78 +17,55 @@ from sashizu_offline.results import Result, as_lines
 from sashizu_offline.sources import read_sources
 from sashizu_offline.survey import survey
 
-__all__ = ["AnalyzeTool", "Arguments"]
+__all__ = ["AnalyzeArguments", "AnalyzeTool"]
 
 DEFAULT_BYTES = 16_000
 """How long an answer is where the caller does not say: about 4,000 tokens."""
 
 
-class Arguments(BaseModel):
+class AnalyzeArguments(Arguments):
     """What `analyze` is asked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    paths: Annotated[
-        tuple[str, ...],
-        Field(description="Files or folders to analyse; by default the scope of the task."),
-    ] = ()
-    checks: Annotated[
-        tuple[Check, ...],
-        Field(
-            min_length=1,
-            description="review: defects in code, documents and configuration. security: dangerous "
-            "calls, secrets, missing checks. tests: tests that can be derived from the code.",
-        ),
-    ] = ("review", "security")
-    max_bytes: Annotated[
-        int,
-        Field(
-            ge=1_000,
-            le=200_000,
-            description="The answer is cut to this many bytes, the worst findings first.",
-        ),
-    ] = DEFAULT_BYTES
+    paths: tuple[str, ...] = Field(
+        (), description="Files or folders to analyse; by default the scope of the task."
+    )
+    checks: tuple[Check, ...] = Field(
+        ("review", "security"),
+        min_length=1,
+        description="review: defects in code, documents and configuration. security: dangerous "
+        "calls, secrets, missing checks. tests: tests that can be derived from the code.",
+    )
+    max_bytes: int = Field(
+        DEFAULT_BYTES,
+        ge=1_000,
+        le=200_000,
+        description="The answer is cut to this many bytes, the worst findings first.",
+    )
 
 
-_SCHEMA = ToolSchema(
-    "analyze",
-    "Analyse source files without running them: Python with ruff and rules of our own, Markdown "
-    "links, JSON, TOML, GitHub workflows, secrets in any text. Answers with JSON lines: first what "
-    "was analysed and what not, then findings (path, line, rule, severity, message), worst first.",
-    Arguments.model_json_schema(),
-)
-
-
-class AnalyzeTool:
+class AnalyzeTool(TypedTool[AnalyzeArguments]):
     """Reads through the workspace, runs ruff over copies, changes nothing."""
 
-    @property
-    def schema(self) -> ToolSchema:
-        return _SCHEMA
+    name = "analyze"
+    description = (
+        "Analyse source files without running them: Python with ruff and rules of our own, "
+        "Markdown links, JSON, TOML, GitHub workflows, secrets in any text. Answers with JSON "
+        "lines: first what was analysed and what not, then findings (path, line, rule, severity, "
+        "message), worst first."
+    )
+    arguments = AnalyzeArguments
 
-    @property
-    def kind(self) -> StepKind:
-        return StepKind.PURE
-
-    def parse(self, arguments: str) -> Arguments:
-        try:
-            return Arguments.model_validate_json(arguments or "{}")
-        except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'the arguments'}: {fault['msg']}"
-                for fault in error.errors(include_url=False, include_input=False)
-            )
-            raise ArgumentsError(f"analyze: {faults}") from error
-
-    def requests(self, arguments: Arguments, context: ToolContext) -> Sequence[PathRequest]:
+    def requests(
+        self, arguments: AnalyzeArguments, context: ToolContext
+    ) -> Sequence[PermissionRequest]:
         """To read what of the paths is granted; a path of which nothing is, is asked for whole."""
-        wanted: list[PathRequest] = []
+        wanted: list[PermissionRequest] = []
         for path in _paths(arguments, context):
             roots = context.readable.roots(path) or (path,)
             wanted += [PathRequest(root, "read") for root in roots]
         return wanted
 
-    async def run(self, arguments: Arguments, context: ToolContext) -> ToolResult:
+    async def run(self, arguments: AnalyzeArguments, context: ToolContext) -> ToolResult:
         paths = _paths(arguments, context)
         if context.progress:
             context.progress(f"reading {', '.join(paths)}")
@@ -106,7 +82,7 @@ class AnalyzeTool:
         return ToolResult(as_lines(result, arguments.max_bytes))
 
 
-def _paths(arguments: Arguments, context: ToolContext) -> tuple[str, ...]:
+def _paths(arguments: AnalyzeArguments, context: ToolContext) -> tuple[str, ...]:
     """The paths that are meant, by their names in the workspace."""
     wanted = arguments.paths or context.scope or (".",)
     return tuple(dict.fromkeys(context.workspace.name(path) for path in wanted))

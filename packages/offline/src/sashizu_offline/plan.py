@@ -116,7 +116,7 @@ def _reads(conversation: Conversation, request: ModelRequest) -> Iterator[ToolCa
         line
         for exchange in conversation.answers("list_files")
         if not exchange.is_error
-        for line in exchange.content.splitlines()
+        for line in exchange.content.split("\n")
         if line and not line.startswith("[") and not line.endswith("/")
     ]
     wanted = sorted(names, key=lambda name: (not name.endswith(".py"), name))

@@ -29,7 +29,7 @@ def readings(conversation: Conversation) -> list[Exchange]:
 
 def _text(content: str) -> str:
     """A file's text from the lines that were shown: without numbers and the note at the end."""
-    lines = content.splitlines()
+    lines = content.split("\n")
     if lines and lines[-1].startswith("[") and lines[-1].endswith("]"):
         lines.pop()
     if not all(_NUMBERED.match(line) for line in lines):

@@ -171,7 +171,7 @@ def read_hits(exchanges: list[Exchange]) -> list[Hit]:
     for exchange in exchanges:
         if exchange.is_error:
             continue
-        for line in exchange.content.splitlines():
+        for line in exchange.content.split("\n"):
             if (match := _GREP_LINE.match(line)) and not line.startswith("["):
                 hit = Hit(match["path"], int(match["line"]), match["text"].strip()[:160])
                 hits.setdefault((hit.path, hit.line), hit)
@@ -261,7 +261,7 @@ def _read_lines(conversation: Conversation) -> list[Hit]:
         path = exchange.arguments.get("path")
         if exchange.is_error or not isinstance(path, str):
             continue
-        for line in exchange.content.splitlines():
+        for line in exchange.content.split("\n"):
             match = _READ_LINE.match(line)
             number, text = (int(match[1]), match[2]) if match else (1, line)
             heading = PurePosixPath(path).suffix == ".md" and text.startswith("#")
@@ -273,7 +273,7 @@ def _read_lines(conversation: Conversation) -> list[Hit]:
 def _layout(found: Research, conversation: Conversation) -> None:
     folders: Counter[str] = Counter()
     for exchange in conversation.answers("list_files"):
-        for line in [] if exchange.is_error else exchange.content.splitlines():
+        for line in [] if exchange.is_error else exchange.content.split("\n"):
             if line and not line.startswith("["):
                 top = line.strip().split("/")[0]
                 folders[f"{top}/" if "/" in line else "(top)"] += 1

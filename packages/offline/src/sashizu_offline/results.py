@@ -163,7 +163,7 @@ def read_lines(text: str) -> Result | None:
     `cut` is set when the last line is missing.
     """
     result: Result | None = None
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
             value = json.loads(line)
         except ValueError:

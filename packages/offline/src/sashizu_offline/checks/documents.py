@@ -43,7 +43,7 @@ def link_findings(path: str, text: str, exists: Callable[[str], bool | None]) ->
     if is_test_path(path):
         return
     fence = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if mark := _FENCE.match(line):
             fence = "" if fence and mark.group(2).startswith(fence) else fence or mark.group(2)[:3]
             continue

@@ -52,7 +52,7 @@ def tls_findings(path: str, language: str, text: str) -> Iterator[Finding]:
     pattern = _TLS_OFF.get(language)
     if pattern is None or is_test_path(path):
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if len(line) < 500 and pattern.search(line) and not _COMMENT.match(line):
             yield Finding(
                 path,
@@ -93,7 +93,7 @@ def syntax_findings(path: str, language: str, text: str) -> Iterator[Finding]:
 def workflow_findings(path: str, text: str) -> Iterator[Finding]:
     """Text that a stranger writes, pasted into a script of a GitHub workflow."""
     indent: int | None = None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         here = len(line) - len(line.lstrip())
         starts = re.match(r"^\s*(?:-\s+)?run:", line)
         if starts:

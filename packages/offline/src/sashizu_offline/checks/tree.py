@@ -102,7 +102,7 @@ class PythonFile:
 
     @cached_property
     def lines(self) -> list[str]:
-        return self.text.splitlines()
+        return self.text.split("\n")  # as the parser counts; splitlines() knows other ends
 
     @cached_property
     def in_tests(self) -> bool:

@@ -7,6 +7,7 @@ import doctest
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,7 @@ class Expectation:
     @property
     def lines(self) -> tuple[str, ...]:
         """The body of a test. Names of the module are written as they are."""
-        before = tuple(line for s in self.setup for line in ast.unparse(s).splitlines())
+        before = tuple(line for s in self.setup for line in ast.unparse(s).split("\n"))
         call = ast.unparse(self.check)
         if self.error:
             match = f", match={_exactly(self.message)!r}" if self.message else ""
@@ -271,16 +272,23 @@ def _neighbours(value: Any) -> list[Any]:
     return [value, value - 1, value + 1]
 
 
-def _candidates(node: ast.FunctionDef) -> dict[str, list[Any]]:
+def _compared(make: Maker, node: ast.FunctionDef) -> Iterator[Any]:
+    """The values that the function compares with: literals, and constants of the module."""
+    own = {argument.arg for argument in ast.walk(node) if isinstance(argument, ast.arg)}
+    for child in ast.walk(node):
+        if not isinstance(child, ast.Compare):
+            continue
+        for part in (child.left, *child.comparators):
+            if isinstance(part, ast.Constant):
+                yield part.value
+            elif isinstance(part, ast.Name) and part.id not in own:
+                with suppress(NotEvaluable, Raised):
+                    yield make({}).evaluate(part, {})
+
+
+def _candidates(make: Maker, node: ast.FunctionDef) -> dict[str, list[Any]]:
     """Values to try for each required argument."""
-    seen = [
-        value
-        for child in ast.walk(node)
-        if isinstance(child, ast.Compare)
-        for part in (child.left, *child.comparators)
-        if isinstance(part, ast.Constant)
-        for value in _neighbours(part.value)
-    ]
+    seen = [near for value in _compared(make, node) for near in _neighbours(value)]
     arguments = [*node.args.posonlyargs, *node.args.args]
     required = arguments[: len(arguments) - len(node.args.defaults)]
     required += [
@@ -330,7 +338,7 @@ def raises(make: Maker, node: ast.FunctionDef) -> Outcome:
     if not wanted or any(isinstance(c, ast.Yield | ast.YieldFrom) for c in ast.walk(node)):
         return outcome
     problem = ""
-    for arguments in _combinations(_candidates(node)):
+    for arguments in _combinations(_candidates(make, node)):
         if not wanted:
             break
         try:
