@@ -63,6 +63,12 @@ def test_what_is_not_listed_does_not_exist() -> None:
     assert present == absent == {}
 
 
+def test_a_declared_artifact_can_be_written() -> None:
+    agent = _agent(["write_file"]).model_copy(update={"artifacts": ("report.md",)})
+    assert list(effective_tools(agent, TOOLS)[0]) == ["write_file"]
+    assert effective_tools(agent, TOOLS, agent.grants())[0] == {}
+
+
 def test_grants_from_elsewhere_may_take_the_definitions_place() -> None:
     agent = _agent(["read_file", "write_file"], fs={"read": True})
     present, _ = effective_tools(agent, TOOLS, Grants(fs_write=("out",)))
@@ -149,5 +155,5 @@ def test_shipped_agents_load_without_a_warning_and_grant_no_more_than_reading() 
         assert definition.grants().net == definition.grants().exec == ()
         assert definition.limits().tokens
         assert bool(definition.artifacts) == ("write_file" in definition.tools.mcp)
-        _, absent = effective_tools(definition, TOOLS, Grants(fs_read=(".",), fs_write=("out",)))
+        _, absent = effective_tools(definition, TOOLS)
         assert absent.keys() <= {"analyze"}

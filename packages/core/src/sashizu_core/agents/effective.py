@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sashizu_core.agents.definition import AgentDefinition, tool_name
 from sashizu_core.errors import UsageError, nearest
@@ -45,13 +46,14 @@ def effective_tools(
 ) -> tuple[dict[str, ToolSpec], dict[str, str]]:
     """The tools that exist for an agent, and why the other listed ones do not, both by name.
 
-    `tools` are those that plugins offer; `grants` are what is granted, the definition's own by
-    default. A tool exists if it is listed *and* everything that bounds it is granted.
+    `tools` are those that plugins offer; `grants` are what is granted: by default what the
+    definition says, and writing its artifacts, which every run grants. A tool exists if it is
+    listed *and* everything that bounds it is granted.
 
     Raises:
         UsageError: a listed name is no tool that anybody knows; names the nearest.
     """
-    granted = definition.grants() if grants is None else grants
+    granted = _granted(definition) if grants is None else grants
     aliases = {alias: spec for spec in tools.values() for alias in spec.aliases}
     present: dict[str, ToolSpec] = {}
     absent: dict[str, str] = {}
@@ -65,6 +67,11 @@ def effective_tools(
         else:
             present[spec.name] = spec
     return present, absent
+
+
+def _granted(definition: AgentDefinition) -> Grants:
+    grants = definition.grants()
+    return replace(grants, fs_write=(*grants.fs_write, *definition.artifacts))
 
 
 def _is_granted(need: str, grants: Grants) -> bool:
