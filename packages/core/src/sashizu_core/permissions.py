@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
-from typing import Literal
 
+from sashizu_core.granted_paths import PROTECTED, Touch, clean, covers, lies_in
 from sashizu_core.grants import (
     Grants,
     NetRequest,
@@ -37,74 +36,12 @@ __all__ = [
     "readable",
 ]
 
-PROTECTED = (
-    ".bitbucket",
-    ".circleci",
-    ".claude",
-    ".codex",
-    ".git",
-    ".github",
-    ".gitlab-ci.yml",
-    ".sashizu/agents",
-    ".sashizu/sashizu.toml",
-    "AGENTS.md",
-    "CLAUDE.md",
-    "sashizu.toml",
-)
-"""Files that decide what agents may do, or that other programs run.
-
-To write one takes a grant that names it, or a path in it: a grant of the folder around it does not
-reach it. Compared without regard to case, for file systems that have none.
-"""
-
-Touch = Literal["read", "write"]
-
-
-# --- paths ----------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4096)
-def _clean(granted: str) -> str | None:
-    """A granted path as requests are written, or None when it means nothing."""
-    if "\0" in granted or not granted:
-        return None
-    parts = [part for part in granted.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        return None
-    if granted.startswith("/"):
-        return "/" + "/".join(parts)
-    return "/".join(parts) or "."
-
-
-def _lies_in(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies in it, compared by components. Both are clean."""
-    if folder == ".":
-        return not path.startswith("/")
-    if folder == "/":
-        return path.startswith("/")
-    return path == folder or path.startswith(folder + "/")
-
-
-def _guards(path: str) -> tuple[str, ...]:
-    """The protected paths that a path lies in, lower-case."""
-    lower = path.lower()
-    return tuple(guard.lower() for guard in PROTECTED if _lies_in(lower, guard.lower()))
-
-
-def _covers(granted: str, path: str, touch: Touch) -> bool:
-    """Whether a grant reaches a path. Both are clean."""
-    if not _lies_in(path, granted):
-        return False
-    if touch == "read":
-        return True
-    return all(_lies_in(granted.lower(), guard) for guard in _guards(path))
-
 
 def _granting(path: str, touch: Touch, grants: Grants) -> str | None:
     """The grant that reaches a path, as it is written in the definition."""
     for granted in grants.fs_read if touch == "read" else grants.fs_write:
-        clean = _clean(granted)
-        if clean is not None and _covers(clean, path, touch):
+        folder = clean(granted)
+        if folder is not None and covers(folder, path, touch):
             return granted
     return None
 
@@ -117,8 +54,8 @@ def _lies_in_pattern(path: str, pattern: str) -> bool:
 
     A pattern that cannot be understood reaches everything: a broken rule must not permit.
     """
-    clean = _clean(pattern)
-    return pattern == "*" or clean is None or _lies_in(path.lower(), clean.lower())
+    folder = clean(pattern)
+    return pattern == "*" or folder is None or lies_in(path.lower(), folder.lower())
 
 
 def _matches(rule: Rule, request: PermissionRequest) -> bool:
@@ -164,7 +101,7 @@ def _text(request: PermissionRequest) -> str:
 def _judge(request: PermissionRequest, grants: Grants, who: str) -> Decision:
     """What one level of the chain says."""
     where = f" ({grants.source})" if grants.source else ""
-    if isinstance(request, PathRequest) and _clean(request.path) != request.path:
+    if isinstance(request, PathRequest) and clean(request.path) != request.path:
         return Decision("deny", f"{who} may not {_text(request)}: the path is not normalised")
     matching = [rule for rule in grants.rules if _matches(rule, request)]
     for rule in matching:
@@ -229,13 +166,13 @@ def narrow(parent_chain: Sequence[Grants], own: Grants) -> tuple[Grants, ...]:
 
 def _common(first: Iterable[str], second: Iterable[str], touch: Touch) -> tuple[str, ...]:
     """The paths that both of two lists of grants reach."""
-    mine, theirs = ([c for g in paths if (c := _clean(g))] for paths in (first, second))
+    mine, theirs = ([c for g in paths if (c := clean(g))] for paths in (first, second))
     found = {
         deeper
         for a in mine
         for b in theirs
         for deeper, upper in ((a, b), (b, a))
-        if _covers(upper, deeper, touch)
+        if covers(upper, deeper, touch)
     }
     return tuple(sorted(found))
 
@@ -304,7 +241,7 @@ class _SubjectReadable:
     anything: bool
 
     def __call__(self, path: str) -> bool:
-        if not self.anything or _clean(path) != path:
+        if not self.anything or clean(path) != path:
             return False
         request = PathRequest(path, "read")
         if any(_matches(rule, request) for rule in self.grants.rules):
@@ -317,12 +254,12 @@ class _SubjectReadable:
         inside = [
             path
             for granted in self.grants.fs_read
-            if (path := _clean(granted)) and (beneath is None or _lies_in(path, beneath))
+            if (path := clean(granted)) and (beneath is None or lies_in(path, beneath))
         ]
         outermost = [
             path
             for path in dict.fromkeys(inside)
-            if not any(other != path and _lies_in(path, other) for other in inside)
+            if not any(other != path and lies_in(path, other) for other in inside)
         ]
         return tuple(sorted(path for path in outermost if self(path)))
 
