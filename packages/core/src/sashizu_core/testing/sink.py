@@ -66,7 +66,7 @@ class SinkContract(Contract):
 
     @pytest.fixture
     def read_back(self) -> ReadBack:
-        """Reads what the sink of `spec` has kept; used while it is open and, if persistent, after."""
+        """Reads what the sink of `spec` has kept, while it is open and, if persistent, after."""
         raise NotImplementedError("override the fixture `read_back`")
 
     @pytest.fixture
