@@ -55,6 +55,7 @@ class Sources:
             self.leave_out(path, "binary")
         else:
             text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
             self.texts[path] = text
             self.languages[path] = language_of(path) or language_by_text(text)
 

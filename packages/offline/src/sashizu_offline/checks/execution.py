@@ -36,7 +36,7 @@ _PICKLES = frozenset(
     for module in ("pickle", "cPickle", "_pickle", "dill", "cloudpickle")
     for name in ("load", "loads", "Unpickler")
 ) | {"jsonpickle.decode", "joblib.load", "pandas.read_pickle", "shelve.open"}
-_UNSAFE_LOADERS = frozenset({"Loader", "UnsafeLoader", "FullLoader", "CLoader", "CUnsafeLoader"})
+_UNSAFE_LOADERS = frozenset({"Loader", "UnsafeLoader", "CLoader", "CUnsafeLoader"})
 
 
 def _first(call: ast.Call, name: str = "") -> ast.expr | None:
@@ -124,9 +124,7 @@ def _yaml(file: PythonFile, call: ast.Call, dotted: str) -> Iterator[Finding]:
         pass
     elif dotted in ("yaml.load", "yaml.load_all"):
         loader = keyword(call, "Loader") or (call.args[1] if len(call.args) > 1 else None)
-        if loader is not None and ast.unparse(loader).split(".")[-1] not in _UNSAFE_LOADERS - {
-            "FullLoader"
-        }:
+        if loader is not None and ast.unparse(loader).split(".")[-1] not in _UNSAFE_LOADERS:
             return
     else:
         return
