@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sashizu_core.workspace.changes import Change, Changed
 from sashizu_core.workspace.globs import PathGlob
+from sashizu_core.workspace.preimage import Change, Changed
 from sashizu_core.workspace.tree import Entry, Listing
 from sashizu_core.workspace.workspace import FileStat, Workspace
 

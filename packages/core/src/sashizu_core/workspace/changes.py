@@ -10,63 +10,30 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from types import TracebackType
 from typing import Literal, Self
 
 from sashizu_core.errors import ToolError
-from sashizu_core.workspace.dirs import Dir, is_link
+from sashizu_core.workspace.dirs import Dir
 from sashizu_core.workspace.faults import explained
 from sashizu_core.workspace.names import is_git_folder, parts_of
-from sashizu_core.workspace.reading import read_open_file
+from sashizu_core.workspace.preimage import (
+    Before,
+    Change,
+    Changed,
+    check_expected,
+    digest_of,
+    read_before,
+    same_file,
+    status_of,
+)
 
-__all__ = ["ABSENT", "Change", "Changed", "apply_changes"]
-
-ABSENT = "absent"
-"""Stands where a digest could: the file must not exist."""
-
-MAX_CHANGED_BYTES = 64 * 1024 * 1024
-"""The largest file that is replaced or deleted: what was there is compared first."""
+__all__ = ["apply_changes"]
 
 _HOW_LINKS_FAIL = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 _commit = threading.Lock()
 """One process has many agents: between the last check and the change, only one may act."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a file should become.
-
-    `data` is all of its bytes, None to delete it. `expect` is the SHA-256 that it must have now
-    (hexadecimal), `ABSENT` if it must not exist, None for whatever is there.
-    """
-
-    path: str
-    data: bytes | None
-    expect: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """What became of a file. `sha256` is None when there is no file now; `bytes` is its size."""
-
-    path: str
-    action: Literal["created", "replaced", "deleted", "unchanged"]
-    sha256: str | None
-    bytes: int
-
-
-def _digest(data: bytes) -> str:
-    return sha256(data).hexdigest()
-
-
-@dataclass(slots=True)
-class _Before:
-    """What is there before a change."""
-
-    data: bytes
-    status: os.stat_result
 
 
 @dataclass(slots=True)
@@ -76,7 +43,7 @@ class _Staged:
     change: Change
     folder: Dir
     name: str
-    before: _Before | None
+    before: Before | None
     temp: str = ""
     backup: str = ""
     done: bool = False
@@ -85,53 +52,6 @@ class _Staged:
     def idle(self) -> bool:
         """Whether the file is already what it should become."""
         return self.change.data == (None if self.before is None else self.before.data)
-
-
-def _signature(status: os.stat_result) -> tuple[int, ...]:
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def _status(folder: Dir, name: str) -> os.stat_result | None:
-    try:
-        return folder.lstat(name)
-    except FileNotFoundError:
-        return None
-
-
-def _read_before(folder: Dir, name: str, path: str) -> _Before | None:
-    status = _status(folder, name)
-    if status is None:
-        return None
-    if is_link(status):
-        raise ToolError(f"cannot change {path!r}: it is a symbolic link")
-    if not stat.S_ISREG(status.st_mode):
-        raise ToolError(f"cannot change {path!r}: it is no regular file")
-    if not status.st_mode & stat.S_IWUSR:
-        raise ToolError(f"cannot change {path!r}: it is marked read-only")
-    fd = folder.child_file(name)
-    try:
-        status = os.fstat(fd)  # before the bytes: a write in between must be noticed later
-        return _Before(read_open_file(fd, MAX_CHANGED_BYTES), status)
-    finally:
-        os.close(fd)
-
-
-def _check_expected(change: Change, before: _Before | None) -> None:
-    """Refuse a change whose pre-image is not the one that was expected."""
-    if change.expect is None:
-        return
-    if change.expect == ABSENT:
-        if before is not None:
-            size = len(before.data)
-            raise ToolError(f"cannot create {change.path!r}: it exists ({size:,} bytes)")
-        return
-    # The digest that is there is not told: who wants to replace a file is to read it.
-    if before is None:
-        raise ToolError(f"cannot change {change.path!r}: there is no such file any more")
-    if _digest(before.data) != change.expect.lower():
-        raise ToolError(
-            f"cannot change {change.path!r}: it has not the sha256 {change.expect}; read it again"
-        )
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -182,10 +102,10 @@ class _Transaction:
             folder, before = self._root, None
         else:
             folder = self._parent(above)
-            before = _read_before(folder, name, change.path)
+            before = read_before(folder, name, change.path)
         staged = _Staged(change, folder, name, before)
         if not staged.idle:
-            _check_expected(change, before)
+            check_expected(change, before)
         self._staged.append(staged)
         if staged.idle:
             return
@@ -237,7 +157,7 @@ class _Transaction:
         finally:
             os.close(fd)
 
-    def _keep_backup(self, staged: _Staged, before: _Before) -> None:
+    def _keep_backup(self, staged: _Staged, before: Before) -> None:
         backup = self._temp_name()
         staged.backup = backup
         try:
@@ -265,9 +185,9 @@ class _Transaction:
     def _check_again(staged: _Staged) -> None:
         if staged.idle and staged.before is None:
             return
-        now = _status(staged.folder, staged.name)
+        now = status_of(staged.folder, staged.name)
         was = None if staged.before is None else staged.before.status
-        if (None if now is None else _signature(now)) != (None if was is None else _signature(was)):
+        if not same_file(now, was):
             raise ToolError(
                 f"cannot change {staged.change.path!r}: somebody else changed it meanwhile; "
                 "read it again"
@@ -302,7 +222,7 @@ def _move_to_free_name(folder: Dir, temp: str, name: str) -> None:
         if error.errno not in _HOW_LINKS_FAIL:
             raise
         # A file system without hard links: look, then rename.
-        if _status(folder, name) is not None:
+        if status_of(folder, name) is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from error
         folder.replace(temp, name)
 
@@ -313,9 +233,9 @@ def _outcome(staged: _Staged) -> Changed:
         action: Literal["deleted", "unchanged"] = "unchanged" if staged.idle else "deleted"
         return Changed(staged.change.path, action, None, 0)
     if staged.idle:
-        return Changed(staged.change.path, "unchanged", _digest(data), len(data))
+        return Changed(staged.change.path, "unchanged", digest_of(data), len(data))
     made = "created" if staged.before is None else "replaced"
-    return Changed(staged.change.path, made, _digest(data), len(data))  # type: ignore[arg-type]
+    return Changed(staged.change.path, made, digest_of(data), len(data))  # type: ignore[arg-type]
 
 
 def _check_target(path: str) -> None:

@@ -13,12 +13,13 @@ from types import TracebackType
 from typing import Self
 
 from sashizu_core.errors import ToolError, UsageError
-from sashizu_core.workspace.changes import Change, Changed, apply_changes
+from sashizu_core.workspace.changes import apply_changes
 from sashizu_core.workspace.dirs import Dir, Kind, Opener, open_dir
 from sashizu_core.workspace.faults import explained
 from sashizu_core.workspace.globs import BadGlob, PathGlob, is_literal
 from sashizu_core.workspace.ignore import IgnoreFile
 from sashizu_core.workspace.names import Names, joined, parts_of
+from sashizu_core.workspace.preimage import Change, Changed
 from sashizu_core.workspace.reading import file_sha256, read_open_file
 from sashizu_core.workspace.tree import Entry, Listing, Walk, read_ignore_file
 
