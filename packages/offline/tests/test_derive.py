@@ -322,3 +322,22 @@ def test_mutants_differ_and_leave_the_original_alone() -> None:
     assert ast.unparse(function) == before
     assert len(set(texts)) == len(texts) >= 6
     assert before not in texts
+
+
+def test_hostile_functions_can_not_keep_the_interpreter_busy() -> None:
+    slow = (
+        "def f{0}(a: int):\n    while True:\n        a += 0\n    if a:\n        raise ValueError\n"
+    )
+    text = "\n".join(slow.format(number) for number in range(300))
+    sources = Sources()
+    sources.add("m.py", text.encode())
+    derived = derive_tests({"m.py": PythonFile.parse("m.py", text)}, sources)
+    assert len(derived.untested) + len({case.function for case in derived.cases}) == 300
+
+
+def test_work_ends_when_it_is_cancelled() -> None:
+    def cancelled() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        derive_tests({"m.py": PythonFile.parse("m.py", "")}, Sources(), cancelled)

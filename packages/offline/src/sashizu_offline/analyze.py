@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import anyio
 from pydantic import Field
+from sashizu_core.builtin.searched import tick
 from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.grants import PathRequest, PermissionRequest
 from sashizu_core.protocols import ToolContext
@@ -77,7 +78,7 @@ class AnalyzeTool(TypedTool[AnalyzeArguments]):
         found = await survey(sources, arguments.checks)
         derived = None
         if "tests" in arguments.checks:
-            derived = await anyio.to_thread.run_sync(derive_tests, found.python, sources)
+            derived = await anyio.to_thread.run_sync(derive_tests, found.python, sources, tick)
         result = Result.of(arguments.checks, sources, found, derived)
         return ToolResult(as_lines(result, arguments.max_bytes))
 

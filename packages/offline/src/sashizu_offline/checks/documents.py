@@ -47,7 +47,7 @@ def link_findings(path: str, text: str, exists: Callable[[str], bool | None]) ->
         if mark := _FENCE.match(line):
             fence = "" if fence and mark.group(2).startswith(fence) else fence or mark.group(2)[:3]
             continue
-        if fence or line.startswith(("    ", "\t")):
+        if fence or line.startswith(("    ", "\t")) or len(line) > 2_000:
             continue
         for match in _LINK.finditer(_INLINE_CODE.sub("", line)):
             target = unquote(match.group(1).partition("#")[0].partition("?")[0])

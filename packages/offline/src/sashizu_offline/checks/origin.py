@@ -52,6 +52,7 @@ class _Tracer:
     def __init__(self, file: PythonFile) -> None:
         self.file = file
         self.seen: set[tuple[int, str]] = set()
+        self.known: dict[tuple[int, str], Origin | None] = {}
 
     def of(self, node: ast.AST | None, depth: int = 0) -> Origin:
         if node is None or depth > _MAX_DEPTH:
@@ -161,14 +162,16 @@ class _Tracer:
 
     def bindings(self, name: str, scope: ast.AST, depth: int) -> Origin | None:
         """The worst origin of what a scope assigns to a name; None when it never does."""
-        if (id(scope), name) in self.seen:
+        key = (id(scope), name)
+        if key in self.known:
+            return self.known[key]
+        if key in self.seen:
             return "fixed"  # reached again through itself: the other assignments decide
-        self.seen.add((id(scope), name))
-        try:
-            values = [self.of(value, depth + 1) for value in _assigned(name, scope)]
-        finally:
-            self.seen.discard((id(scope), name))
-        return _worst(values) if values else None
+        self.seen.add(key)
+        values = [self.of(value, depth + 1) for value in _assigned(name, scope)]
+        self.seen.discard(key)
+        self.known[key] = _worst(values) if values else None
+        return self.known[key]
 
 
 def _targets(target: ast.AST) -> set[str]:

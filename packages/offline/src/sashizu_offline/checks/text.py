@@ -12,8 +12,6 @@ from sashizu_offline.languages import is_test_path
 
 __all__ = ["merge_findings", "syntax_findings", "tls_findings", "workflow_findings"]
 
-_CONFLICT = re.compile(r"^<{7} \S.*$(?:\n.*?)*?^={7}$(?:\n.*?)*?^>{7} \S.*$", re.MULTILINE)
-
 _TLS_OFF: dict[str, re.Pattern[str]] = {
     "Go": re.compile(r"\bInsecureSkipVerify\s*:\s*true\b"),
     "JavaScript": re.compile(
@@ -24,6 +22,9 @@ _TLS_OFF: dict[str, re.Pattern[str]] = {
     "C#": re.compile(r"DangerousAcceptAnyServerCertificateValidator"),
 }
 _TLS_OFF["TypeScript"] = _TLS_OFF["JavaScript"]
+_LONGEST_LINE = 2_000
+"""Longer lines are generated; patterns are not tried on them, which hostile ones would stall."""
+
 _COMMENT = re.compile(r"^\s*(//|#|\*|/\*)")
 
 _UNTRUSTED = re.compile(
@@ -36,15 +37,21 @@ def merge_findings(path: str, text: str) -> Iterator[Finding]:
     """Conflict markers that a merge left behind."""
     if is_test_path(path):
         return
-    for match in _CONFLICT.finditer(text) if "<<<<<<< " in text else ():
-        line = text.count("\n", 0, match.start()) + 1
-        yield Finding(
-            path,
-            line,
-            "merge-conflict",
-            "high",
-            "an unresolved merge: both versions and the markers are in the file; keep one",
-        )
+    start = middle = 0
+    for number, line in enumerate(text.split("\n") if "<<<<<<< " in text else (), 1):
+        if line.startswith("<<<<<<< "):
+            start, middle = number, 0
+        elif line == "=======" and start:
+            middle = number
+        elif line.startswith(">>>>>>> ") and middle:
+            yield Finding(
+                path,
+                start,
+                "merge-conflict",
+                "high",
+                "an unresolved merge: both versions and the markers are in the file; keep one",
+            )
+            start = middle = 0
 
 
 def tls_findings(path: str, language: str, text: str) -> Iterator[Finding]:
@@ -53,7 +60,7 @@ def tls_findings(path: str, language: str, text: str) -> Iterator[Finding]:
     if pattern is None or is_test_path(path):
         return
     for number, line in enumerate(text.split("\n"), 1):
-        if len(line) < 500 and pattern.search(line) and not _COMMENT.match(line):
+        if len(line) < _LONGEST_LINE and pattern.search(line) and not _COMMENT.match(line):
             yield Finding(
                 path,
                 number,
@@ -100,7 +107,11 @@ def workflow_findings(path: str, text: str) -> Iterator[Finding]:
             indent = line.index("run:")
         elif indent is not None and line.strip() and here <= indent:
             indent = None
-        if indent is not None and _UNTRUSTED.search(line) and not line.lstrip().startswith("#"):
+        if (
+            indent is not None
+            and _UNTRUSTED.search(line[:_LONGEST_LINE])
+            and not line.lstrip().startswith("#")
+        ):
             yield Finding(
                 path,
                 number,

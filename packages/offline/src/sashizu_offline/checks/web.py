@@ -77,7 +77,7 @@ def _sql(file: PythonFile, call: ast.Call) -> Iterator[Finding]:
     if attr not in _EXECUTES or not call.args:
         return
     text = _built_text(file, call.args[0])
-    if text is None or not _SQL.search(_constant_text(text)):
+    if text is None or not _SQL.search(_constant_text(text)[:2_000]):
         return
     origin = origin_of(file, text)
     if origin in ("fixed", "internal"):

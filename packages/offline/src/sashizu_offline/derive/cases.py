@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sashizu_offline.checks.tree import FUNCTIONS, PythonFile
@@ -11,11 +11,15 @@ from sashizu_offline.derive.expectations import Expectation, Maker, constants, e
 from sashizu_offline.derive.machine import Links, Machine, Raised
 from sashizu_offline.derive.mutants import mutants
 from sashizu_offline.derive.places import Importer, Module, declared_packages
+from sashizu_offline.derive.scopes import Meter
 from sashizu_offline.derive.values import NotEvaluable
 from sashizu_offline.languages import is_test_path
 from sashizu_offline.sources import Sources
 
 __all__ = ["Derived", "TestCase", "Untested", "derive_tests"]
+
+MOST_STEPS = 5_000_000
+"""Steps of the interpreter for one analysis: some seconds."""
 
 MOST_CASES = 5
 """How many tests are written for one function."""
@@ -154,12 +158,23 @@ def _cases(
     return "" if added else reason or "no example, no constant, no checked argument"
 
 
-def _maker(tree: ast.Module, links: Links) -> Maker:
-    return lambda replaced: Machine(tree, links, replaced)
+def _maker(tree: ast.Module, links: Links, meter: Meter) -> Maker:
+    return lambda replaced: Machine(tree, links, replaced, meter)
 
 
-def derive_tests(files: Mapping[str, PythonFile], sources: Sources) -> Derived:
-    """Derive what can be derived, in the order of paths and lines."""
+def _no_tick() -> None:
+    """Nobody can cancel."""
+
+
+def derive_tests(
+    files: Mapping[str, PythonFile], sources: Sources, tick: Callable[[], None] = _no_tick
+) -> Derived:
+    """Derive what can be derived, in the order of paths and lines.
+
+    All files share `MOST_STEPS` steps of the interpreter, so that no file can keep it busy for
+    long. `tick` is called between files; what it raises ends the work.
+    """
+    meter = Meter(stock=MOST_STEPS)
     derived = Derived()
     importer = Importer(files, declared_packages(sources.texts))
     mentioned = _mentioned_in_tests(files)
@@ -169,7 +184,8 @@ def derive_tests(files: Mapping[str, PythonFile], sources: Sources) -> Derived:
             continue
         problem = importer.problem(path)
 
-        make = _maker(file.tree, importer.links(path))
+        make = _maker(file.tree, importer.links(path), meter)
+        tick()
         for name, node in _functions(file):
             reason = problem or _reason_against(name, node)
             if not reason and isinstance(node, ast.FunctionDef):

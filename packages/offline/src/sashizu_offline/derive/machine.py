@@ -69,7 +69,7 @@ class Machine(Expressions):
         )
 
     def _entered(self, work: Callable[[], Any]) -> Any:
-        self.meter.fuel, self.meter.depth = _FUEL, 0
+        self.meter.fill(_FUEL)
         try:
             return work()
         except (NotEvaluable, Raised):

@@ -68,10 +68,21 @@ class Closure:
 
 @dataclass
 class Meter:
-    """How much is left, for all modules that one evaluation reaches: steps, and calls deep."""
+    """How many steps one evaluation has left in all modules it reaches, and how deep it is.
+
+    `stock` is what all evaluations together have left.
+    """
 
     fuel: int = 0
     depth: int = 0
+    stock: int = 1_000_000
+
+    def fill(self, most: int) -> None:
+        """Begin an evaluation of at most so many steps."""
+        self.stock += max(0, self.fuel)  # what the last one left
+        self.fuel = min(most, self.stock)
+        self.stock -= self.fuel
+        self.depth = 0
 
 
 LOCALS = "."
