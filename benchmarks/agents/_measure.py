@@ -28,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--agents", type=int, default=1)
     parser.add_argument("--ms", type=int, default=0, help="what the service waits")
     parser.add_argument("--one-by-one", action="store_true")
+    parser.add_argument("--once", action="store_true", help="one run, nothing is printed")
     parser.add_argument("--workspace", type=Path)
     found = parser.parse_args()
     if found.url:
@@ -85,11 +86,18 @@ async def many(
     print(json.dumps(found))
 
 
+async def once(run: Callable[[int], Awaitable[Sequence[object]]]) -> None:
+    if await run(1) != ["The sum is 3."]:
+        raise RuntimeError("the agent failed")
+
+
 def measure(
     asked: argparse.Namespace,
     run: Callable[[int], Awaitable[Sequence[object]]],
 ) -> None:
-    if asked.agents == 1 and not asked.ms:
+    if asked.once:
+        asyncio.run(once(run))
+    elif asked.agents == 1 and not asked.ms:
         asyncio.run(steps(asked, lambda: run(1)))
     else:
         asyncio.run(many(asked, run))

@@ -1,0 +1,23 @@
+"""Run every benchmark, one after the other, each with its own defaults.
+
+uv run python benchmarks/all.py [--lab FOLDER]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+NAMES = ("startup", "step", "parallel", "oneshot", "audit_write", "footprint")
+
+
+def main() -> None:
+    for name in NAMES:
+        subprocess.run([sys.executable, str(HERE / f"{name}.py"), *sys.argv[1:]], check=True)
+    subprocess.run([sys.executable, str(HERE / "client_cost.py")], check=True)
+
+
+if __name__ == "__main__":
+    main()
