@@ -339,3 +339,16 @@ def test_four_bytes_are_a_token_and_every_turn_sends_everything_again() -> None:
     messages = (Message("user", "abcde"), Message("assistant", "ああ"), Message("user", "xyz"))
     assert input_tokens(ModelRequest(messages)) == 2 + 2 + 1
     assert spent_before(ModelRequest(messages)) == 2 + 2
+
+
+async def test_a_repository_of_other_languages_is_told_what_was_skipped(tmp_path: Path) -> None:
+    (tmp_path / "main.go").write_text("package main\n\nfunc main() {}\n")
+    (tmp_path / "lib.rs").write_text("fn main() {}\n")
+    criteria = ("What stays untested is listed", "What was not looked at is listed")
+    bench = Bench(tmp_path, (ANALYZE, WRITE))
+    answer = await bench.run(replace(BRIEF, agent="test-gen", criteria=criteria))
+    assert "0 Python files" in answer.message.content
+    assert "nothing is known of Go 1, Rust 1 files" in answer.message.content
+    judged = read_answer(answer.message.content, criteria).criteria
+    assert [criterion.verdict for criterion in judged] == ["not met", "met"]
+    assert "Go 1, Rust 1" in bench.written["out/review.md"]

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from sashizu_offline.report import Report
+from sashizu_offline.report import Report, counted, unknown_code
 from sashizu_offline.results import Result
 
 __all__ = ["criteria_block", "judge"]
@@ -28,7 +28,7 @@ def _places(report: Report, _written: Sequence[str]) -> Verdict:
     listed = len(result.findings)
     if total > listed:
         return "not met", f"{listed} of {total} findings are listed with path:line"
-    return "met", f"all {total} findings have path:line"
+    return "met", f"{counted(total, 'finding')}, each with path:line"
 
 
 def _remedies(report: Report, written: Sequence[str]) -> Verdict:
@@ -41,9 +41,12 @@ def _unread(report: Report, _written: Sequence[str]) -> Verdict:
     total = sum(result.left_out.values())
     if result.unread_unlisted or result.cut:
         return "not met", f"{result.unread_unlisted} names of unread files had no room"
+    others = unknown_code(result)
+    searched = f"; {others} were only searched for secrets and the like" if others else ""
     if not total:
-        return "met", f"all {result.files} files were read"
-    return "met", f"{total} unread files are named under 'What was looked at', with the reasons"
+        return "met", f"all {result.files} files were read{searched}"
+    where = "under 'What was looked at', with the reasons"
+    return "met", f"{counted(total, 'unread file')} named {where}{searched}"
 
 
 def _untested(report: Report, _written: Sequence[str]) -> Verdict:
@@ -51,6 +54,8 @@ def _untested(report: Report, _written: Sequence[str]) -> Verdict:
     if "tests" not in result.checks:
         return _UNKNOWN
     listed = len(result.untested)
+    if others := unknown_code(result):
+        return "not met", f"the functions of {others} are not known; {listed} of Python are listed"
     if listed < result.untested_count:
         return "not met", f"{listed} of {result.untested_count} are listed, the rest had no room"
     return "met", f"{listed} functions are listed with path:line and the reason"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-__all__ = ["PARSED", "is_binary_name", "is_test_path", "language_by_text", "language_of"]
+__all__ = ["CODE", "PARSED", "is_binary_name", "is_test_path", "language_by_text", "language_of"]
 
 PARSED: dict[str, str] = {
     "Python": "syntax tree, ruff, own rules",
@@ -34,6 +34,12 @@ _BY_SUFFIX = {
     ".graphql": "GraphQL", ".pyx": "Cython", ".pxd": "Cython", ".ipynb": "Jupyter notebook",
     ".env": "environment file", ".pem": "PEM", ".key": "PEM",
 }  # fmt: skip
+
+CODE = frozenset(_BY_SUFFIX.values()) - {
+    "Python", "Markdown", "JSON", "TOML", "YAML", "INI", "reStructuredText", "text", "HTML", "CSS",
+    "SCSS", "SQL", "Protobuf", "GraphQL", "environment file", "PEM",
+}  # fmt: skip
+"""Programming languages whose functions we do not know."""
 
 _BY_NAME = {
     "dockerfile": "Dockerfile", "containerfile": "Dockerfile", "makefile": "Make",

@@ -13,7 +13,15 @@ from sashizu_offline.conversation import Conversation, Exchange
 from sashizu_offline.criteria import criteria_block
 from sashizu_offline.jobs import JOBS, Job, choose_job
 from sashizu_offline.reading import readings, result_of_readings
-from sashizu_offline.report import MARK, Report, artifact_text, finding_lines, fitted, markdown
+from sashizu_offline.report import (
+    MARK,
+    Report,
+    artifact_text,
+    counted,
+    finding_lines,
+    fitted,
+    markdown,
+)
 from sashizu_offline.report import summary as summary_of
 from sashizu_offline.research import Research, as_pattern, file_names, question_words, read_hits
 from sashizu_offline.results import Result, read_lines
@@ -349,5 +357,5 @@ def _not_analysed(result: Result) -> list[str]:
     if kinds:
         lines.append(f"Not analysed, only searched for secrets and the like: {kinds} files.")
     if result.left_out:
-        lines.append(f"Not read: {sum(result.left_out.values())} files.")
+        lines.append(f"Not read: {counted(sum(result.left_out.values()), 'file')}.")
     return lines

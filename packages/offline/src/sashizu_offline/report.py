@@ -13,10 +13,21 @@ from sashizu_offline.derive.cases import Untested
 from sashizu_offline.derive.testfile import test_file
 from sashizu_offline.findings import SEVERITIES, Finding
 from sashizu_offline.jobs import Job
+from sashizu_offline.languages import CODE
 from sashizu_offline.research import Research
 from sashizu_offline.results import Result
 
-__all__ = ["MARK", "Report", "artifact_text", "fitted", "markdown"]
+__all__ = [
+    "MARK",
+    "Report",
+    "artifact_text",
+    "counted",
+    "finding_lines",
+    "fitted",
+    "markdown",
+    "summary",
+    "unknown_code",
+]
 
 MARK = "Written by the offline model of sashizu: rules and parsers; no language model was used."
 """In every report; also how a file of an earlier run is known."""
@@ -54,6 +65,17 @@ def _more(count: int, what: str) -> list[str]:
     return [f"- … and {count} more {what}, left out for size"] if count > 0 else []
 
 
+def counted(number: int, what: str) -> str:
+    """`1 finding`, `2 findings`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def unknown_code(result: Result) -> str:
+    """The programs in other languages, whose functions are not known: `Go 3, Rust 1 files`."""
+    code = {name: n for name, n in result.searched.items() if name in CODE}
+    return f"{_numbers(code)} files" if code else ""
+
+
 def _numbers(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in counts.items())
 
@@ -70,17 +92,22 @@ def summary(report: Report) -> str:
         return "Nothing could be analysed."
     if "tests" in result.checks:
         tests = len(result.tests) + result.tests_unlisted
+        others = unknown_code(result)
         return (
-            f"{tests} tests derived from {result.files} files; "
-            f"{result.untested_count} public functions stay untested."
+            f"{counted(tests, 'test')} derived from "
+            f"{counted(result.analysed.get('Python', 0), 'Python file')}; "
+            f"{counted(result.untested_count, 'public function')} without a test"
+            + (f"; nothing is known of {others}." if others else ".")
         )
     total = sum(result.counts.values())
     if not total:
-        return f"No finding in {result.files} files."
+        return f"No finding in {counted(result.files, 'file')}."
     severities: dict[str, int] = {
         name: result.counts[name] for name in SEVERITIES if name in result.counts
     }
-    return f"{total} findings in {result.files} files: {_numbers(severities)}."
+    return (
+        f"{counted(total, 'finding')} in {counted(result.files, 'file')}: {_numbers(severities)}."
+    )
 
 
 def finding_lines(findings: Sequence[Finding]) -> list[str]:
@@ -136,7 +163,7 @@ def _coverage(result: Result, limit: int) -> list[str]:
             f"certificate checks: {kinds}"
         )
     for reason, number in result.left_out.items():
-        lines.append(f"- not read: {number} files: {reason}")
+        lines.append(f"- not read: {counted(number, 'file')}: {reason}")
     if result.unread:
         names = ", ".join(f"`{name}`" for name in result.unread[:limit])
         left = len(result.unread) + result.unread_unlisted - min(limit, len(result.unread))

@@ -197,7 +197,8 @@ class Research:
     def summary(self) -> str:
         if self.sources:
             return (
-                f"{len(self.sources)} lines in {len(self.files)} files hold the words of the task."
+                f"Lines that hold words of the task: {len(self.sources)}, "
+                f"in files: {len(self.files)}."
             )
         return "No file holds the words of the task."
 
