@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sashizu_offline.checks.tree import FUNCTIONS, PythonFile
-from sashizu_offline.derive.expectations import Expectation, Maker, constants, examples, raises
+from sashizu_offline.derive.behaviour import constants, raises
+from sashizu_offline.derive.examples import examples
+from sashizu_offline.derive.expectations import Expectation, Maker
 from sashizu_offline.derive.machine import Links, Machine, Raised
 from sashizu_offline.derive.mutants import mutants
 from sashizu_offline.derive.places import Importer, Module, declared_packages

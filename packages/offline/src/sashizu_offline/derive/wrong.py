@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 
 from sashizu_offline.checks.tree import PythonFile
-from sashizu_offline.derive.expectations import examples
+from sashizu_offline.derive.examples import examples
 from sashizu_offline.derive.machine import Machine
 from sashizu_offline.derive.scopes import Meter
 from sashizu_offline.findings import Finding
