@@ -14,6 +14,27 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
 WITH_CODE = [member for member in MEMBERS if member.name != "all"]
+TOP_LEVEL = {
+    *(
+        ".ci",
+        ".gitignore",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "README.ja.md",
+        "README.md",
+    ),
+    *(
+        "benchmarks",
+        "docs",
+        "examples",
+        "packages",
+        "pyproject.toml",
+        "scripts",
+        "tests",
+        "uv.lock",
+    ),
+}
 HEAVY = {"aiohttp", "anyio", "asyncio", "duckdb", "openai", "pydantic", "rich", "typer"}
 
 
@@ -118,3 +139,11 @@ def test_the_changes_of_this_version_are_written_down():
     assert newest[1] == VERSION
     body = text[newest.end() :].split("\n## ")[0]
     assert "\n- " in body
+
+
+def test_the_top_level_holds_what_a_newcomer_expects_and_nothing_else():
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+
+    assert {name.split("/")[0] for name in tracked if name} == TOP_LEVEL
