@@ -135,8 +135,12 @@ try:
 except RecordError as error:
     print(taken, error)
 """
+    # -B: a module that were compiled now would be cut off as well, for everybody who comes after
     return subprocess.run(
-        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True
+        [sys.executable, "-B", "-c", program, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
 
