@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["fill", "is_full", "is_locked", "lock", "reserve", "sync_file", "sync_folder"]
+__all__ = ["fill", "free_bytes", "is_full", "lock", "reserve", "sync_file", "sync_folder"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _KEEP_SIZE = 1  # linux/falloc.h: FALLOC_FL_KEEP_SIZE
 _CHUNK = 1024 * 1024
-_LOCK_TRIES = 200
-_LOCK_PAUSE_S = 0.005
 
 
 def is_full(error: OSError) -> bool:
@@ -29,45 +27,24 @@ if sys.platform == "win32":
 
     _LOCKED_BYTE = 2**62  # locks are mandatory there: a byte that nobody wants to read
 
-    def _lock_now(fd: int) -> None:
+    def lock(fd: int) -> None:
+        """Lock a file for as long as it is open. Never waits.
+
+        Raises:
+            OSError: somebody else holds the lock.
+        """
         os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _lock_now(fd: int) -> None:
+    def lock(fd: int) -> None:
+        """Lock a file for as long as it is open. Never waits.
+
+        Raises:
+            OSError: somebody else holds the lock.
+        """
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def lock(fd: int) -> None:
-    """Lock a file that we have just made, for as long as it is open.
-
-    Raises:
-        OSError: the lock cannot be had.
-    """
-    for _ in range(_LOCK_TRIES - 1):
-        try:
-            _lock_now(fd)
-        except BlockingIOError:
-            time.sleep(_LOCK_PAUSE_S)  # somebody looks in this instant whether we are alive
-        else:
-            return
-    _lock_now(fd)
-
-
-def is_locked(path: Path) -> bool:
-    """Whether the writer of a segment is alive. False if the file is gone or not ours to open."""
-    try:
-        fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-    except OSError:
-        return False
-    try:
-        _lock_now(fd)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def reserve(fd: int, offset: int, length: int) -> bool:
@@ -104,6 +81,15 @@ def _fallocate() -> Any:
     if call is not None:
         call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     return call
+
+
+def free_bytes(folder: Path) -> int:
+    """How much a file in this folder could grow.
+
+    Raises:
+        OSError: the folder cannot be looked at.
+    """
+    return shutil.disk_usage(folder).free
 
 
 def fill(fd: int, length: int) -> None:

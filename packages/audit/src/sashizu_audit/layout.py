@@ -11,6 +11,7 @@ audit/               0700
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ import orjson
 from sashizu_core.errors import RecordError
 from sashizu_core.ids import uuid7
 
-from sashizu_audit.disk import fill, sync_folder
+from sashizu_audit.disk import fill, free_bytes, sync_folder
 
 __all__ = ["FORMAT", "Layout", "open_layout", "segment_paths"]
 
@@ -74,6 +75,9 @@ class Layout:
         path = self.folder / "ballast"
         if self.ballast_bytes == 0 or path.exists():
             return
+        # Looked at first: trying would take what other writers need for their last words.
+        if free_bytes(self.folder) < self.ballast_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         part = self.folder / f"ballast.{uuid7()}"
         try:
             fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

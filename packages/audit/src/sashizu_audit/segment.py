@@ -66,14 +66,15 @@ class Segment:
             BrokenSegment: a part was written and could not be taken back.
             OSError: nothing was written.
         """
+        before = self.size
         try:
             written = os.write(self._fd, data)
             if written != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - undone below
-        except OSError:
-            self.cut(self.size)
+            self.size = before + written
+        except BaseException:  # an interrupt as well: who is told of a failure finds no line
+            self.cut(before)
             raise
-        self.size += written
 
     def cut(self, size: int) -> None:
         """Take back what was written beyond `size` bytes.

@@ -42,4 +42,5 @@ async def open_sink(
         yield writer
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(writer.close)
+            # A limiter of its own: tools that were given up may still hold all usual threads.
+            await anyio.to_thread.run_sync(writer.close, limiter=anyio.CapacityLimiter(1))

@@ -22,6 +22,10 @@ from sashizu_audit.writer_lines import Clock, WriterLines
 __all__ = ["DEFAULT_OPTIONS", "Spool", "WriterOptions"]
 
 
+_LAST_WORDS_ROOM = 256 * 1024
+"""Bytes that a writer takes of the ballast, so that many find some."""
+
+
 @dataclass(frozen=True, slots=True)
 class WriterOptions:
     """How a writer works.
@@ -103,6 +107,8 @@ class Spool:
             if is_full(error) and not isinstance(error, BrokenSegment):
                 self._full = True
                 self._layout.drop_ballast()
+                with suppress(OSError):  # before somebody else takes what was given up
+                    segment.reserve(_LAST_WORDS_ROOM)
             raise
 
     def append_last_words(self, data: bytes) -> None:
@@ -115,6 +121,7 @@ class Spool:
         lines = self.lines
         before = lines.seq, lines.head
         data = lines.make([(kind, _attrs(attrs))])
+        size = self._segment.size
         try:
             try:
                 self.append(data)
@@ -123,7 +130,8 @@ class Spool:
                     raise
                 self.append_last_words(data)
         except BaseException:
-            lines.seq, lines.head = before
+            if self._segment.size == size:
+                lines.seq, lines.head = before
             raise
 
     def append_closed(self, reason: str) -> None:

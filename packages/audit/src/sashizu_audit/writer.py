@@ -95,14 +95,15 @@ class AuditWriter:
             return
         with self._lock:
             self._be_ready()
-            lines = self._spool.lines
-            before = lines.seq, lines.head
+            lines, segment = self._spool.lines, self._spool.segment
+            before, size = (lines.seq, lines.head), segment.size
             try:
                 self._write(events)
+                self._flusher.note()
             except BaseException:
-                lines.seq, lines.head = before
+                if segment.size == size:  # else they were written before an interrupt came
+                    lines.seq, lines.head = before
                 raise
-            self._flusher.note()
 
     async def durable(self) -> None:
         """Return when everything written so far survives a power cut.
@@ -215,6 +216,10 @@ class AuditWriter:
             self._spool.roll_if_due()
         except OSError as error:
             raise self._broken(error) from error
+        except BaseException:
+            # An interrupt between two segments: which of them goes on, nobody can tell.
+            self._failure = RecordError("the record was interrupted; this writer takes no more")
+            raise
 
     def _write(self, events: Sequence[Event]) -> None:
         members = []
