@@ -188,6 +188,10 @@ class PermissionDenied(SashizuError):
         self.decision = decision
 
 
+class SandboxError(SashizuError):
+    """A program cannot be held as it was asked for; it was not started."""
+
+
 class ToolError(SashizuError):
     """A tool failed; its message goes back to the model."""
 

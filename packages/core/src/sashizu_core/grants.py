@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
+    "DeviceRequest",
+    "ExecRequest",
     "Grants",
+    "McpRequest",
     "NetRequest",
     "PathRequest",
     "PermissionRequest",
@@ -14,6 +17,7 @@ __all__ = [
     "SpawnRequest",
     "Subject",
     "ToolRequest",
+    "Touched",
 ]
 
 
@@ -30,8 +34,45 @@ class PathRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecRequest:
+    """To run one program: `argv` is what is executed, without a shell.
+
+    `program` is the absolute path that `argv[0]` was resolved to, empty when it was not.
+    `any_code` says that it runs code which it is given or finds in files: an interpreter, a test
+    runner, a build tool. `doubt` says what of the arguments was not understood, empty when all was.
+    `enforced_by` names the sandbox that will hold the program, empty when none does.
+    """
+
+    argv: tuple[str, ...]
+    program: str
+    any_code: bool = False
+    doubt: str = ""
+    enforced_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class McpRequest:
+    """To call a tool of an MCP server; `schema_sha256` fingerprints what it says it takes."""
+
+    server: str
+    tool: str
+    schema_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """To use a device by its stable name, such as a GPU."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class NetRequest:
-    """To connect to one URL's origin and path."""
+    """To connect to one URL's origin and path.
+
+    `scheme` and `host` are lower case; `host` is an A-label, an IPv4 address, or an IPv6 address
+    without brackets; `path` begins with `/` and is percent-encoded, without query.
+    """
 
     scheme: str
     host: str
@@ -53,20 +94,31 @@ class SpawnRequest:
     agent: str
 
 
-PermissionRequest = PathRequest | NetRequest | ToolRequest | SpawnRequest
+PermissionRequest = (
+    PathRequest | ExecRequest | NetRequest | ToolRequest | McpRequest | SpawnRequest | DeviceRequest
+)
+
+
+Touched = Literal["read", "write", "exec", "net", "tool", "spawn", "device"]
+"""What a rule is about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """An exception to what is granted: it denies, or has somebody asked. It never widens.
 
-    `touches` says what is asked for: to read or write a path, to call a tool, to start an agent, to
-    connect to a host. `pattern` is a path (and all that lies in it) or a name; `"*"` is any.
+    `touches` says what is asked for: to read or write a path, to run a program, to connect to a
+    host, to call a tool (of a server: `server/tool`), to start an agent, to use a device.
+    `pattern` is a path (and all that lies in it), the first words of a command line, a host or URL,
+    or a name; `"*"` is any. `reason` is for the person who meets the rule; `source` says where it
+    was read, as `FILE:LINE`. Neither is part of what makes two rules equal.
     """
 
     verdict: Literal["deny", "ask"]
-    touches: Literal["read", "write", "tool", "spawn", "net"]
+    touches: Touched
     pattern: str
+    reason: str = field(default="", compare=False)
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +127,8 @@ class Grants:
 
     Paths are relative to the workspace, where `"."` grants all of it, or absolute. `None` for
     `tools` means every tool that the other grants allow; it is used for ceilings, never for an
-    agent's own grants. `rules` are exceptions; `source` says where the grants were read.
+    agent's own grants. `net` are patterns of URLs, `exec` first words of command lines, `devices`
+    names of devices. `rules` are exceptions; `source` says where the grants were read.
     """
 
     tools: frozenset[str] | None = frozenset()
@@ -86,6 +139,7 @@ class Grants:
     spawn: frozenset[str] = frozenset()
     source: str = ""
     rules: tuple[Rule, ...] = ()
+    devices: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

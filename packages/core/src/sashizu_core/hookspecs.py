@@ -19,6 +19,7 @@ from sashizu_core.specs import (
     ExecutorSpec,
     ModelSpec,
     PolicySpec,
+    SandboxSpec,
     SinkSpec,
     ToolSpec,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "register_executors",
     "register_models",
     "register_policies",
+    "register_sandboxes",
     "register_sinks",
     "register_tools",
 ]
@@ -64,6 +66,16 @@ def register_tools(settings: Settings) -> Sequence[ToolSpec]:
 @hookspec
 def register_policies(settings: Settings) -> Sequence[PolicySpec]:
     """Offer policies: each may deny or ask, and every one must agree.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_sandboxes(settings: Settings) -> Sequence[SandboxSpec]:
+    """Offer ways to hold the programs that agents start.
 
     Args:
         settings: the settings; ask for the plugin's own table with `settings.plugin`.

@@ -14,7 +14,10 @@ from hashlib import sha256
 
 from sashizu_core.granted_paths import PROTECTED, Touch, clean, covers, lies_in
 from sashizu_core.grants import (
+    DeviceRequest,
+    ExecRequest,
     Grants,
+    McpRequest,
     NetRequest,
     PathRequest,
     PermissionRequest,
@@ -68,6 +71,13 @@ def _matches(rule: Rule, request: PermissionRequest) -> bool:
             return rule.touches == "spawn" and rule.pattern in ("*", agent)
         case NetRequest(host=host):
             return rule.touches == "net" and rule.pattern in ("*", host)
+        case ExecRequest(argv):
+            words = rule.pattern.split()
+            return rule.touches == "exec" and (words == ["*"] or argv[: len(words)] == tuple(words))
+        case McpRequest(server, tool):
+            return rule.touches == "tool" and rule.pattern in ("*", f"{server}/{tool}")
+        case DeviceRequest(device):
+            return rule.touches == "device" and rule.pattern in ("*", device)
 
 
 def _allowing(request: PermissionRequest, grants: Grants) -> str | None:
@@ -82,8 +92,8 @@ def _allowing(request: PermissionRequest, grants: Grants) -> str | None:
             return f"tools: {tool}" if tool in grants.tools else None
         case SpawnRequest(agent):
             return f"spawn: {agent}" if agent in grants.spawn or "*" in grants.spawn else None
-        case NetRequest():
-            return None  # no tool connects anywhere, so no grant is understood
+        case NetRequest() | ExecRequest() | McpRequest() | DeviceRequest():
+            return None  # nothing asks for these yet, so no grant is understood
 
 
 def _text(request: PermissionRequest) -> str:
@@ -96,6 +106,12 @@ def _text(request: PermissionRequest) -> str:
             return f"start the agent {agent!r}"
         case NetRequest(scheme, host, port, path):
             return f"connect to {scheme}://{host}:{port}{path}"
+        case ExecRequest(argv):
+            return f"run {' '.join(argv)!r}"
+        case McpRequest(server, tool):
+            return f"call the tool {tool!r} of the server {server!r}"
+        case DeviceRequest(device):
+            return f"use the device {device!r}"
 
 
 def _judge(request: PermissionRequest, grants: Grants, who: str) -> Decision:

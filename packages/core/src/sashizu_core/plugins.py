@@ -22,6 +22,7 @@ from sashizu_core.specs import (
     ExecutorSpec,
     ModelSpec,
     PolicySpec,
+    SandboxSpec,
     SinkSpec,
     ToolSpec,
 )
@@ -38,7 +39,17 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-S = TypeVar("S", AgentSource, CommandSpec, ExecutorSpec, ModelSpec, PolicySpec, SinkSpec, ToolSpec)
+S = TypeVar(
+    "S",
+    AgentSource,
+    CommandSpec,
+    ExecutorSpec,
+    ModelSpec,
+    PolicySpec,
+    SandboxSpec,
+    SinkSpec,
+    ToolSpec,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,7 @@ class Registry:
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     tools: Mapping[str, ToolSpec] = field(default_factory=dict)
     policies: Mapping[str, PolicySpec] = field(default_factory=dict)
+    sandboxes: Mapping[str, SandboxSpec] = field(default_factory=dict)
     sinks: Mapping[str, SinkSpec] = field(default_factory=dict)
     agents: Mapping[str, AgentSource] = field(default_factory=dict)
     executors: Mapping[str, ExecutorSpec] = field(default_factory=dict)
@@ -189,6 +201,7 @@ def make_registry(plugins: Plugins, settings: Settings) -> Registry:
         models=_collect(plugins, "register_models", ModelSpec, settings),
         tools=tools,
         policies=_collect(plugins, "register_policies", PolicySpec, settings),
+        sandboxes=_collect(plugins, "register_sandboxes", SandboxSpec, settings),
         sinks=_collect(plugins, "register_sinks", SinkSpec, settings),
         agents=_collect(plugins, "register_agents", AgentSource, settings),
         executors=_collect(plugins, "register_executors", ExecutorSpec, settings),

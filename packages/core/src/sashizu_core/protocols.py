@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sashizu_core.events import Event
 from sashizu_core.grants import PermissionRequest, Subject
+from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.types import (
     AgentReport,
     Amount,
@@ -152,6 +153,9 @@ class ToolContext:
     `workspace` is the one way to files. `scope` are the paths of the task;
     `progress` takes one line of text for the display. `readable` says what the agent may read, so
     that a search of a folder leaves out what is not granted; by default nothing is.
+    `sandbox` starts programs, held by `confinement`, which is made from the agent's effective
+    permission; None where no program can be started. `judge` decides on a request that comes up
+    while the tool runs, such as a redirect, and records the decision.
     """
 
     agent_id: str
@@ -161,6 +165,9 @@ class ToolContext:
     scope: tuple[str, ...] = ()
     progress: Callable[[str], None] | None = None
     readable: Readable = _NOTHING
+    sandbox: Sandbox | None = None
+    confinement: Confinement | None = None
+    judge: Callable[[PermissionRequest], Awaitable[Decision]] | None = None
 
 
 @runtime_checkable

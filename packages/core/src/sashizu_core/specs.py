@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool
+from sashizu_core.sandboxing import Sandbox, SandboxInfo
 
 __all__ = [
     "AgentSource",
@@ -21,6 +22,7 @@ __all__ = [
     "ExecutorSpec",
     "ModelSpec",
     "PolicySpec",
+    "SandboxSpec",
     "SinkSpec",
     "ToolSpec",
 ]
@@ -62,6 +64,21 @@ class PolicySpec:
     name: str
     summary: str
     open: Callable[[], AbstractAsyncContextManager[Policy]]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """A way to hold programs.
+
+    `probe` tests for real what it can do on this machine, in the blocking way; of those that can
+    the same, the one with the lowest `rank` is taken.
+    """
+
+    name: str
+    summary: str
+    probe: Callable[[], SandboxInfo]
+    open: Callable[[], AbstractAsyncContextManager[Sandbox]]
+    rank: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -327,14 +327,15 @@ class ToolResult:
 class Decision:
     """The answer of the permission engine to one tool call.
 
-    `rule` is the text of the rule that decided, `decided_by` one of `rule`, `user`, `policy`,
-    `default`.
+    `rule` is the text of the rule that decided, `source` where it was read (`FILE:LINE`, or whose
+    grants they are), `decided_by` one of `rule`, `user`, `policy`, `default`.
     """
 
     verdict: Literal["allow", "deny", "ask"]
     reason: str
     rule: str = ""
     decided_by: Literal["rule", "user", "policy", "default"] = "default"
+    source: str = ""
 
     @property
     def allowed(self) -> bool:

@@ -1,0 +1,111 @@
+"""What holds a program: what it may touch, and what a sandbox has to do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from anyio.abc import ByteReceiveStream, ByteSendStream
+
+from sashizu_core.grants import NetRequest
+from sashizu_core.types import Decision
+
+__all__ = [
+    "Confinement",
+    "ProcessLimits",
+    "Sandbox",
+    "SandboxInfo",
+    "SandboxedProcess",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxInfo:
+    """What a sandbox really does on this machine.
+
+    `enforced`: everything in a `Confinement` holds. `partial`: `reason` says what does not.
+    `none`: it cannot be used, or holds nothing; `reason` says why, `remedy` what a person can do.
+    """
+
+    name: str
+    kind: Literal["enforced", "partial", "none"]
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """What one program and all that it starts may use.
+
+    `cpu_s` in seconds of one process, `memory_bytes` of address space of one process,
+    `file_bytes` of one file, `processes` in all, `open_files` of one process.
+    """
+
+    cpu_s: int = 600
+    memory_bytes: int = 8 * 1024**3
+    file_bytes: int = 1024**3
+    processes: int = 256
+    open_files: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What one program may touch, made from the effective permission of its agent.
+
+    All paths are absolute. `cwd` is where it starts. `readable` and `writable` are what was
+    granted; `writable` is readable too. `protected` are paths inside of them that stay read-only, whether
+    they exist or not; `hidden` are paths inside of them that cannot be read at all.
+    `environment` is all that it gets. `judge` decides on every connection; None is no network.
+    """
+
+    cwd: Path
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+    protected: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    limits: ProcessLimits = ProcessLimits()
+    judge: Callable[[NetRequest], Awaitable[Decision]] | None = None
+
+
+class SandboxedProcess(Protocol):
+    """A program in its sandbox. `stdin` is None where nothing is written to it."""
+
+    @property
+    def stdin(self) -> ByteSendStream | None: ...
+
+    @property
+    def stdout(self) -> ByteReceiveStream: ...
+
+    @property
+    def stderr(self) -> ByteReceiveStream: ...
+
+    async def wait(self) -> int:
+        """Wait until it has ended; its exit status, or minus the signal that ended it."""
+        ...
+
+    def kill(self) -> None:
+        """End it and everything that it started, at once."""
+        ...
+
+
+class Sandbox(Protocol):
+    """Starts programs so that they can touch only what they were given."""
+
+    @property
+    def info(self) -> SandboxInfo: ...
+
+    def start(
+        self, argv: Sequence[str], confinement: Confinement, *, stdin: bool = False
+    ) -> AbstractAsyncContextManager[SandboxedProcess]:
+        """Start a program; `argv[0]` is its absolute path.
+
+        On leaving, also by cancellation, the program and everything that it started is dead.
+
+        Raises:
+            SandboxError: it cannot be held, or not be started; then nothing ran.
+        """
+        ...
