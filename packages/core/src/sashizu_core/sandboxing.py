@@ -56,8 +56,8 @@ class Confinement:
     """What one program may touch, made from the effective permission of its agent.
 
     All paths are absolute. `cwd` is where it starts. `readable` and `writable` are what was
-    granted; `writable` is readable too. `protected` are paths inside of them that stay read-only, whether
-    they exist or not; `hidden` are paths inside of them that cannot be read at all.
+    granted; `writable` is readable too. `protected` are paths inside of them that stay read-only,
+    whether they exist or not; `hidden` are paths inside of them that cannot be read at all.
     `environment` is all that it gets. `judge` decides on every connection; None is no network.
     """
 
