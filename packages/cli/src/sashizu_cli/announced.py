@@ -16,6 +16,12 @@ import sys
 GROUP = "sashizu.commands"
 PLUGINS = "sashizu"
 
+OURS = {
+    "merge": "Merge what the agents of a run changed.",
+    "worktrees": "List and remove the worktrees of agents.",
+}
+"""Summaries of our own commands whose distribution brings several."""
+
 
 class Announced:
     """One announced command: `name`, `target` (`module:attribute`), `dist`, `summary`."""
@@ -72,7 +78,10 @@ def _commands(dist: str, path: str, blocked: "set[str]") -> "list[Announced]":
     if not lines or (plugins and blocked.issuperset(plugins)):
         return []
     summary = _summary(_read(f"{path}/METADATA"))
-    return [Announced(name, target, dist, summary) for name, target in lines.items()]
+    ours = OURS if dist.startswith("sashizu-") else {}
+    return [
+        Announced(name, target, dist, ours.get(name, summary)) for name, target in lines.items()
+    ]
 
 
 def _read(path: str) -> str:

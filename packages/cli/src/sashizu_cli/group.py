@@ -37,7 +37,12 @@ OWN = {
 }
 """Our own commands, in the order of `--help`: name to `module:app`."""
 
-BROUGHT_BY = {"audit": "sashizu-audit", "budget": "sashizu-budget"}
+BROUGHT_BY = {
+    "audit": "sashizu-audit",
+    "budget": "sashizu-budget",
+    "merge": "sashizu-sandbox",
+    "worktrees": "sashizu-sandbox",
+}
 """Commands of other packages of ours: never a prompt, even where the package is absent."""
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "terminal_width": 78}

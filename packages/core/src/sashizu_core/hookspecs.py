@@ -17,6 +17,7 @@ from sashizu_core.specs import (
     BudgetSpec,
     CommandSpec,
     ExecutorSpec,
+    IsolationSpec,
     ModelSpec,
     PolicySpec,
     SandboxSpec,
@@ -32,6 +33,7 @@ __all__ = [
     "register_agents",
     "register_commands",
     "register_executors",
+    "register_isolations",
     "register_models",
     "register_policies",
     "register_sandboxes",
@@ -106,6 +108,16 @@ def register_agents(settings: Settings) -> Sequence[AgentSource]:
 @hookspec
 def register_executors(settings: Settings) -> Sequence[ExecutorSpec]:
     """Offer executors.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_isolations(settings: Settings) -> Sequence[IsolationSpec]:
+    """Offer ways to keep agents apart that change the same files.
 
     Args:
         settings: the settings; ask for the plugin's own table with `settings.plugin`.

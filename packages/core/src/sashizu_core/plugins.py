@@ -20,6 +20,7 @@ from sashizu_core.specs import (
     BudgetSpec,
     CommandSpec,
     ExecutorSpec,
+    IsolationSpec,
     ModelSpec,
     PolicySpec,
     SandboxSpec,
@@ -44,6 +45,7 @@ S = TypeVar(
     AgentSource,
     CommandSpec,
     ExecutorSpec,
+    IsolationSpec,
     ModelSpec,
     PolicySpec,
     SandboxSpec,
@@ -98,6 +100,7 @@ class Registry:
     sinks: Mapping[str, SinkSpec] = field(default_factory=dict)
     agents: Mapping[str, AgentSource] = field(default_factory=dict)
     executors: Mapping[str, ExecutorSpec] = field(default_factory=dict)
+    isolations: Mapping[str, IsolationSpec] = field(default_factory=dict)
     commands: Mapping[str, CommandSpec] = field(default_factory=dict)
     budget: BudgetSpec | None = None
     plugins: tuple[PluginInfo, ...] = ()
@@ -205,6 +208,7 @@ def make_registry(plugins: Plugins, settings: Settings) -> Registry:
         sinks=_collect(plugins, "register_sinks", SinkSpec, settings),
         agents=_collect(plugins, "register_agents", AgentSource, settings),
         executors=_collect(plugins, "register_executors", ExecutorSpec, settings),
+        isolations=_collect(plugins, "register_isolations", IsolationSpec, settings),
         commands=_collect(plugins, "register_commands", CommandSpec, settings),
         budget=_first_budget(plugins, settings),
         plugins=tuple(_infos(plugins)),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sashizu_core.isolation import Isolation
 from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool
 from sashizu_core.sandboxing import Sandbox, SandboxInfo
 
@@ -20,6 +21,7 @@ __all__ = [
     "BudgetSpec",
     "CommandSpec",
     "ExecutorSpec",
+    "IsolationSpec",
     "ModelSpec",
     "PolicySpec",
     "SandboxSpec",
@@ -106,6 +108,20 @@ class ExecutorSpec:
     name: str
     summary: str
     open: Callable[[], AbstractAsyncContextManager[Executor]]
+
+
+@dataclass(frozen=True, slots=True)
+class IsolationSpec:
+    """A way to keep agents apart that change the same files.
+
+    `fits` says whether it can be used for a workspace, as a reason why not, empty if it can; it may
+    block. `open` gets the workspace and the id of the run.
+    """
+
+    name: str
+    summary: str
+    fits: Callable[[Path], str]
+    open: Callable[[Path, str], AbstractAsyncContextManager[Isolation]]
 
 
 @dataclass(frozen=True, slots=True)

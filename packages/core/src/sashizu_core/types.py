@@ -17,11 +17,15 @@ __all__ = [
     "Artifact",
     "Bound",
     "BudgetState",
+    "ChangedFile",
+    "Changes",
     "Completion",
     "Criterion",
     "Decision",
     "FinishReason",
     "Limits",
+    "MergeConflict",
+    "MergePlan",
     "Message",
     "ModelInfo",
     "ModelRequest",
@@ -394,11 +398,36 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """One file that an agent changed. `path` is relative to the repository."""
+
+    path: str
+    change: Literal["added", "modified", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one agent instance changed, kept as a commit.
+
+    `base` and `commit` are object names, `branch` is where the commit stands, `folder` the absolute
+    path of the files. `left_out` are paths that could not be committed and lie in the folder only.
+    """
+
+    branch: str
+    base: str
+    commit: str
+    folder: str
+    files: tuple[ChangedFile, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AgentReport:
     """What became of one agent instance.
 
     `budget` is None when the run had no ledger. `error` is a message for a person, empty when the
-    agent answered. `missing` are declared artifacts that do not exist.
+    agent answered. `missing` are declared artifacts that do not exist. `changes` is what it changed
+    in a folder of its own, None where it had none or changed nothing.
     """
 
     agent: str
@@ -415,6 +444,7 @@ class AgentReport:
     duration_s: float
     error: str = ""
     conversation_id: str = ""
+    changes: Changes | None = None
 
     @property
     def ok(self) -> bool:
@@ -422,8 +452,32 @@ class AgentReport:
 
 
 @dataclass(frozen=True, slots=True)
+class MergeConflict:
+    """Paths where what an agent changed does not fit what is there, relative to the repository."""
+
+    agent: str
+    agent_id: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """What merging would do with what the agents of a run changed, in the order of the agents.
+
+    `clean` are ids of agents whose changes apply, `overlaps` the paths that several agents changed.
+    """
+
+    clean: tuple[str, ...]
+    conflicts: tuple[MergeConflict, ...]
+    overlaps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
-    """What became of a run: one report per task, in the order in which they were asked."""
+    """What became of a run: one report per task, in the order in which they were asked.
+
+    `merge` is None where no agent changed anything in a folder of its own.
+    """
 
     run_id: RunId
     requested_agents: tuple[str, ...]
@@ -431,6 +485,7 @@ class RunReport:
     results: Sequence[AgentReport]
     budget: BudgetState | None
     duration_s: float
+    merge: MergePlan | None = None
 
     @property
     def usage(self) -> Usage:

@@ -1,14 +1,17 @@
-"""What sashizu-sandbox offers: sandboxes, and the tools that need one."""
+"""What sashizu-sandbox offers: sandboxes, the tools that need one, worktrees and their commands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 from sashizu_core.hookspecs import hookimpl
+from sashizu_core.isolation import Isolation
 from sashizu_core.settings import Settings
-from sashizu_core.specs import SandboxSpec, ToolSpec
+from sashizu_core.specs import CommandSpec, IsolationSpec, SandboxSpec, ToolSpec
 
-__all__ = ["register_sandboxes", "register_tools"]
+__all__ = ["register_commands", "register_isolations", "register_sandboxes", "register_tools"]
 
 
 @hookimpl
@@ -19,3 +22,27 @@ def register_sandboxes(settings: Settings) -> Sequence[SandboxSpec]:
 @hookimpl
 def register_tools(settings: Settings) -> Sequence[ToolSpec]:
     return []
+
+
+@hookimpl
+def register_isolations(settings: Settings) -> Sequence[IsolationSpec]:
+    def fits(workspace: Path) -> str:
+        from sashizu_sandbox.worktrees.isolation import why_not
+
+        return why_not(workspace)
+
+    def open_(workspace: Path, run_id: str) -> AbstractAsyncContextManager[Isolation]:
+        from sashizu_sandbox.worktrees.isolation import open_worktrees
+
+        return open_worktrees(workspace, run_id)
+
+    return [IsolationSpec("worktree", "a git worktree and a branch for each agent", fits, open_)]
+
+
+@hookimpl
+def register_commands() -> Sequence[CommandSpec]:
+    cli = "sashizu_sandbox.worktrees.cli"
+    return [
+        CommandSpec("merge", "Merge what the agents of a run changed.", f"{cli}:merge_app"),
+        CommandSpec("worktrees", "List and remove worktrees.", f"{cli}:worktrees_app"),
+    ]

@@ -1,0 +1,1 @@
+"""A git worktree for each agent, and the merging of what they changed."""
