@@ -53,6 +53,7 @@ class RunSettings(Table):
     max_turns: Count = 50
     max_output_tokens: Count = 8192
     executor: Annotated[str, Field(min_length=1)] = "local"
+    isolation: Literal["auto", "none", "worktree"] = "auto"
     budget: Annotated[tuple[str, ...], AfterValidator(_budgets)] = ()
 
     @property

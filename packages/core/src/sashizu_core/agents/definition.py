@@ -211,8 +211,10 @@ class AgentDefinition(_Part):
     )
     budget: Budget = Field(default=Budget(), description="What one instance may use.")
     spawn: Spawn = Field(default=Spawn(), description="Which agents it may start.")
-    isolation: Literal["none", "worktree"] = Field(
-        default="none", description="Whether it works in a git worktree of its own."
+    isolation: Literal["none", "worktree"] | None = Field(
+        default=None,
+        description="`worktree` gives it a git worktree of its own, `none` never does; by default "
+        "it has one where it may write and works beside others in a git repository.",
     )
     output: Annotated[dict[str, Any], AfterValidator(_json_object)] | None = Field(
         default=None, description="The JSON Schema of its final answer."

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic, time
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 
@@ -26,6 +26,7 @@ from sashizu_core.runtime.conversation import (
 )
 from sashizu_core.runtime.instance import AgentInstance, RunParts
 from sashizu_core.runtime.opening import Opened, run_context
+from sashizu_core.runtime.places import Places, with_isolation
 from sashizu_core.runtime.plan import AgentPlan, plan_agents
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.turn.record import Recorder
@@ -53,6 +54,7 @@ class _Asked:
     on_text: Callable[[str, str], None] | None
     on_start: Callable[[RunHandle], None] | None
     conversation: Conversation | None
+    isolation: str | None
     agents: Sequence[AgentDefinition]
     run_id: RunId
 
@@ -72,6 +74,7 @@ async def delegate_parallel(
     jobs: int | None = None,
     model: str | None = None,
     audit: bool = True,
+    isolation: Literal["none", "worktree"] | None = None,
     agents: Sequence[AgentDefinition] = (),
     sinks: Sequence[EventSink] = (),
     approver: Approver | None = None,
@@ -95,6 +98,8 @@ async def delegate_parallel(
         jobs: how many agents work at once.
         model: a model for every agent, before what their definitions say.
         audit: False runs without a durable record.
+        isolation: `worktree` gives every agent a folder of its own, `none` gives none to any; None
+            leaves it to their definitions, and to what they may do.
         agents: definitions beside those found in files; they take precedence by name.
         sinks: further sinks for this run's events.
         approver: who answers when a rule says `ask`; None denies.
@@ -135,6 +140,7 @@ async def delegate_parallel(
         on_text=on_text,
         on_start=on_start,
         conversation=conversation,
+        isolation=isolation or (None if run.isolation == "auto" else run.isolation),
         agents=agents,
         run_id=run_id or new_run_id(),
     )
@@ -163,7 +169,9 @@ def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def _run(asked: _Asked) -> RunReport:
-    plans = _plans(asked)
+    plans = await with_isolation(
+        _plans(asked), asked.registry, asked.root, asked=asked.isolation, jobs=asked.jobs
+    )
     async with AsyncExitStack() as stack:
         opened = Opened(asked.registry, stack)
         handle = RunHandle(asked.run_id)
@@ -172,7 +180,8 @@ async def _run(asked: _Asked) -> RunReport:
         control = ControlServer(handle, info, state_home())
         sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
         recorder = Recorder([*sinks, control.feed], run_context(asked.run_id, asked.root))
-        parts = await _parts(asked, plans, opened, recorder, handle)
+        places = Places(asked.registry, opened.workspace(asked.root, plans), asked.run_id, stack)
+        parts = await _parts(asked, plans, opened, recorder, handle, places)
         executor = await opened.executor(asked.settings.run.executor)
         async with control.serve():
             report = await _execute(asked, plans, parts, executor)
@@ -186,6 +195,7 @@ async def _parts(
     opened: Opened,
     recorder: Recorder,
     handle: RunHandle,
+    places: Places,
 ) -> RunParts:
     models = await opened.models(plans)
     budget, root = await opened.ledger(asked.budget, plans, models) or (None, None)
@@ -193,7 +203,7 @@ async def _parts(
     return RunParts(
         run_id=asked.run_id,
         recorder=recorder,
-        workspace=opened.workspace(asked.root, plans),
+        places=places,
         handle=handle,
         models=models,
         tools=await opened.tools(plans),
@@ -237,7 +247,7 @@ def _plans(asked: _Asked) -> list[AgentPlan]:
 async def _execute(
     asked: _Asked, plans: Sequence[AgentPlan], parts: RunParts, executor: Executor
 ) -> RunReport:
-    instances = [_instance(asked, plan, parts) for plan in plans]
+    instances = [await _instance(asked, plan, parts) for plan in plans]
     parts.handle.snapshot = lambda: {
         "agent_states": [asdict(instance.progress()) for instance in instances]
     }
@@ -251,6 +261,7 @@ async def _execute(
             )
         for instance, result in zip(instances, results, strict=True):
             await _keep(instance, result, asked)
+        merge = await parts.places.merge_plan()
     return RunReport(
         run_id=asked.run_id,
         requested_agents=tuple(task.agent for task in asked.tasks),
@@ -258,20 +269,23 @@ async def _execute(
         results=results,
         budget=parts.root.state() if parts.root is not None else None,
         duration_s=monotonic() - started,
+        merge=merge,
     )
 
 
-def _instance(asked: _Asked, plan: AgentPlan, parts: RunParts) -> AgentInstance:
+async def _instance(asked: _Asked, plan: AgentPlan, parts: RunParts) -> AgentInstance:
     keeps = plan.definition.policies.context.retention != "job"
     conversation = asked.conversation
     if conversation is not None:
         conversation_id = conversation.id
     else:
         conversation_id = Conversation.new_id() if keeps else ""
+    agent_id = new_agent_id()
     return AgentInstance(
         plan,
         parts,
-        new_agent_id(),
+        agent_id,
+        await parts.places.of(plan, agent_id),
         conversation_id=conversation_id,
         history=conversation.messages if conversation is not None else (),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -27,6 +27,7 @@ from sashizu_core.protocols import (
     ToolContext,
 )
 from sashizu_core.runtime.artifacts import prepare_run_folder, verify_artifacts
+from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.attempts import ProviderGate
@@ -44,7 +45,6 @@ from sashizu_core.types import (
     Message,
     Outcome,
 )
-from sashizu_core.workspace import Workspace
 
 __all__ = ["AgentInstance", "AgentProgress", "RunParts"]
 
@@ -77,7 +77,7 @@ class RunParts:
 
     run_id: RunId
     recorder: Recorder
-    workspace: Workspace
+    places: Places
     handle: RunHandle
     models: dict[str, Model]
     tools: dict[str, Tool]
@@ -104,6 +104,7 @@ class AgentInstance:
         plan: AgentPlan,
         parts: RunParts,
         agent_id: AgentId,
+        place: Place,
         *,
         conversation_id: str = "",
         history: Sequence[Message] = (),
@@ -112,6 +113,7 @@ class AgentInstance:
         self.agent_id = agent_id
         self.conversation_id = conversation_id
         self.messages: list[Message] = list(history)
+        self._place = place
         self._parts = parts
         self._recorder = parts.recorder.derive(
             agent_id=agent_id,
@@ -198,13 +200,13 @@ class AgentInstance:
             agent_id=self.agent_id,
             agent_name=plan.name,
             run_id=parts.run_id,
-            workspace=parts.workspace,
+            workspace=self._place.workspace,
             scope=plan.task.scope,
             readable=readable(subject),
         )
         tools = {name: parts.tools[name] for name in plan.tools}
         if plan.targets:
-            await anyio.to_thread.run_sync(prepare_run_folder, parts.workspace, plan.folder)
+            await anyio.to_thread.run_sync(prepare_run_folder, self._place.workspace, plan.folder)
         self._open_conversation()
         on_text = parts.on_text
         self._tools = ToolBox(
@@ -214,6 +216,7 @@ class AgentInstance:
             self._steps,
             policies=parts.policies,
             approver=parts.approver,
+            claims=self._place.claims,
         )
         return AgentLoop(
             inference=self._inference,
@@ -256,14 +259,24 @@ class AgentInstance:
     # --- the end ----------------------------------------------------------------------------------
 
     async def _conclude(self, ending: Ending) -> AgentReport:
-        """Verify what was declared; an answer without its artifacts is no success."""
-        if not self.plan.targets:
-            return self._report(ending)
+        """Verify what was declared, and keep what was changed.
+
+        An answer without its artifacts, or whose changes cannot be kept, is no success.
+        """
+        artifacts: tuple[Artifact, ...] = ()
+        missing: tuple[str, ...] = ()
         with anyio.CancelScope(shield=True):
-            artifacts, missing = await anyio.to_thread.run_sync(
-                verify_artifacts, self._parts.workspace, self.plan.targets
-            )
-        return self._report(ending, artifacts, missing)
+            if self.plan.targets:
+                artifacts, missing = await anyio.to_thread.run_sync(
+                    verify_artifacts, self._place.workspace, self.plan.targets
+                )
+            try:
+                await self._parts.places.bring_home(self._place, artifacts, self.plan.folder)
+                changes = await self._place.conclude()
+            except SashizuError as error:
+                report = self._report(ending, artifacts, missing)
+                return replace(report, status="error", error=f"its work is not kept: {error}")
+        return replace(self._report(ending, artifacts, missing), changes=changes)
 
     def _report(
         self,
@@ -322,6 +335,7 @@ class AgentInstance:
                 "scope": list(plan.task.scope),
                 "fs_read": list(plan.grants.fs_read),
                 "fs_write": list(plan.grants.fs_write),
+                "isolation": plan.isolation,
             },
         }
         if self._node is not None:
@@ -349,6 +363,12 @@ def _end_fields(report: AgentReport) -> dict[str, Any]:
             "missing": list(report.missing),
         },
     }
+    if report.changes is not None:
+        fields["attrs"]["changes"] = {
+            "branch": report.changes.branch,
+            "commit": report.changes.commit,
+            "files": [file.path for file in report.changes.files],
+        }
     if report.status != "ok":
         fields["error_type"] = report.outcome.value
     return fields

@@ -25,7 +25,8 @@ class AgentPlan:
     """One agent instance before it starts.
 
     `absent` are listed tools that it does not have, and why;
-    `folder` is where artifacts go that may not be written where they are declared.
+    `folder` is where artifacts go that may not be written where they are declared. `isolation` is
+    how it is kept apart from the others, `none` if it is not.
     """
 
     task: Task
@@ -38,6 +39,7 @@ class AgentPlan:
     deadline_s: float | None
     targets: tuple[ArtifactTarget, ...]
     folder: str
+    isolation: str = "none"
 
     @property
     def name(self) -> str:
@@ -133,8 +135,8 @@ def _check_packages(plans: Sequence[AgentPlan], registry: Registry) -> None:
     for plan in plans:
         if plan.limits.counted and registry.budget is None:
             raise MissingPackage(f"the budget of the agent {plan.name!r}", "sashizu-budget")
-        if plan.definition.isolation != "none":
-            isolation = plan.definition.isolation
+        isolation = plan.definition.isolation
+        if isolation not in (None, "none", *registry.isolations):
             raise MissingPackage(f"the {isolation} of the agent {plan.name!r}", "sashizu-sandbox")
 
 

@@ -12,9 +12,10 @@ import anyio
 from sashizu_core.bounds import text_bound
 from sashizu_core.errors import ArgumentsError, RecordError, SashizuError, ToolError, nearest
 from sashizu_core.events import Event
-from sashizu_core.grants import PermissionRequest, Subject, ToolRequest
+from sashizu_core.grants import PathRequest, PermissionRequest, Subject, ToolRequest
 from sashizu_core.permissions import authorize
 from sashizu_core.protocols import Approver, Policy, Tool, ToolContext
+from sashizu_core.turn.claims import Claims
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
 
@@ -57,6 +58,7 @@ class ToolBox:
         *,
         policies: Sequence[Policy] = (),
         approver: Approver | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self._tools = tools
         self._subject = subject
@@ -64,6 +66,7 @@ class ToolBox:
         self._steps = steps
         self._policies = policies
         self._approver = approver
+        self._claims = claims
         self.schemas = tuple(tool.schema for tool in tools.values())
         self.malformed = 0
         self.running = ""
@@ -117,6 +120,9 @@ class ToolBox:
             if not decision.allowed:
                 state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
                 state.error_type = "denied"
+            elif self._claims is not None and (taken := self._claim(self._claims, requests)):
+                state.result = ToolResult(f"not done: {taken}", is_error=True)
+                state.error_type = "conflict"
         if state.result is not None or state.tool is None:
             return await self._refuse(state)
         return await self._act(state, state.tool)
@@ -155,6 +161,11 @@ class ToolBox:
         if len(self._decided) < MAX_DECISIONS:
             self._decided[asked] = decision
         return decision
+
+    def _claim(self, claims: Claims, requests: Sequence[PermissionRequest]) -> str:
+        """Claim what a call would write; says who else has it."""
+        paths = [r.path for r in requests if isinstance(r, PathRequest) and r.access == "write"]
+        return claims.take(self._subject.agent_id, self._subject.agent_name, paths)
 
     async def _ask(self, asked: Sequence[PermissionRequest], decision: Decision) -> Decision:
         self._steps.recorder.flush()

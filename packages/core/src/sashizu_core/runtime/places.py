@@ -1,0 +1,137 @@
+"""Where each agent of a run works: in the workspace that all share, or in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio.to_thread
+
+from sashizu_core.errors import MissingPackage, ToolError, UsageError
+from sashizu_core.isolation import IsolatedFolder, Isolation
+from sashizu_core.plugins import Registry
+from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.turn.claims import Claims
+from sashizu_core.types import Artifact, Changes, MergePlan
+from sashizu_core.workspace import Workspace
+
+__all__ = ["Place", "Places", "with_isolation"]
+
+WORKTREE = "worktree"
+
+
+async def with_isolation(
+    plans: Sequence[AgentPlan], registry: Registry, root: Path, *, asked: str | None, jobs: int
+) -> list[AgentPlan]:
+    """Decide for each agent how it is kept apart.
+
+    `asked` is what the operator says for all, before what definitions say; None leaves it to them.
+    Where nobody says anything, an agent that may write gets a worktree if others work beside it and
+    the workspace can have worktrees.
+
+    Raises:
+        UsageError: a worktree is asked for that cannot be had.
+        MissingPackage: nobody offers what is asked for.
+    """
+    beside = min(jobs, len(plans)) > 1
+    settled = []
+    reasons: dict[str, str] = {}
+    for plan in plans:
+        said = asked or plan.definition.isolation
+        name = said or (WORKTREE if beside and plan.definition.tools.fs.write else "none")
+        spec = registry.isolations.get(name)
+        if name != "none" and spec is not None and name not in reasons:
+            reasons[name] = await anyio.to_thread.run_sync(spec.fits, root)
+        if name != "none" and said and spec is None:
+            raise MissingPackage(f"the {name} of the agent {plan.name!r}", "sashizu-sandbox")
+        if said and reasons.get(name):
+            raise UsageError(f"the agent {plan.name!r} cannot have a {name}: {reasons[name]}")
+        fits = spec is not None and not reasons.get(name)
+        settled.append(replace(plan, isolation=name if fits else "none"))
+    return settled
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one agent works. `claims` is None where it cannot meet another; `folder` is its own."""
+
+    workspace: Workspace
+    claims: Claims | None
+    folder: IsolatedFolder | None = None
+
+    async def conclude(self) -> Changes | None:
+        """Keep what was changed in a folder of its own."""
+        return await self.folder.conclude() if self.folder is not None else None
+
+
+class Places:
+    """Makes the places of a run. What it opens is closed with the stack."""
+
+    def __init__(
+        self, registry: Registry, shared: Workspace, run_id: str, stack: AsyncExitStack
+    ) -> None:
+        self._registry = registry
+        self._shared = shared
+        self._run_id = run_id
+        self._stack = stack
+        self._claims = Claims()
+        self._opened: dict[str, Isolation] = {}
+
+    async def of(self, plan: AgentPlan, agent_id: str) -> Place:
+        """The place of one agent instance.
+
+        Raises:
+            MissingPackage: nobody offers the isolation that it needs.
+            SashizuError: its folder cannot be made.
+        """
+        if plan.isolation == "none":
+            return Place(self._shared, self._claims)
+        isolation = await self._isolation(plan)
+        folder = await isolation.separate(plan.name, agent_id)
+        return Place(self._open(folder.root), None, folder)
+
+    async def _isolation(self, plan: AgentPlan) -> Isolation:
+        name = plan.isolation
+        if name not in self._opened:
+            spec = self._registry.isolations.get(name)
+            if spec is None:
+                raise MissingPackage(f"the {name} of the agent {plan.name!r}", "sashizu-sandbox")
+            opened = spec.open(self._shared.root, self._run_id)
+            self._opened[name] = await self._stack.enter_async_context(opened)
+        return self._opened[name]
+
+    def _open(self, root: Path) -> Workspace:
+        stack = ExitStack()
+        workspace = stack.enter_context(Workspace.open(root, extra=self._shared.roots[1:]))
+        self._stack.callback(stack.close)
+        return workspace
+
+    async def merge_plan(self) -> MergePlan | None:
+        """What merging would do with what was kept; None where nothing was."""
+        for isolation in self._opened.values():
+            if (plan := await isolation.merge_plan()) is not None:
+                return plan
+        return None
+
+    async def bring_home(self, place: Place, artifacts: tuple[Artifact, ...], folder: str) -> None:
+        """Copy an agent's own artifacts from its folder into the workspace that all share.
+
+        Those under `folder`, the agent's place for artifacts, which git ignores and no merge
+        brings; others are part of its changes.
+
+        Raises:
+            ToolError: one cannot be written.
+        """
+        if place.folder is None:
+            return
+        own = [artifact.path for artifact in artifacts if artifact.path.startswith(f"{folder}/")]
+        await anyio.to_thread.run_sync(self._copy, place.workspace, own)
+
+    def _copy(self, source: Workspace, paths: list[str]) -> None:
+        for path in paths:
+            data = source.read_bytes(path)
+            if self._shared.exists(path) and self._shared.read_bytes(path) != data:
+                raise ToolError(f"{path!r} exists already and is left as it is")
+            self._shared.write_bytes(path, data)
