@@ -40,20 +40,28 @@ Arguments:
   PROMPT <str>  What to do; '-' reads it from stdin.  [required]
 
 Options:
-  --continue ID    Go on with a conversation: its id, the beginning of it, or
-                   'last'.
-  --scope PATH     A file or folder to look at; repeatable.
-  --budget LIMIT   What the whole run may use: 60000 (tokens), 2.5usd,
-                   40requests, 15m; AGENT=LIMIT bounds one agent. Repeatable.
-  --deadline TIME  When to stop: 90s, 15m, 2h.
-  --model NAME     The model to use, such as openai/gpt-5.
-  -o, --out FILE   Write the report as JSON.
-  --json           Events as JSON lines on stdout, all else on stderr.
-  --no-audit       Run without a durable record.
-  -C, --cd DIR     Work in this folder instead of the current one.
-  -c KEY=VALUE     Set one setting for this call; repeatable.
-  -v, --verbose    Log more, and show tracebacks.
-  -h, --help       Show this message and exit.
+  --continue ID                   Go on with a conversation: its id, the
+                                  beginning of it, or 'last'.
+  --scope PATH                    A file or folder to look at; repeatable.
+  --budget LIMIT                  What the whole run may use: 60000 (tokens),
+                                  2.5usd, 40requests, 15m; AGENT=LIMIT bounds
+                                  one agent. Repeatable.
+  --deadline TIME                 When to stop: 90s, 15m, 2h.
+  --model NAME                    The model to use, such as openai/gpt-5.
+  --isolation <auto|none|worktree>
+                                  worktree: each agent changes files in a git
+                                  worktree of its own; none: never. auto
+                                  leaves it to the definitions, and gives one
+                                  to those that write side by side.
+  -o, --out FILE                  Write the report as JSON.
+  --json                          Events as JSON lines on stdout, all else on
+                                  stderr.
+  --no-audit                      Run without a durable record.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  -h, --help                      Show this message and exit.
 """,
     "delegate": """\
 Usage: sashizu delegate [OPTIONS] {AGENT}
@@ -64,19 +72,27 @@ Arguments:
   AGENT <str>  The agent's name.  [required]
 
 Options:
-  -g, --goal TEXT  What to do; '-' reads it from stdin.
-  --scope PATH     A file or folder to look at; repeatable.
-  --budget LIMIT   What the whole run may use: 60000 (tokens), 2.5usd,
-                   40requests, 15m; AGENT=LIMIT bounds one agent. Repeatable.
-  --deadline TIME  When to stop: 90s, 15m, 2h.
-  --model NAME     The model to use, such as openai/gpt-5.
-  -o, --out FILE   Write the report as JSON.
-  --json           Events as JSON lines on stdout, all else on stderr.
-  --no-audit       Run without a durable record.
-  -C, --cd DIR     Work in this folder instead of the current one.
-  -c KEY=VALUE     Set one setting for this call; repeatable.
-  -v, --verbose    Log more, and show tracebacks.
-  -h, --help       Show this message and exit.
+  -g, --goal TEXT                 What to do; '-' reads it from stdin.
+  --scope PATH                    A file or folder to look at; repeatable.
+  --budget LIMIT                  What the whole run may use: 60000 (tokens),
+                                  2.5usd, 40requests, 15m; AGENT=LIMIT bounds
+                                  one agent. Repeatable.
+  --deadline TIME                 When to stop: 90s, 15m, 2h.
+  --model NAME                    The model to use, such as openai/gpt-5.
+  --isolation <auto|none|worktree>
+                                  worktree: each agent changes files in a git
+                                  worktree of its own; none: never. auto
+                                  leaves it to the definitions, and gives one
+                                  to those that write side by side.
+  -o, --out FILE                  Write the report as JSON.
+  --json                          Events as JSON lines on stdout, all else on
+                                  stderr.
+  --no-audit                      Run without a durable record.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  -h, --help                      Show this message and exit.
 """,
     "delegate-parallel": """\
 Usage: sashizu delegate-parallel [OPTIONS] {A,B,...}
@@ -91,22 +107,30 @@ Arguments:
                  [required]
 
 Options:
-  -g, --goal TEXT  What to do; '-' reads it from stdin. Repeat it to give each
-                   agent its own.
-  --scope PATH     A file or folder to look at. Repeat it to give each agent
-                   its own.
-  --budget LIMIT   What the whole run may use: 60000 (tokens), 2.5usd,
-                   40requests, 15m; AGENT=LIMIT bounds one agent. Repeatable.
-  --deadline TIME  When to stop: 90s, 15m, 2h.
-  --jobs N         How many agents work at once.  [x>=1]
-  --model NAME     The model to use, such as openai/gpt-5.
-  -o, --out FILE   Write the report as JSON.
-  --json           Events as JSON lines on stdout, all else on stderr.
-  --no-audit       Run without a durable record.
-  -C, --cd DIR     Work in this folder instead of the current one.
-  -c KEY=VALUE     Set one setting for this call; repeatable.
-  -v, --verbose    Log more, and show tracebacks.
-  -h, --help       Show this message and exit.
+  -g, --goal TEXT                 What to do; '-' reads it from stdin. Repeat
+                                  it to give each agent its own.
+  --scope PATH                    A file or folder to look at. Repeat it to
+                                  give each agent its own.
+  --budget LIMIT                  What the whole run may use: 60000 (tokens),
+                                  2.5usd, 40requests, 15m; AGENT=LIMIT bounds
+                                  one agent. Repeatable.
+  --deadline TIME                 When to stop: 90s, 15m, 2h.
+  --jobs N                        How many agents work at once.  [x>=1]
+  --model NAME                    The model to use, such as openai/gpt-5.
+  --isolation <auto|none|worktree>
+                                  worktree: each agent changes files in a git
+                                  worktree of its own; none: never. auto
+                                  leaves it to the definitions, and gives one
+                                  to those that write side by side.
+  -o, --out FILE                  Write the report as JSON.
+  --json                          Events as JSON lines on stdout, all else on
+                                  stderr.
+  --no-audit                      Run without a durable record.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  -h, --help                      Show this message and exit.
 """,
     "runs": """\
 Usage: sashizu runs [OPTIONS] COMMAND [ARGS]...

@@ -66,6 +66,36 @@ class Budget(_Part):
     overrun: Amount
 
 
+class ChangedFile(_Part):
+    path: str = Field(description="Relative to the repository.")
+    change: Literal["added", "modified", "deleted"]
+
+
+class Changes(_Part):
+    """What an agent changed in a worktree of its own, as a commit."""
+
+    branch: str
+    base: str
+    commit: str
+    folder: str
+    files: tuple[ChangedFile, ...]
+    left_out: tuple[str, ...] = Field(description="What no commit holds, in the folder only.")
+
+
+class Conflict(_Part):
+    agent: str
+    agent_id: str
+    paths: tuple[str, ...]
+
+
+class Merge(_Part):
+    """What merging the changes of all agents would do."""
+
+    clean: tuple[str, ...] = Field(description="Ids of agents whose changes apply.")
+    conflicts: tuple[Conflict, ...]
+    overlaps: tuple[str, ...] = Field(description="Paths that several agents changed.")
+
+
 class Result(_Part):
     """What became of one agent."""
 
@@ -81,6 +111,7 @@ class Result(_Part):
     steps: int
     duration_s: float
     error: str | None
+    changes: Changes | None = Field(description="null where it had no worktree, or changed nothing")
 
 
 class ReportDocument(_Part):
@@ -93,6 +124,7 @@ class ReportDocument(_Part):
     usage: Usage
     success_count: int
     total_count: int
+    merge: Merge | None = Field(description="null where no agent changed anything in a worktree.")
 
 
 def document_text(report: types.RunReport) -> str:
@@ -105,6 +137,7 @@ def document_text(report: types.RunReport) -> str:
         usage=Usage.model_validate(report.usage),
         success_count=report.success_count,
         total_count=len(report.results),
+        merge=Merge.model_validate(report.merge) if report.merge is not None else None,
     )
     return document.model_dump_json(indent=2) + "\n"
 

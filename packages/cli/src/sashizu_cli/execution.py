@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import anyio
 from sashizu_core.protocols import EventSink
@@ -39,6 +40,7 @@ class RunRequest:
     deadline_s: float | None = None
     jobs: int | None = None
     model: str | None = None
+    isolation: Literal["auto", "none", "worktree"] | None = None
     out: Path | None = None
     as_json: bool = False
     audit: bool = True
@@ -116,6 +118,7 @@ async def _run(
                 jobs=request.jobs,
                 model=request.model,
                 audit=request.audit,
+                isolation=request.isolation,
                 sinks=sinks,
                 on_text=display.view.hear,
                 on_start=interrupts.attach,

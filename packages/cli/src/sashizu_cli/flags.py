@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+IsolationChoice = Literal["auto", "none", "worktree"]
 
 __all__ = [
     "AsJson",
@@ -13,6 +15,7 @@ __all__ = [
     "Deadline",
     "Goal",
     "Goals",
+    "Isolation",
     "Jobs",
     "Model",
     "NoAudit",
@@ -88,6 +91,14 @@ Out = Annotated[
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Events as JSON lines on stdout, all else on stderr."),
+]
+Isolation = Annotated[
+    IsolationChoice | None,
+    typer.Option(
+        "--isolation",
+        help="worktree: each agent changes files in a git worktree of its own; none: never. "
+        "auto leaves it to the definitions, and gives one to those that write side by side.",
+    ),
 ]
 NoAudit = Annotated[
     bool,

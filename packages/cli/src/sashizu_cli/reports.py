@@ -19,6 +19,8 @@ def print_report(report: RunReport, *, to_stderr: bool = False) -> None:
     """
     for result in report.results:
         _print_result(result, to_stderr)
+    for text in _merge_lines(report):
+        render.line(text, to_stderr=to_stderr)
     style = "bold green" if report.success_count == len(report.results) else "bold red"
     render.line(totals(report), style=style, to_stderr=to_stderr)
 
@@ -33,6 +35,8 @@ def print_answer(report: RunReport, *, to_stderr: bool = False) -> None:
         _print_error(result)
         if result.conversation_id:
             render.note(f"to go on: sashizu run --continue {result.conversation_id} PROMPT")
+    for text in _merge_lines(report):
+        render.note(text)
     render.note(totals(report))
 
 
@@ -78,7 +82,25 @@ def _facts(result: AgentReport) -> list[str]:
         size = f"{artifact.bytes:,} bytes, sha256 {artifact.sha256[:12]}"
         lines.append(f"- wrote {one_line(artifact.path)} ({size})")
     lines += [f"- did not write {one_line(path)}" for path in result.missing]
+    if (changes := result.changes) is not None:
+        lines += [f"- {file.change} {one_line(file.path)}" for file in changes.files]
+        lines += [f"- left in its worktree: {one_line(path)}" for path in changes.left_out]
+        lines.append(f"- its changes are on the branch {one_line(changes.branch)}")
     return lines
+
+
+def _merge_lines(report: RunReport) -> list[str]:
+    """What to do with what the agents changed in worktrees."""
+    plan = report.merge
+    if plan is None:
+        return []
+    lines = [f"changed by several agents: {one_line(path)}" for path in plan.overlaps]
+    for conflict in plan.conflicts:
+        paths = ", ".join(one_line(path) for path in conflict.paths)
+        lines.append(f"does not merge: {one_line(conflict.agent)} ({paths})")
+    count = len(plan.clean)
+    agents = f"{count} agent{'' if count == 1 else 's'}"
+    return [*lines, f"to merge what {agents} changed: sashizu merge {report.run_id}", ""]
 
 
 def _figures(result: AgentReport) -> str:

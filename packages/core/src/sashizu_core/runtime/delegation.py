@@ -54,7 +54,7 @@ class _Asked:
     on_text: Callable[[str, str], None] | None
     on_start: Callable[[RunHandle], None] | None
     conversation: Conversation | None
-    isolation: str | None
+    isolation: str
     agents: Sequence[AgentDefinition]
     run_id: RunId
 
@@ -74,7 +74,7 @@ async def delegate_parallel(
     jobs: int | None = None,
     model: str | None = None,
     audit: bool = True,
-    isolation: Literal["none", "worktree"] | None = None,
+    isolation: Literal["auto", "none", "worktree"] | None = None,
     agents: Sequence[AgentDefinition] = (),
     sinks: Sequence[EventSink] = (),
     approver: Approver | None = None,
@@ -98,8 +98,8 @@ async def delegate_parallel(
         jobs: how many agents work at once.
         model: a model for every agent, before what their definitions say.
         audit: False runs without a durable record.
-        isolation: `worktree` gives every agent a folder of its own, `none` gives none to any; None
-            leaves it to their definitions, and to what they may do.
+        isolation: `worktree` gives every agent a folder of its own, `none` gives none to any,
+            `auto` leaves it to their definitions and to what they may do; None takes the settings'.
         agents: definitions beside those found in files; they take precedence by name.
         sinks: further sinks for this run's events.
         approver: who answers when a rule says `ask`; None denies.
@@ -140,7 +140,7 @@ async def delegate_parallel(
         on_text=on_text,
         on_start=on_start,
         conversation=conversation,
-        isolation=isolation or (None if run.isolation == "auto" else run.isolation),
+        isolation=isolation or run.isolation,
         agents=agents,
         run_id=run_id or new_run_id(),
     )

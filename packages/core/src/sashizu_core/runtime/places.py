@@ -23,13 +23,13 @@ WORKTREE = "worktree"
 
 
 async def with_isolation(
-    plans: Sequence[AgentPlan], registry: Registry, root: Path, *, asked: str | None, jobs: int
+    plans: Sequence[AgentPlan], registry: Registry, root: Path, *, asked: str, jobs: int
 ) -> list[AgentPlan]:
     """Decide for each agent how it is kept apart.
 
-    `asked` is what the operator says for all, before what definitions say; None leaves it to them.
-    Where nobody says anything, an agent that may write gets a worktree if others work beside it and
-    the workspace can have worktrees.
+    `asked` is what the operator says for all, before what definitions say; `auto` leaves it to
+    them. Where nobody says anything, an agent that may write gets a worktree if others work beside
+    it and the workspace can have worktrees.
 
     Raises:
         UsageError: a worktree is asked for that cannot be had.
@@ -39,7 +39,7 @@ async def with_isolation(
     settled = []
     reasons: dict[str, str] = {}
     for plan in plans:
-        said = asked or plan.definition.isolation
+        said = plan.definition.isolation if asked == "auto" else asked
         name = said or (WORKTREE if beside and plan.definition.tools.fs.write else "none")
         spec = registry.isolations.get(name)
         if name != "none" and spec is not None and name not in reasons:

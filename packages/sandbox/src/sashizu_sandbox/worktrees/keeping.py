@@ -78,7 +78,11 @@ async def _leave_repositories_out(there: Git, base: str) -> tuple[str, ...]:
     before = await _links(await there.run("ls-tree", "-r", "-z", base))
     new = sorted(now - before)
     if new:
-        await there.run("rm", "--cached", "--quiet", "-r", "--", *new)
+        names = b"".join(os.fsencode(path) + b"\0" for path in new)
+        await there.run("update-index", "--force-remove", "-z", "--stdin", stdin=names)
+        # A folder that git knew before may have become a repository: its files are not deleted.
+        known = await there.run("ls-tree", "-r", "-z", "--full-tree", base, "--", *new)
+        await there.run("update-index", "-z", "--index-info", stdin=known)
     return tuple(new)
 
 
