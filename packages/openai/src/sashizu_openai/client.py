@@ -1,27 +1,26 @@
-"""The edge: the only module that knows the SDK and what it sends requests with.
+"""The edge: what is sent to an endpoint, and what comes back.
 
-The SDK's typed layer walks every message against every type of the API on every call; here it gets
-bytes and gives bytes.
+Bytes go in and bytes come out. OpenAI's own library would do the same, but it takes half a second
+to import, and its typed layer walks every message against every type of the API on every call.
 """
 
 from __future__ import annotations
 
-import functools
 import os
-import socket
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import cast
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
-import aiohttp
 import anyio
-import httpx2
-from openai import APIError, AsyncOpenAI, AsyncStream, DefaultAioHttpClient, Omit
 from sashizu_core.errors import UsageError
 
 from sashizu_openai.endpoints import Endpoint
-from sashizu_openai.environment import check_proxies
+from sashizu_openai.transport.connection import Connection
+from sashizu_openai.transport.faults import FAULTS, Broken, reason
+from sashizu_openai.transport.origin import split_url
+from sashizu_openai.transport.pool import Pool
+from sashizu_openai.transport.proxies import proxy_for
+from sashizu_openai.transport.tls import trusted
 
 __all__ = ["Body", "Client", "Failure", "Status"]
 
@@ -31,23 +30,13 @@ LARGEST_ERROR = 64 * 1024
 ERROR_BODY_S = 5.0
 """Seconds in which the body of an error has to come."""
 
-LAST_WORDS_S = 1.0
-"""Seconds that closing may take."""
-
 _PIECE = 256 * 1024
-_TELEMETRY = (
-    "Arch",
-    "Async",
-    "Lang",
-    "OS",
-    "Package-Version",
-    "Retry-Count",
-    "Runtime",
-    "Runtime-Version",
-)
-"""What the SDK would tell of this machine in headers, none of which anybody needs."""
+"""The most that one piece grows to when it is decompressed, in bytes."""
 
-_FAULTS = (APIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError)
+# Local servers drop idle connections after 5 s, and a request sent into that moment is lost.
+_KEEP_S, _KEEP_SECURE_S = 4.0, 30.0
+
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class Status(Exception):
@@ -72,19 +61,38 @@ class Failure(Exception):
 class Body:
     """The body of an answer, decompressed."""
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
-        self._pieces = pieces
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        coding = connection.headers.get("content-encoding", "identity").strip().lower()
+        self._unknown = "" if coding in ("", "identity") or coding in _COMPRESSED else coding
+        self._unpack = zlib.decompressobj(wbits=47) if coding in _COMPRESSED else None
 
     async def read(self) -> bytes | None:
         """The next piece; None at the end.
 
         Raises:
-            Failure: the connection broke, or the compression is damaged.
+            Failure: the connection broke, or the compression is damaged or was not asked for.
         """
+        if self._unknown:
+            raise Failure(
+                f"the answer is compressed in an unknown way ({self._unknown!r})", sent=True
+            )
         try:
-            return await anext(self._pieces, None)
-        except _FAULTS as error:
-            raise Failure(f"the answer broke off ({type(error).__name__})", sent=True) from error
+            if self._unpack is None:
+                return await self._connection.read()
+            return await self._unpacked(self._unpack)
+        except FAULTS as error:
+            raise Failure(f"the answer broke off ({error})", sent=True) from error
+        except zlib.error as error:
+            raise Failure("the compression of the answer is damaged", sent=True) from error
+
+    async def _unpacked(self, unpack: zlib._Decompress) -> bytes | None:
+        while True:
+            packed = unpack.unconsumed_tail or await self._connection.read()
+            if packed is None:
+                return unpack.flush() or None
+            if piece := unpack.decompress(packed, _PIECE):
+                return piece
 
 
 class Client:
@@ -95,16 +103,20 @@ class Client:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._base_url = endpoint.base_url
-        self._host = httpx2.URL(endpoint.base_url).netloc.decode("ascii")
-        self._headers = _headers(endpoint)
-        self._sdk = AsyncOpenAI(
-            api_key=endpoint.key or "none",
-            base_url=endpoint.base_url,
-            max_retries=0,
-            timeout=None,  # the clock of the attempt decides
-            http_client=_http_client(secure=endpoint.base_url.startswith("https:")),
+        self._origin, self._path = split_url(endpoint.base_url)
+        proxy = proxy_for(self._origin)
+        needs_tls = self._origin.secure or (proxy is not None and proxy.origin.secure)
+        self._pool = Pool(
+            self._origin,
+            proxy,
+            trusted() if needs_tls else None,
+            _KEEP_SECURE_S if self._origin.secure else _KEEP_S,
         )
+        lines = [f"{name}: {value}\r\n" for name, value in _headers(endpoint).items()]
+        self._lines = f"Host: {self._origin.authority}\r\n{''.join(lines)}".encode()
+        if proxy is not None and not self._origin.secure:  # then it gets the request itself
+            self._path = f"http://{self._origin.authority}{self._path}"
+            self._lines += proxy.header
 
     @asynccontextmanager
     async def post(
@@ -118,151 +130,75 @@ class Client:
             Status: an answer came, and it is no success.
             Failure: no answer came.
         """
-        upload = _Upload(body, on_connected)
+        head = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (
+            (self._path + path).encode(),
+            self._lines,
+            len(body),
+        )
         try:
-            answered: object = await self._sdk.post(
-                self._base_url + path,  # complete, so that the SDK need not put it together
-                cast_to=httpx2.Response,
-                content=upload,
-                options={"headers": self._headers | {"Content-Length": str(len(body))}},
-                stream=True,
-                stream_cls=AsyncStream[object],
-            )
-        except _FAULTS as error:
-            raise Failure(_reason(error, self._host), sent=upload.started) from error
-        response = cast("httpx2.Response", answered)  # `cast_to` outranks `stream_cls`
-        pieces = response.aiter_bytes()
+            connection = await self._pool.take()
+        except FAULTS as error:
+            raise Failure(reason(error, self._origin.authority), sent=False) from error
         try:
-            yield Body(pieces)
+            on_connected()
+            try:
+                await connection.send(head, body)
+            except FAULTS as error:
+                raise Failure(reason(error, self._origin.authority), sent=True) from error
+            answer = Body(connection)
+            if not 200 <= connection.status < 300:
+                raise Status(connection.status, connection.headers, await _beginning(answer))
+            yield answer
         finally:
-            with anyio.move_on_after(LAST_WORDS_S, shield=True):
-                await _close(response, pieces)
+            await self._pool.give_back(connection)
 
     async def close(self) -> None:
-        with anyio.move_on_after(LAST_WORDS_S, shield=True):
-            await self._sdk.close()
+        await self._pool.close()
 
 
-class _Upload:
-    """The body of a request; knows whether any of it has been taken."""
-
-    def __init__(self, body: bytes, on_started: Callable[[], None]) -> None:
-        self.started = False
-        self._on_started = on_started
-        self._pieces = (body[at : at + _PIECE] for at in range(0, len(body), _PIECE))
-
-    def __aiter__(self) -> _Upload:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self.started:
-            self.started = True
-            self._on_started()
-        for piece in self._pieces:
-            return piece
-        raise StopAsyncIteration
-
-
-def _http_client(*, secure: bool) -> httpx2.AsyncClient:
-    cert_file, cert_dir = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    try:
-        context = _tls_context(cert_file, cert_dir)
-    except OSError as error:  # an ssl.SSLError is one
-        raise UsageError(
-            f"the certificates of {cert_file or cert_dir or 'this system'} cannot be used "
-            f"({error.strerror or error}); see SSL_CERT_FILE and SSL_CERT_DIR"
-        ) from error
-    check_proxies()
-    return DefaultAioHttpClient(
-        verify=context,
-        timeout=None,
-        follow_redirects=False,
-        # 0 is no limit: how much runs at once is decided above, and time spent waiting for a free
-        # connection would look like a slow server. Local servers drop idle connections after 5 s,
-        # and a request sent into that moment is lost.
-        limits=httpx2.Limits(max_connections=0, keepalive_expiry=30 if secure else 4),
-        event_hooks={"response": [_raise_status]},
-    )
-
-
-@functools.cache
-def _tls_context(_cert_file: str | None, _cert_dir: str | None) -> ssl.SSLContext:
-    """One context for all clients: making one takes 25 ms. The arguments are what it depends on."""
-    return httpx2.create_ssl_context()
-
-
-def _headers(endpoint: Endpoint) -> dict[str, str | Omit]:
-    headers: dict[str, str | Omit] = {
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    """What every request says, by name; names differ in more than case."""
+    headers = {
+        "User-Agent": "sashizu-openai",
         "Accept": "text/event-stream",
         "Accept-Encoding": "identity",  # compression would hold events back
-        **{f"X-Stainless-{what}": Omit() for what in _TELEMETRY},
+        "Content-Type": "application/json",
     }
-    if not endpoint.official:
-        # What the SDK takes from the environment is meant for OpenAI alone.
-        custom = os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
-        own = [line.partition(":")[0].strip() for line in custom if ":" in line]
-        headers |= {name: Omit() for name in ("OpenAI-Organization", "OpenAI-Project", *own)}
+    if endpoint.official:
+        headers |= _of_environment()
     if endpoint.key:
         headers["Authorization"] = f"Bearer {endpoint.key}"
-    else:
-        headers["Authorization"] = Omit()
-    return headers | dict(endpoint.headers)
+    own = {name.lower() for name, _ in endpoint.headers}
+    return {k: v for k, v in headers.items() if k.lower() not in own} | dict(endpoint.headers)
 
 
-async def _raise_status(response: httpx2.Response) -> None:
-    """Take errors before the SDK does, which would read a body of any size for any time."""
-    if response.is_success:
-        return
-    body = bytearray()
+def _of_environment() -> dict[str, str]:
+    """What OpenAI's own library reads from the environment, and what is meant for OpenAI alone.
+
+    Raises:
+        UsageError: a value cannot be a header.
+    """
+    names = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+    found = {name: os.environ.get(variable, "").strip() for name, variable in names.items()}
+    for line in os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            found[name.strip()] = value.strip()
+    for name, value in found.items():
+        if not (name.isascii() and name.replace("-", "").isalnum()):
+            raise UsageError(f"OPENAI_CUSTOM_HEADERS: {name!r} is no name of a header")
+        if not (value.isascii() and (value.isprintable() or not value)):
+            raise UsageError(f"the environment's value for {name} cannot be a header")
+    return {name: value for name, value in found.items() if value}
+
+
+async def _beginning(body: Body) -> bytes:
+    """What there is of an error's body, in the time and size that it gets."""
+    found = bytearray()
     with anyio.move_on_after(ERROR_BODY_S):
         try:
-            async with aclosing(response.aiter_bytes()) as pieces:
-                async for piece in pieces:
-                    body += piece
-                    if len(body) >= LARGEST_ERROR:
-                        break
-        except _FAULTS:
+            while len(found) < LARGEST_ERROR and (piece := await body.read()) is not None:
+                found += piece
+        except (Failure, Broken):
             pass  # the status is known; what there is of the body has to do
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    raise Status(response.status_code, headers, bytes(body[:LARGEST_ERROR]))
-
-
-async def _close(response: httpx2.Response, pieces: AsyncGenerator[bytes, None]) -> None:
-    try:
-        await pieces.aclose()
-        await response.aclose()
-    except _FAULTS:
-        pass  # it is closed either way
-
-
-def _reason(error: BaseException, host: str) -> str:
-    """What happened, for a person."""
-    causes = _causes(error)
-    for cause in causes:
-        match cause:
-            case aiohttp.ClientHttpProxyError(status=status):
-                return f"the proxy answered {status} when asked for {host}"
-            case aiohttp.ClientProxyConnectionError():
-                return f"the proxy on the way to {host} cannot be reached; see HTTPS_PROXY"
-    for cause in reversed(causes):  # the innermost knows best
-        match cause:
-            case ssl.SSLCertVerificationError(verify_message=why):
-                return (
-                    f"the certificate of {host} is not trusted ({why}); "
-                    "SSL_CERT_FILE can name your own authority"
-                )
-            case ssl.SSLError():
-                return f"TLS with {host} failed; does it speak https?"
-            case socket.gaierror():
-                return f"the name of {host} cannot be resolved"
-            case ConnectionRefusedError():
-                return f"{host} refused the connection; is the server running?"
-    return f"{host} gave no answer ({type(error.__cause__ or error).__name__})"
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found
+    return bytes(found[:LARGEST_ERROR])

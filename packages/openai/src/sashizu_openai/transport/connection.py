@@ -1,0 +1,157 @@
+"""One connection that carries one exchange at a time (HTTP/1.1, RFC 9112)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import anyio
+import httptools
+from anyio.abc import ByteStream, SocketAttribute
+
+from sashizu_openai.transport.faults import Broken
+from sashizu_openai.transport.liveness import has_input
+
+__all__ = ["Connection"]
+
+LARGEST_HEAD = 256 * 1024
+"""Bytes of status line and headers above which nothing is read."""
+
+_TOGETHER = 64 * 1024
+"""Bytes of a body up to which it goes out together with its head."""
+
+_RECEIVED = 256 * 1024
+_FINAL = 200
+
+
+class _Incoming:
+    """An answer while it arrives: what the parser calls."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.headers: dict[str, str] = {}
+        self.pieces: deque[bytes] = deque()
+        self.status = 0
+        self.complete = False
+        self.kept = False
+        self.surplus = False
+        self._interim = False
+
+    def on_message_begin(self) -> None:
+        self.surplus = self.complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
+        self._interim = status < _FINAL
+        if not self._interim:
+            self.status = status
+
+    def on_body(self, body: bytes) -> None:
+        self.pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self.headers.clear()
+            return
+        self.complete = True
+        self.kept = self.parser.should_keep_alive()
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether nothing but the end of the connection tells the end of the body."""
+        return not ("content-length" in self.headers or "transfer-encoding" in self.headers)
+
+
+class Connection:
+    """A connection to a server, or through a proxy to one.
+
+    `status` and `headers`, whose names are lower case, are those of the last answer. `since` is
+    when it was put aside, in `anyio.current_time()`.
+    """
+
+    def __init__(self, stream: ByteStream) -> None:
+        self.since = 0.0
+        self._stream = stream
+        self._socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no Django
+        self._incoming = _Incoming()
+
+    @property
+    def status(self) -> int:
+        return self._incoming.status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._incoming.headers
+
+    @property
+    def usable(self) -> bool:
+        """Whether the last exchange is over, and another may follow."""
+        incoming = self._incoming
+        return incoming.complete and incoming.kept and not incoming.surplus
+
+    @property
+    def alive(self) -> bool:
+        """Whether the other side has neither closed it nor said anything unasked."""
+        return not has_input(self._socket)
+
+    async def send(self, head: bytes, body: bytes) -> None:
+        """Send a request, and read the head of its answer.
+
+        Raises:
+            Broken: the connection ended, or what came is no HTTP.
+        """
+        self._incoming = _Incoming()
+        try:
+            if len(body) <= _TOGETHER:
+                await self._stream.send(head + body)
+            else:
+                await self._stream.send(head)
+                await self._stream.send(body)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # it may have answered before it closed: a request that is too large, for one
+        size = 0
+        while not self._incoming.status:
+            size += await self._receive()
+            if size > LARGEST_HEAD:
+                raise Broken("its headers have no end")
+
+    async def read(self) -> bytes | None:
+        """The next piece of the body as it was sent; None at the end.
+
+        Raises:
+            Broken: the connection ended before the body did.
+        """
+        incoming = self._incoming
+        while not incoming.pieces:
+            if incoming.complete:
+                return None
+            await self._receive()
+        return incoming.pieces.popleft()
+
+    async def _receive(self) -> int:
+        """Feed the parser once; the number of bytes."""
+        incoming = self._incoming
+        try:
+            data = await self._stream.receive(_RECEIVED)
+        except anyio.EndOfStream:
+            if incoming.status and incoming.ends_with_connection:
+                incoming.complete = True
+                return 0
+            raise Broken("the connection was closed") from None
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise Broken("the connection broke") from error
+        try:
+            incoming.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not incoming.complete:
+                raise Broken("what it sends is no HTTP") from error
+            incoming.surplus = True  # the answer is whole; what follows is of no interest
+        return len(data)
+
+    async def close(self) -> None:
+        """Let it go, without a farewell."""
+        with anyio.CancelScope(shield=True):
+            await anyio.aclose_forcefully(self._stream)

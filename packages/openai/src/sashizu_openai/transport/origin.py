@@ -1,0 +1,55 @@
+"""Where requests go: scheme, host and port of a URL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+__all__ = ["Origin", "split_url"]
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A server. `host` is a name in ASCII or an address, without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def secure(self) -> bool:
+        return self.scheme == "https"
+
+    @property
+    def authority(self) -> str:
+        """As the header `Host` has it."""
+        return self._host if self.port == _PORTS[self.scheme] else f"{self._host}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """As `CONNECT` has it."""
+        return f"{self._host}:{self.port}"
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+
+def split_url(url: str) -> tuple[Origin, str]:
+    """The server of a URL, and its path as it is sent, percent-encoded.
+
+    Raises:
+        ValueError: it is no http or https URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0:
+        raise ValueError(f"{url!r} is no http or https URL")
+    host = parts.hostname
+    if not host.isascii():
+        import idna
+
+        host = idna.encode(host, uts46=True).decode()
+    path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
+    return Origin(parts.scheme, host, parts.port or _PORTS[parts.scheme]), path
