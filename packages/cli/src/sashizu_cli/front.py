@@ -20,6 +20,9 @@ def main() -> int:
         text = answer(words)
         if text is not None:
             return _print(text)
+    import gc
+
+    gc.set_threshold(50_000, 20, 100)  # importing makes many objects, and hardly any garbage
     from sashizu_cli.main import main as real_app
 
     return real_app(words)

@@ -61,7 +61,8 @@ class Encodings:
         key = id(message)
         part = self._parts.get(key)
         if part is None:
-            part = self._encode(message)
+            # A copy of its own: what orjson returns holds on to 4 KiB, however short it is.
+            part = memoryview(self._encode(message)).tobytes()
             self._alive[key] = weakref.ref(message, partial(self._forget, key))
             self._parts[key] = part
         return part

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import anyio
 import httptools
 from anyio.abc import ByteStream, SocketAttribute
@@ -29,7 +27,7 @@ class _Incoming:
     def __init__(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
         self.headers: dict[str, str] = {}
-        self.pieces: deque[bytes] = deque()
+        self.pieces: list[bytes] = []
         self.status = 0
         self.complete = False
         self.kept = False
@@ -76,21 +74,31 @@ class Connection:
         self.since = 0.0
         self._stream = stream
         self._socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no Django
-        self._incoming = _Incoming()
+        self._incoming: _Incoming | None = None  # none while it waits: it is most of the memory
 
     @property
     def status(self) -> int:
-        return self._incoming.status
+        return self._incoming.status if self._incoming is not None else 0
 
     @property
     def headers(self) -> dict[str, str]:
-        return self._incoming.headers
+        return self._incoming.headers if self._incoming is not None else {}
 
     @property
     def usable(self) -> bool:
         """Whether the last exchange is over, and another may follow."""
         incoming = self._incoming
-        return incoming.complete and incoming.kept and not incoming.surplus
+        return (
+            incoming is not None
+            and incoming.complete
+            and incoming.kept
+            and not (incoming.surplus or incoming.pieces)
+        )
+
+    def put_aside(self, now: float) -> None:
+        """Forget the last exchange."""
+        self.since = now
+        self._incoming = None
 
     @property
     def alive(self) -> bool:
@@ -103,7 +111,7 @@ class Connection:
         Raises:
             Broken: the connection ended, or what came is no HTTP.
         """
-        self._incoming = _Incoming()
+        self._incoming = None
         try:
             if len(body) <= _TOGETHER:
                 await self._stream.send(head + body)
@@ -113,8 +121,8 @@ class Connection:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass  # it may have answered before it closed: a request that is too large, for one
         size = 0
-        while not self._incoming.status:
-            size += await self._receive()
+        while not self.status:
+            size += len(await self._receive())
             if size > LARGEST_HEAD:
                 raise Broken("its headers have no end")
 
@@ -125,31 +133,33 @@ class Connection:
             Broken: the connection ended before the body did.
         """
         incoming = self._incoming
-        while not incoming.pieces:
+        while incoming is not None and not incoming.pieces:
             if incoming.complete:
                 return None
             await self._receive()
-        return incoming.pieces.popleft()
+        return incoming.pieces.pop(0) if incoming is not None else None
 
-    async def _receive(self) -> int:
-        """Feed the parser once; the number of bytes."""
+    async def _receive(self) -> bytes:
+        """Take what has come, and feed the parser with it."""
         incoming = self._incoming
         try:
             data = await self._stream.receive(_RECEIVED)
         except anyio.EndOfStream:
-            if incoming.status and incoming.ends_with_connection:
+            if incoming is not None and incoming.status and incoming.ends_with_connection:
                 incoming.complete = True
-                return 0
+                return b""
             raise Broken("the connection was closed") from None
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise Broken("the connection broke") from error
+        if incoming is None:
+            incoming = self._incoming = _Incoming()
         try:
             incoming.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not incoming.complete:
                 raise Broken("what it sends is no HTTP") from error
             incoming.surplus = True  # the answer is whole; what follows is of no interest
-        return len(data)
+        return data
 
     async def close(self) -> None:
         """Let it go, without a farewell."""

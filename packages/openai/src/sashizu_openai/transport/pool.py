@@ -53,7 +53,7 @@ class Pool:
         if self._closed or not connection.usable:
             await connection.close()
             return
-        connection.since = anyio.current_time()
+        connection.put_aside(anyio.current_time())
         self._idle.append(connection)
 
     async def close(self) -> None:
