@@ -46,7 +46,7 @@ def _summary(endpoint: Endpoint, what: str) -> str:
 
 
 class _Shop:
-    """Opens models. The SDK is imported when the first one is asked for."""
+    """Opens models. What talks to the network is imported when the first one is asked for."""
 
     def __init__(self) -> None:
         self._services: Services | None = None
