@@ -1,12 +1,13 @@
 """What one model call costs this process, by length of the conversation.
 
-    uv run --with openai python benchmarks/client_cost.py [--lengths 2 10 20 50 100 200] [--calls 20] [--rounds 5]
+    uv run --with openai python benchmarks/client_cost.py [--calls 20] [--rounds 5]
 
-Prints CPU microseconds per call of `sashizu-openai` (streaming, as in a run) and of the typed calls of
-OpenAI's library (not streaming, which is their cheaper form), and the ratio of the two. Both talk to the same
-local server, which is another process. A call of ours has two new messages, as the next call of a
-conversation has; the SDK gets its whole list of dictionaries, as it always does. Every cell is
-visited in shuffled order in every round; a cell is the median over the rounds of medians.
+Prints CPU microseconds per call of `sashizu-openai` (streaming, as in a run) and of the typed calls
+of OpenAI's library (not streaming, which is their cheaper form), and the ratio of the two. Both
+talk to the same local server, which is another process. A call of ours has two new messages, as the
+next call of a conversation has; the library gets its whole list of dictionaries, as it always does.
+Every cell is visited in shuffled order in every round; a cell is the median over the rounds of
+medians.
 """
 
 from __future__ import annotations

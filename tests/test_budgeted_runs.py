@@ -231,6 +231,15 @@ async def test_a_bill_above_the_hold_is_booked_recorded_and_ends_the_spending() 
     assert total(report) == 180_000
 
 
+async def test_an_agent_that_may_not_start_is_recorded_with_its_reason() -> None:
+    run = Run(["done"])
+    report = await run(agents=2, budget=Limits(agents=1))
+    assert [result.outcome for result in report.results] == [Outcome.ANSWERED, Outcome.BUDGET]
+    assert "1 agents" in report.results[1].error
+    (refused,) = run.sink.of("budget.refused")
+    assert refused["budget_unit"] == "agents"
+
+
 async def test_a_limit_in_dollars_needs_a_price_and_is_kept() -> None:
     unpriced = ModelInfo("fake/m", "fake", min_output_tokens=16)
     with pytest.raises(UsageError, match="no price"):

@@ -48,6 +48,9 @@ def test_rows_come_as_a_table_json_csv_or_markdown(folder: Path) -> None:
     assert "(1 row)" in table.stdout
     found = json.loads(call("sql", SQL, "--format", "json", "--dir", str(folder)).stdout)
     assert found == [{"run_id": RUN, "status": "ok"}]
+    odd = "select 'nan'::double as a, 2 as a, '-inf'::double as b"
+    found_odd = json.loads(call("sql", odd, "--format", "json", "--dir", str(folder)).stdout)
+    assert found_odd == [{"a": None, "a_2": 2, "b": None}]
     text = call("sql", SQL, "--format", "csv", "--dir", str(folder)).stdout
     assert list(csv.reader(io.StringIO(text))) == [["run_id", "status"], [RUN, "ok"]]
     assert "| run_id | status |" in call("sql", SQL, "--format", "md", "--dir", str(folder)).stdout

@@ -80,6 +80,8 @@ HOSTILE = [
     "SELECT * FROM duckdb_views()",
     "SELECT * FROM pragma_database_list()",
     "SELECT * FROM information_schema.tables",
+    "SELECT * FROM (WITH duckdb_views AS (SELECT 1) SELECT 1), duckdb_views",
+    "SELECT * FROM (WITH sqlite_master AS (SELECT 1) SELECT 1), sqlite_master",
     "SELECT * FROM pg_catalog.pg_class",
     "SELECT * FROM sqlite_master",
     "SELECT * FROM memory.main.events",

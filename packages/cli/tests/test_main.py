@@ -6,7 +6,8 @@ from sashizu_core.errors import BudgetRefused, SashizuError
 
 SHARED = {"-C", "--cd", "-c", "-v", "--verbose"}
 RUNNING = {
-    "--scope", "--budget", "--deadline", "--model", "-o", "--out", "--json", "--no-audit"
+    "--scope", "--budget", "--deadline", "--model", "-o", "--out", "--json", "--no-audit",
+    "--isolation",
 }  # fmt: skip
 FLAGS = {
     "": SHARED | {"--version"},

@@ -127,6 +127,8 @@ def test_the_document_has_the_promised_keys_and_fits_its_schema():
         "usage",
         "success_count",
         "total_count",
+        "warnings",
+        "merge",
     ]
     assert list(type(document.results[0]).model_fields) == [
         "agent",
@@ -141,6 +143,7 @@ def test_the_document_has_the_promised_keys_and_fits_its_schema():
         "steps",
         "duration_s",
         "error",
+        "changes",
     ]
     assert (document.success_count, document.total_count) == (1, 2)
     assert document.usage.input_tokens == 7_800

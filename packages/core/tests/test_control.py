@@ -59,6 +59,19 @@ async def test_a_running_run_is_listed_and_answers_with_the_state_of_its_agents(
     assert seen["workspace"] == "/somewhere"
 
 
+async def test_a_run_that_was_killed_is_lost_although_its_socket_stayed(home: Path) -> None:
+    async with server(home).serve():
+        path = socket_path(home / "runs", RUN)
+        left = (home / "runs" / f"{RUN}.json").read_bytes()
+    with short_path(path) as short, socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(short)  # nobody listens on it
+    (home / "runs" / f"{RUN}.json").write_bytes(left)
+
+    assert [info.status for info in list_runs(home)] == ["lost"]
+    assert (await status("last", home))["status"] == "lost"
+    assert not await cancel("last", home=home)
+
+
 async def test_a_run_that_died_without_a_word_is_listed_as_lost(home: Path) -> None:
     async with server(home).serve():
         pass

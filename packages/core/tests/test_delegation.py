@@ -11,7 +11,7 @@ import pytest
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.builtin import plugin as builtin
 from sashizu_core.control import RunHandle, cancel, list_runs, status
-from sashizu_core.errors import MissingPackage, ModelError, RecordError, UsageError
+from sashizu_core.errors import MissingPackage, ModelError, RecordError, SashizuError, UsageError
 from sashizu_core.plugins import Registry
 from sashizu_core.runtime import delegate, delegate_parallel
 from sashizu_core.settings import Settings
@@ -284,8 +284,88 @@ async def test_a_run_can_be_watched_and_cancelled_from_outside(world: World) -> 
         assert await cancel("last")
     assert reports[0].results[0].outcome is Outcome.CANCELLED
     (info,) = list_runs()
-    assert (info.status, info.success_count) == ("error", 0)
+    assert (info.status, info.success_count) == ("cancelled", 0)
     assert not await cancel(info.run_id)
+
+
+async def test_an_agent_that_is_cancelled_before_it_begins_calls_no_model(
+    world: World, sink: MemorySink
+) -> None:
+    world.agent("slow", ["never"], latency_s=60)
+    handles: list[RunHandle] = []
+
+    async def stop() -> None:
+        while "model.requested" not in sink.kinds():
+            await anyio.sleep(0.001)
+        handles[0].cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop)
+        report = await world.run(*["slow"] * 20, jobs=1, on_start=handles.append)
+
+    assert [r.outcome for r in report.results] == [Outcome.CANCELLED] * 20
+    assert sink.kinds().count("model.requested") == 1
+    assert report.usage.requests == 1
+
+
+async def test_an_agent_that_waits_can_be_cancelled_alone(world: World) -> None:
+    world.agent("first", ["one"], latency_s=0.05)
+    world.agent("second", ["two"])
+    found: list[bool] = []
+
+    def stop_second(handle: RunHandle) -> None:
+        second = handle.snapshot()["agent_states"][1]["agent_id"]
+        found.append(handle.cancel_agent(second))
+
+    report = await world.run("first", "second", jobs=1, on_start=stop_second)
+
+    assert found == [True]
+    assert [r.outcome for r in report.results] == [Outcome.ANSWERED, Outcome.CANCELLED]
+
+
+async def test_the_record_says_how_a_run_ended(world: World, sink: MemorySink) -> None:
+    world.agent("good", ["x"])
+    world.agent("bad", [ModelError("gone", fault="invalid_request")])
+    await world.run("good")
+    await world.run("good", "bad")
+    world.agent("slow", ["never"], latency_s=60)
+    await world.run("slow", deadline_s=0.01)
+    ended = [event.fields["status"] for event in sink.events if event.kind == "run.ended"]
+    assert ended == ["ok", "error", "timeout"]
+
+
+async def test_a_conversation_that_cannot_be_kept_costs_nobody_the_report(
+    world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "conversations").write_text("in the way")
+    world.agent("a", ["answer"])
+    report = await world.run("a")
+    assert report.results[0].answer == "answer"
+    assert report.results[0].conversation_id == ""
+    assert "cannot keep the conversation" in report.warnings[0]
+
+
+async def test_a_state_folder_that_cannot_be_used_is_told_before_anything_happens(
+    world: World, tmp_path: Path, sink: MemorySink
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "runs").write_text("in the way")
+    world.agent("a", ["answer"])
+    with pytest.raises(SashizuError, match="SASHIZU_HOME"):
+        await world.run("a")
+    assert not sink.events
+
+
+async def test_a_conversation_goes_on_with_its_model(world: World) -> None:
+    world.agent("a", lambda _: "one")
+    world.agent("other", lambda _: "x")
+    first = await world.run(Task("a", model="fake/other"))
+    again = await world.run(
+        Task("a", goal="go on"), continue_conversation=first.results[0].conversation_id
+    )
+    assert again.results[0].answer == "x"
+    assert len(world.models["fake/other"].requests) == 2
 
 
 async def test_an_unknown_run_is_a_usage_error() -> None:

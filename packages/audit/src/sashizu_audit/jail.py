@@ -36,6 +36,9 @@ _REFUSED_FUNCTIONS = frozenset(
     | {"query", "query_table", "json_execute_serialized_sql", "json_serialize_plan", "write_log"}
     | {"in_search_path", "sniff_csv"}
 )
+_CATALOGUE = ("duckdb_", "information_schema", "pg_", "pragma_", "sqlite_")
+"""Beginnings of the names of DuckDB's own views."""
+
 _REFUSED_PREFIXES = ("read_", "pragma_", "duckdb_", "parquet_", "force_", "checkpoint", "glob")
 
 
@@ -54,7 +57,11 @@ def check_query(sql: str, serialize: Callable[[str], str], tables: Collection[st
     if len(statements) != 1:
         raise UsageError(f"one statement at a time: found {len(statements)}")
     node = statements[0]["node"]
-    known = {name.lower() for name in tables} | {name.lower() for name in _with_names(node)}
+    named = {name.lower() for name in _with_names(node)}
+    for name in sorted(named):
+        if name.startswith(_CATALOGUE):  # else the name would lead to DuckDB's own, further out
+            raise UsageError(f"not allowed in a query of the record: WITH {name}")
+    known = {name.lower() for name in tables} | named
     _check(node, known, tables)
 
 

@@ -72,8 +72,16 @@ class Rows:
     truncated: bool
 
     def dicts(self) -> list[dict[str, Any]]:
-        """One mapping per row."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        """One mapping per row; of columns with one name, the second is `NAME_2`."""
+        names: list[str] = []
+        for column in self.columns:
+            count = 1
+            name = column
+            while name in names:
+                count += 1
+                name = f"{column}_{count}"
+            names.append(name)
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
 class AuditStore:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,13 +23,19 @@ def as_text(rows: Rows, fmt: Format) -> str:
     """What a query gave, without a final newline."""
     match fmt:
         case "json":
-            return json.dumps(rows.dicts(), default=str, ensure_ascii=False, indent=1)
+            plain = [{k: _finite(v) for k, v in row.items()} for row in rows.dicts()]
+            return json.dumps(plain, default=str, ensure_ascii=False, indent=1)
         case "csv":
             return _csv(rows)
         case "md":
             return _markdown(rows)
         case "table":
             return _table(rows)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for what is no number, or endless."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _printable(text: str) -> str:

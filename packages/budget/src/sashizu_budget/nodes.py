@@ -149,7 +149,9 @@ class Node:
     def _obstacle_here(self, asked: Four, ticket: int) -> Obstacle | None:
         unit = first_asked(asked)
         if self._shut:
-            return Obstacle(self._queue, self.name, UNITS[unit], asked[unit], 0, final=True)
+            return Obstacle(
+                self._queue, self.name, UNITS[unit], asked[unit], 0, final=True, closed=True
+            )
         busy: Obstacle | None = None
         for i, wanted in enumerate(asked):
             left = self._ceiling[i] - self._taken[i]
@@ -344,4 +346,6 @@ class Node:
 
 
 def _refusal(obstacle: Obstacle) -> BudgetRefused:
-    return BudgetRefused(obstacle.name, obstacle.unit, obstacle.asked, obstacle.left)
+    return BudgetRefused(
+        obstacle.name, obstacle.unit, obstacle.asked, obstacle.left, obstacle.closed
+    )

@@ -30,7 +30,7 @@ __all__ = ["Obstacle", "Queue", "Waiter"]
 class Obstacle:
     """Why an amount does not go through now: the node with its queue, and the unit there.
 
-    `final` says that waiting is of no use.
+    `final` says that waiting is of no use, `closed` that the node takes nothing any more.
     """
 
     queue: Queue
@@ -39,10 +39,12 @@ class Obstacle:
     asked: int
     left: int
     final: bool
+    closed: bool = False
 
     def answer(self) -> Busy | Refused:
-        kind = Refused if self.final else Busy
-        return kind(self.name, self.unit, self.asked, self.left)
+        if self.final:
+            return Refused(self.name, self.unit, self.asked, self.left, self.closed)
+        return Busy(self.name, self.unit, self.asked, self.left)
 
 
 class Waiter:

@@ -124,6 +124,7 @@ class ReportDocument(_Part):
     usage: Usage
     success_count: int
     total_count: int
+    warnings: tuple[str, ...] = Field(description="What could not be kept.")
     merge: Merge | None = Field(description="null where no agent changed anything in a worktree.")
 
 
@@ -137,6 +138,7 @@ def document_text(report: types.RunReport) -> str:
         usage=Usage.model_validate(report.usage),
         success_count=report.success_count,
         total_count=len(report.results),
+        warnings=tuple(_unicode(text) for text in report.warnings),
         merge=Merge.model_validate(report.merge) if report.merge is not None else None,
     )
     return document.model_dump_json(indent=2) + "\n"

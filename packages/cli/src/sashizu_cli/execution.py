@@ -64,6 +64,8 @@ def execute(request: RunRequest, session: Session) -> int:
             from sashizu_cli.document import document_text
 
             file.write(document_text(report))
+    for text in report.warnings:
+        render.warning(text)
     if request.only_answer:
         print_answer(report, to_stderr=request.as_json)
     else:

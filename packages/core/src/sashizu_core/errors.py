@@ -129,13 +129,15 @@ class BudgetRefused(SashizuError):
     """A reservation does not fit: the call is not made.
 
     `node` is the name of the node that refused, `unit` one of the ledger's units, `asked` and
-    `left` are in that unit.
+    `left` are in that unit. `closed` says that the node takes nothing any more.
     """
 
     exit_code = 3
 
-    def __init__(self, node: str, unit: str, asked: int, left: int) -> None:
-        super().__init__(f"budget of {node!r} refused {asked} {unit}: {left} left")
+    def __init__(self, node: str, unit: str, asked: int, left: int, closed: bool = False) -> None:
+        why = "it is closed: it ended, or a bill exceeded its hold" if closed else f"{left} left"
+        super().__init__(f"budget of {node!r} refused {asked} {unit}: {why}")
+        self.closed = closed
         self.node = node
         self.unit = unit
         self.asked = asked

@@ -220,12 +220,16 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It does not fit, even if everything in flight came in at nothing."""
+    """It does not fit, even if everything in flight came in at nothing.
+
+    `closed` says that the node takes nothing any more: it ended, or a bill exceeded its hold.
+    """
 
     node: str
     unit: str
     asked: int
     left: int
+    closed: bool = False
 
 
 class BudgetNode(Protocol):

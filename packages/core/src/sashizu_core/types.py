@@ -476,7 +476,8 @@ class MergePlan:
 class RunReport:
     """What became of a run: one report per task, in the order in which they were asked.
 
-    `merge` is None where no agent changed anything in a folder of its own.
+    `merge` is None where no agent changed anything in a folder of its own. `warnings` are sentences
+    for a person about what could not be kept.
     """
 
     run_id: RunId
@@ -486,6 +487,7 @@ class RunReport:
     budget: BudgetState | None
     duration_s: float
     merge: MergePlan | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def usage(self) -> Usage:

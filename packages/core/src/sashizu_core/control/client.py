@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,10 +31,26 @@ def list_runs(home: Path | None = None) -> list[RunInfo]:
             info = RunInfo(**json.loads(path.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             continue
-        if info.status == "running" and not socket_path(folder, info.run_id).exists():
+        if info.status == "running" and not _answers(socket_path(folder, info.run_id)):
             info.status = "lost"
         found.append(info)
     return sorted(found, key=lambda info: info.run_id, reverse=True)
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens on a run's socket; the file of one that was killed stays behind."""
+    if not SUPPORTED:
+        return path.exists()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            with short_path(path) as short:
+                probe.connect(short)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True  # somebody is there who is busy, or whom we may not reach
+    return True
 
 
 def find_run(wanted: str, home: Path | None = None) -> RunInfo:

@@ -34,19 +34,21 @@ class RunHandle:
     """A run from the inside: its state, and how to stop it.
 
     `cancel` ends every agent with a report, `cancel_agent` one of them. `snapshot` gives the state
-    of every agent as JSON values.
+    of every agent as JSON values. `waiting` are the agents that have not begun.
     """
 
     run_id: str
     snapshot: Callable[[], Mapping[str, Any]] = dict
     reason: str = ""
     expired: bool = False
+    waiting: set[str] = field(default_factory=set)
     _scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
+    _cancelled: set[str] = field(default_factory=set)
 
     def track(self, agent_id: str, scope: anyio.CancelScope) -> None:
         """Make an agent instance cancellable."""
         self._scopes[agent_id] = scope
-        if self.reason:
+        if self.stops(agent_id):
             scope.cancel()
 
     def untrack(self, agent_id: str) -> None:
@@ -64,8 +66,16 @@ class RunHandle:
         self.cancel(reason)
 
     def cancel_agent(self, agent_id: str) -> bool:
-        """End one agent; False if it is not at work."""
+        """End one agent, at work or waiting; False if it is neither."""
         scope = self._scopes.get(agent_id)
         if scope is not None:
             scope.cancel()
-        return scope is not None
+        elif agent_id in self.waiting:
+            self._cancelled.add(agent_id)
+        else:
+            return False
+        return True
+
+    def stops(self, agent_id: str) -> bool:
+        """Whether an agent was cancelled, alone or with all others."""
+        return bool(self.reason) or agent_id in self._cancelled

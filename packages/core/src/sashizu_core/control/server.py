@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,9 +24,12 @@ from sashizu_core.control.wire import (
     short_path,
     socket_path,
 )
+from sashizu_core.errors import SashizuError
 from sashizu_core.events import Event
 
 __all__ = ["ControlServer"]
+
+logger = logging.getLogger(__name__)
 
 
 class _Feed:
@@ -65,8 +69,15 @@ class ControlServer:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[None]:
         """Listen until the block is left; then write down how the run ended."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._save()
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._save()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SashizuError(
+                f"the run cannot be noted in {str(self._folder)!r}: {reason}; "
+                "SASHIZU_HOME names another folder for state"
+            ) from error
         path = socket_path(self._folder, self._info.run_id)
         if not SUPPORTED:
             yield
@@ -85,7 +96,10 @@ class ControlServer:
         self._info.ended_at = time.time()
         self._info.status = status_text
         self._info.success_count = success_count
-        self._save()
+        try:
+            self._save()
+        except OSError as error:  # the record has it all the same
+            logger.warning("how the run ended cannot be noted for `runs list`: %s", error)
 
     def _save(self) -> None:
         path = self._folder / f"{self._info.run_id}.json"

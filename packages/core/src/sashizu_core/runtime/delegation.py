@@ -185,7 +185,7 @@ async def _run(asked: _Asked) -> RunReport:
         executor = await opened.executor(asked.settings.run.executor)
         async with control.serve():
             report = await _execute(asked, plans, parts, executor)
-            control.ended(_status(report), report.success_count)
+            control.ended(_status(report, handle), report.success_count)
             return report
 
 
@@ -223,7 +223,8 @@ def _plans(asked: _Asked) -> list[AgentPlan]:
     if asked.conversation is not None:
         if len(tasks) != 1:
             raise UsageError(f"one conversation is continued by one agent, not by {len(tasks)}")
-        tasks = [replace(tasks[0], agent=asked.conversation.agent)]
+        model = tasks[0].model or asked.model or asked.conversation.model
+        tasks = [replace(tasks[0], agent=asked.conversation.agent, model=model)]
     catalogue = load_catalogue(
         asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
     )
@@ -252,24 +253,50 @@ async def _execute(
         "agent_states": [asdict(instance.progress()) for instance in instances]
     }
     started = monotonic()
-    async with _bracketed(asked, parts):
+    async with _bracketed(asked, parts) as status:
         if asked.on_start is not None:
             asked.on_start(parts.handle)
         async with _deadline(asked, parts.handle):
             results = await executor.execute(
                 [instance.run for instance in instances], jobs=asked.jobs
             )
-        for instance, result in zip(instances, results, strict=True):
+        report = await _concluded(asked, plans, parts, instances, results, started)
+        status.text = _status(report, parts.handle)
+    return report
+
+
+async def _concluded(
+    asked: _Asked,
+    plans: Sequence[AgentPlan],
+    parts: RunParts,
+    instances: Sequence[AgentInstance],
+    results: Sequence[AgentReport],
+    started: float,
+) -> RunReport:
+    """Keep what outlives the run; what cannot be kept is told, and costs nobody's report."""
+    warnings = []
+    kept = []
+    for instance, result in zip(instances, results, strict=True):
+        try:
             await _keep(instance, result, asked)
+            kept.append(result)
+        except SashizuError as error:
+            warnings.append(str(error))
+            kept.append(replace(result, conversation_id=""))
+    merge = None
+    try:
         merge = await parts.places.merge_plan()
+    except SashizuError as error:
+        warnings.append(f"what merging would do cannot be told: {error}")
     return RunReport(
         run_id=asked.run_id,
         requested_agents=tuple(task.agent for task in asked.tasks),
         resolved_agents=tuple(plan.name for plan in plans),
-        results=results,
+        results=kept,
         budget=parts.root.state() if parts.root is not None else None,
         duration_s=monotonic() - started,
         merge=merge,
+        warnings=tuple(warnings),
     )
 
 
@@ -291,8 +318,15 @@ async def _instance(asked: _Asked, plan: AgentPlan, parts: RunParts) -> AgentIns
     )
 
 
+@dataclass(slots=True)
+class _RunStatus:
+    """How a run ended, once that is known."""
+
+    text: str = "error"
+
+
 @asynccontextmanager
-async def _bracketed(asked: _Asked, parts: RunParts) -> AsyncIterator[None]:
+async def _bracketed(asked: _Asked, parts: RunParts) -> AsyncIterator[_RunStatus]:
     """Record the beginning of the run, and its end whatever happens."""
     recorder = parts.recorder
     fields: dict[str, Any] = {
@@ -304,18 +338,17 @@ async def _bracketed(asked: _Asked, parts: RunParts) -> AsyncIterator[None]:
         if asked.budget.tokens is not None:
             fields["budget_limit"] = asked.budget.tokens
     await recorder.record([recorder.event("run.started", fields)])
-    started, status = monotonic(), "cancelled"
+    started, status = monotonic(), _RunStatus()
     try:
-        yield
-        status = "ok"
-    except SashizuError:
-        status = "error"
+        yield status
+    except anyio.get_cancelled_exc_class():
+        status.text = "cancelled"
         raise
     finally:
         spent = parts.root.close().spent if parts.root is not None else Amount()
         ended = {
             "op": "invoke_workflow",
-            "status": status,
+            "status": status.text,
             "duration_ns": int((monotonic() - started) * 1e9),
             "budget_spent": spent.tokens,
             "attrs": {"nusd": spent.nusd, "requests": spent.requests, "agents": spent.agents},
@@ -358,5 +391,10 @@ async def _keep(instance: AgentInstance, report: AgentReport, asked: _Asked) -> 
     await anyio.to_thread.run_sync(save_conversation, state_home(), conversation)
 
 
-def _status(report: RunReport) -> str:
-    return "ok" if report.success_count == len(report.results) else "error"
+def _status(report: RunReport, handle: RunHandle) -> str:
+    """`ok` if every agent is, else why not."""
+    if report.success_count == len(report.results):
+        return "ok"
+    if handle.expired:
+        return "timeout"
+    return "cancelled" if handle.reason else "error"

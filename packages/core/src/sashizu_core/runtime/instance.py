@@ -31,7 +31,7 @@ from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.attempts import ProviderGate
-from sashizu_core.turn.inference import Inference, Ledger
+from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
@@ -133,6 +133,7 @@ class AgentInstance:
             else None
         )
         self._inference = Inference(model, self._steps, parts.gate(model), ledger)
+        parts.handle.waiting.add(agent_id)
         self._started = 0.0
         self._state = "waiting"
         self._tools: ToolBox | None = None
@@ -158,6 +159,7 @@ class AgentInstance:
         """
         self._started = monotonic()
         self._state = "working"
+        self._parts.handle.waiting.discard(self.agent_id)
         await self._recorder.record([self._recorder.event("agent.started", self._start_fields())])
         ending = Ending(Outcome.CANCELLED, Answer("", ()), "cancelled")
         report = self._report(ending)
@@ -172,9 +174,12 @@ class AgentInstance:
     # --- the work ---------------------------------------------------------------------------------
 
     async def _work(self) -> Ending:
+        handle = self._parts.handle
+        if handle.stops(self.agent_id):
+            return self._stopped(handle.reason or "cancelled")
         try:
-            if (refusal := self._spawn()) is not None:
-                return refusal
+            if (refused := self._spawn()) is not None:
+                return refused
             loop = await self._loop()
         except SashizuError as error:
             if isinstance(error, RecordError):
@@ -187,11 +192,18 @@ class AgentInstance:
         if self._node is None:
             return None
         answer = self._node.reserve(Amount(agents=1))
-        if isinstance(answer, Busy | Refused):
-            error = f"budget of {answer.node!r} allows no further agent"
-            return Ending(Outcome.BUDGET, Answer("", self._unchecked()), error)
+        if isinstance(answer, Busy):  # agents are booked at once, so nothing is in flight for long
+            answer = Refused(answer.node, answer.unit, answer.asked, answer.left)
+        if isinstance(answer, Refused):
+            record_refusal(self._recorder, answer)
+            return Ending(Outcome.BUDGET, Answer("", self._unchecked()), str(refusal(answer)))
         answer.settle(Amount(agents=1))
         return None
+
+    def _stopped(self, why: str) -> Ending:
+        """The end of an agent that was stopped before it began."""
+        outcome = Outcome.DEADLINE if self._parts.handle.expired else Outcome.CANCELLED
+        return Ending(outcome, Answer("", self._unchecked()), why)
 
     async def _loop(self) -> AgentLoop:
         plan, parts = self.plan, self._parts

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from sashizu_core.errors import BudgetRefused, ModelError
 from sashizu_core.events import Event
 from sashizu_core.protocols import Budget, BudgetNode, Busy, Hold, Model, Refused
 from sashizu_core.turn.attempts import ProviderGate, RetryPlan
+from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import (
     Amount,
@@ -22,7 +24,24 @@ from sashizu_core.types import (
     Usage,
 )
 
-__all__ = ["Inference", "Ledger"]
+__all__ = ["Inference", "Ledger", "record_refusal", "refusal"]
+
+
+def refusal(answer: Refused) -> BudgetRefused:
+    """What to raise for it."""
+    return BudgetRefused(answer.node, answer.unit, answer.asked, answer.left, answer.closed)
+
+
+def record_refusal(recorder: Recorder, answer: Refused) -> None:
+    """Record that something was not begun because it does not fit."""
+    fields = {
+        "status": "denied",
+        "budget_id": answer.node,
+        "budget_unit": answer.unit,
+        "budget_held": answer.asked,
+        "attrs": {"left": answer.left, "closed": answer.closed},
+    }
+    recorder.write([recorder.event("budget.refused", fields)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +103,8 @@ class Inference:
             if self._gate.closed:
                 self._steps.recorder.flush()
                 await self._gate.wait()
+            # Who was cancelled meanwhile reserves nothing, and records no call that is never sent.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             self._gate.requests += 1
             attempt = await self._reserve(request)
             try:
@@ -183,8 +204,8 @@ class Inference:
             bound = replace(bound, output_tokens=least, rule=f"{bound.rule}, least output")
             last = await self._room_for(ledger, bound)
             if isinstance(last, Refused):
-                self._refuse(answer)
-                raise BudgetRefused(answer.node, answer.unit, answer.asked, answer.left)
+                record_refusal(self._steps.recorder, answer)
+                raise refusal(answer)
             return bound, last
 
     async def _room_for(self, ledger: Ledger, bound: Bound) -> Hold | Refused:
@@ -198,18 +219,7 @@ class Inference:
             try:
                 await ledger.node.room(amount)
             except BudgetRefused as error:
-                return Refused(error.node, error.unit, error.asked, error.left)
-
-    def _refuse(self, answer: Refused) -> None:
-        recorder = self._steps.recorder
-        fields = {
-            "status": "denied",
-            "budget_id": answer.node,
-            "budget_unit": answer.unit,
-            "budget_held": answer.asked,
-            "attrs": {"left": answer.left},
-        }
-        recorder.write([recorder.event("budget.refused", fields)])
+                return Refused(error.node, error.unit, error.asked, error.left, error.closed)
 
     # --- after ------------------------------------------------------------------------------------
 
