@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from sashizu_core.hookspecs import hookimpl
 from sashizu_core.isolation import Isolation
+from sashizu_core.protocols import Tool
 from sashizu_core.settings import Settings
 from sashizu_core.specs import CommandSpec, IsolationSpec, SandboxSpec, ToolSpec
 
@@ -19,9 +20,16 @@ def register_sandboxes(settings: Settings) -> Sequence[SandboxSpec]:
     return []
 
 
+@asynccontextmanager
+async def _open_shell() -> AsyncIterator[Tool]:
+    from sashizu_sandbox.shell.tool import Shell
+
+    yield Shell()
+
+
 @hookimpl
 def register_tools(settings: Settings) -> Sequence[ToolSpec]:
-    return []
+    return [ToolSpec("shell", "run programs in a sandbox", _open_shell, needs=("shell.exec",))]
 
 
 @hookimpl

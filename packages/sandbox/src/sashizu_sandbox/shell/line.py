@@ -1,0 +1,347 @@
+"""A command line: simple commands, joined by `|`, `&&`, `||` and `;`. What is parsed is what runs.
+
+The grammar is tree-sitter's of bash, of which only words are understood: plain ones, and quoted
+ones without anything to expand. There is no shell, so nothing that is not understood can happen:
+it is refused, with its place and with what to write instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+import tree_sitter_bash
+from sashizu_core.errors import ToolError
+from tree_sitter import Language, Node, Parser
+
+from sashizu_sandbox.shell.words import check_characters, quoted_text, unquoted_text
+
+__all__ = ["Joined", "Pipeline", "SimpleCommand", "parse_argv", "parse_line"]
+
+MAX_LINE_CHARACTERS = 32_768
+MAX_COMMANDS = 32
+MAX_WORDS = 2_000
+
+Target = Literal["out", "err", "nowhere"]
+"""Where what a command prints goes: on to the next command or the answer, straight to the answer,
+or nowhere."""
+
+Joint = Literal["", ";", "&&", "||"]
+
+
+@dataclass(frozen=True, slots=True)
+class SimpleCommand:
+    """A program and its arguments; `stdout` and `stderr` say where its output goes."""
+
+    words: tuple[str, ...]
+    stdout: Target = "out"
+    stderr: Target = "err"
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Commands, each of which reads what the one before it prints."""
+
+    commands: tuple[SimpleCommand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A pipeline, and how it is joined to what comes before it; the first is joined by nothing."""
+
+    joint: Joint
+    pipeline: Pipeline
+
+
+def parse_argv(argv: Sequence[str]) -> tuple[Joined, ...]:
+    """One command, given word by word: no character of it means anything.
+
+    Raises:
+        ToolError: a word holds characters that no argument needs.
+    """
+    if len(argv) > MAX_WORDS or sum(map(len, argv)) > MAX_LINE_CHARACTERS:
+        raise ToolError(_too_long())
+    for word in argv:
+        check_characters(word)
+    if not argv[0]:
+        raise ToolError("the first word of argv is empty: it names the program")
+    return (Joined("", Pipeline((SimpleCommand(tuple(argv)),))),)
+
+
+def parse_line(text: str) -> tuple[Joined, ...]:
+    """A command line as it is written for a shell.
+
+    Raises:
+        ToolError: something of it is not understood; says what, where, and what to write instead.
+    """
+    if len(text) > MAX_LINE_CHARACTERS:
+        raise ToolError(_too_long())
+    check_characters(text)
+    data = text.encode()
+    tokens = _Tokens(data)
+    tokens.read(_parser().parse(data).root_node)
+    found = tuple(_grouped(tokens.found))
+    if not found:
+        raise ToolError("the command is empty")
+    commands = [command for joined in found for command in joined.pipeline.commands]
+    if len(commands) > MAX_COMMANDS or sum(len(c.words) for c in commands) > MAX_WORDS:
+        raise ToolError(_too_long())
+    return found
+
+
+def _too_long() -> str:
+    return (
+        f"the command is too long: at most {MAX_LINE_CHARACTERS} characters, {MAX_WORDS} words "
+        f"and {MAX_COMMANDS} commands are understood; write a script to a file, or call me again"
+    )
+
+
+@cache
+def _parser() -> Parser:
+    return Parser(Language(tree_sitter_bash.language()))
+
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A word, an operator, or a redirection: `kind` is `word`, `redirect` or the operator."""
+
+    kind: str
+    text: str = ""
+
+
+_COMPOSED = frozenset({"program", "list", "pipeline", "command", "command_name"})
+_OPERATORS = frozenset({"&&", "||", ";", "|", "|&"})
+_ATOMS = frozenset({"word", "number", "raw_string", "string", "concatenation"})
+
+_INSTEAD = {
+    "simple_expansion": "a variable is not expanded here: write its value",
+    "expansion": "a variable is not expanded here: write its value",
+    "arithmetic_expansion": "nothing is computed here: write the number",
+    "command_substitution": "run the inner command first, and use what it printed",
+    "process_substitution": "run the inner command first, and use what it printed",
+    "ansi_c_string": "write the text in plain quotes, or give argv",
+    "translated_string": "write the text in plain quotes",
+    "brace_expression": "braces are not expanded: write the words out, or quote them",
+    "variable_assignment": "variables cannot be set: the environment is fixed",
+    "variable_assignments": "variables cannot be set: the environment is fixed",
+    "declaration_command": "variables cannot be set: the environment is fixed",
+    "unset_command": "variables cannot be set: the environment is fixed",
+    "heredoc_redirect": "write the text to a file with write_file, and name the file",
+    "herestring_redirect": "write the text to a file with write_file, and name the file",
+    "subshell": "write the commands without parentheses",
+    "compound_statement": "write the commands without braces",
+    "negated_command": "leave out the '!': the answer shows the exit status",
+    "test_command": "write it as 'test …'",
+    "&": "nothing runs in the background: leave out the '&', or give a timeout",
+}
+_UNKNOWN_INSTEAD = "only plain commands are understood, joined by '|', '&&', '||' or ';'"
+
+
+def _refusal(data: bytes, node: Node) -> ToolError:
+    """What is not understood, and where: lines and columns from 1, in characters."""
+    before = data[: node.start_byte].decode(errors="replace")
+    line = before.count("\n") + 1
+    column = len(before) - before.rfind("\n")
+    text = data[node.start_byte : node.end_byte].decode(errors="replace")
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    name = node.type.replace("_", " ") if node.is_named and not node.is_error else "this"
+    what = f"a {name}" if name != "this" else name
+    instead = _INSTEAD.get(node.type, _UNKNOWN_INSTEAD)
+    where = f"line {line}, column {column}" if line > 1 else f"column {column}"
+    return ToolError(f"{shown!r} at {where} is not understood ({what}): {instead}")
+
+
+@dataclass(slots=True)
+class _Tokens:
+    """Flattens a syntax tree, so that how commands group is ours to say, by the rules of POSIX."""
+
+    data: bytes
+    found: list[_Token] = field(default_factory=list)
+    _end: int = 0
+
+    def read(self, root: Node) -> None:
+        """Take all of a tree.
+
+        Raises:
+            ToolError: something in it is no word and no joint.
+        """
+        self._composed(root)
+        self._gap(len(self.data))
+
+    def _composed(self, node: Node) -> None:
+        for child in node.children:
+            self._node(child)
+
+    def _node(self, node: Node) -> None:
+        kind = node.type
+        if node.is_error or node.is_missing:
+            raise _refusal(self.data, node)
+        if kind in _ATOMS:
+            self._take(node, _Token("word", self._word(node)))
+        elif kind in _COMPOSED:
+            self._composed(node)
+        elif kind in _OPERATORS:
+            self._take(node, _Token(kind))
+        elif kind == "\n":
+            self._take(node, _Token(";"))
+        elif kind == "redirected_statement":
+            self._composed(node)
+        elif kind == "file_redirect":
+            self._take(node, _Token("redirect", self._redirect(node)))
+        elif kind == "comment":
+            self._gap(node.start_byte)
+            self._end = node.end_byte
+        else:
+            raise _refusal(self.data, node)
+
+    def _take(self, node: Node, token: _Token) -> None:
+        self._gap(node.start_byte, token.kind == "word")
+        self.found.append(token)
+        self._end = node.end_byte
+
+    def _gap(self, start: int, before_word: bool = False) -> None:
+        """What lies between two tokens: blanks, which mean nothing, and line ends, which join."""
+        gap = self.data[self._end : start].replace(b"\\\n", b"")
+        if gap.strip(b" \t\n"):
+            raise ToolError(
+                f"{gap.decode(errors='replace')!r} is not understood: {_UNKNOWN_INSTEAD}"
+            )
+        if b"\n" in gap:
+            self.found.append(_Token(";"))
+        elif not gap and before_word and self.found and self.found[-1].kind == "word":
+            raise ToolError(
+                "a line ends in the middle of a word: put a blank before the backslash at its end"
+            )
+
+    # --- words ------------------------------------------------------------------------------------
+
+    def _text(self, node: Node) -> str:
+        return self.data[node.start_byte : node.end_byte].decode()
+
+    def _word(self, node: Node) -> str:
+        """What a word says, without its quotes."""
+        pieces = [self._piece(part) for part in self._parts(node)]
+        whole = "".join(mask for _, mask in pieces)
+        return unquoted_text("".join(text for text, _ in pieces), whole)
+
+    def _parts(self, node: Node) -> Iterator[Node]:
+        if node.type != "concatenation":
+            yield node
+            return
+        end = node.start_byte
+        for part in node.children:
+            if part.start_byte != end or part.is_error:
+                raise _refusal(self.data, part if part.is_error else node)
+            yield part
+            end = part.end_byte
+
+    def _piece(self, node: Node) -> tuple[str, str]:
+        text = self._text(node)
+        match node.type:
+            case "raw_string":
+                return quoted_text(text[1:-1], single=True)
+            case "string":
+                return quoted_text(text[1:-1])
+            case "word" | "number" | "$":
+                if node.child_count:
+                    raise _refusal(self.data, node.children[0])
+                return quoted_text(text, bare=True)
+            case _:
+                raise _refusal(self.data, node)
+
+    def _redirect(self, node: Node) -> str:
+        """A redirection without its blanks, if it is one of those that touch no file."""
+        text = "".join(self._text(part) for part in node.children)
+        if text not in _REDIRECTS:
+            raise ToolError(
+                f"{self._text(node)!r} is not understood: files are not written or read by "
+                "redirection; output is shown to you, write_file writes a file, and "
+                "'2>&1' and '>/dev/null' are understood"
+            )
+        return text
+
+
+# --- redirections ---------------------------------------------------------------------------------
+
+_REDIRECTS = frozenset(
+    f"{descriptor}{rest}"
+    for descriptor, rest in (
+        *((d, f"{arrow}/dev/null") for d in ("", "1", "2") for arrow in (">", ">>")),
+        ("", "&>/dev/null"),
+        ("", "&>>/dev/null"),
+        ("", "</dev/null"),
+        ("", ">&2"),
+        ("1", ">&2"),
+        ("2", ">&1"),
+    )
+)
+
+
+def _redirected(redirects: Sequence[str]) -> tuple[Target, Target]:
+    """Where standard output and error go, after redirections from left to right."""
+    out: Target = "out"
+    err: Target = "err"
+    for text in redirects:
+        if text.startswith("&"):
+            out = err = "nowhere"
+        elif text == "2>&1":
+            err = out
+        elif text.endswith(">&2"):
+            out = err
+        elif text.startswith("2"):
+            err = "nowhere"
+        elif not text.startswith("<"):
+            out = "nowhere"
+    return out, err
+
+
+# --- groups ---------------------------------------------------------------------------------------
+
+
+def _grouped(tokens: Sequence[_Token]) -> Iterator[Joined]:
+    """Pipelines and how they are joined: `|` binds closest, `&&` and `||` alike, then `;`."""
+    joint: Joint = ""
+    commands: list[SimpleCommand] = []
+    current: list[_Token] = []
+    before = ""
+    for token in (*tokens, _Token("end")):
+        if token.kind in ("word", "redirect"):
+            current.append(token)
+            continue
+        if not current and _may_be_empty(token.kind, before):
+            continue
+        commands.append(_command(current, token.kind, before))
+        current, before = [], token.kind
+        if token.kind not in ("|", "|&"):
+            yield Joined(joint, Pipeline(tuple(commands)))
+            commands, joint = [], _joint(token.kind)
+
+
+def _may_be_empty(operator: str, before: str) -> bool:
+    """Whether there may be nothing: on an empty line, also after an operator, and at the end."""
+    return operator == ";" or (operator == "end" and before in ("", ";"))
+
+
+def _joint(operator: str) -> Joint:
+    match operator:
+        case "&&" | "||":
+            return operator
+        case _:
+            return ";"
+
+
+def _command(tokens: Sequence[_Token], operator: str, before: str) -> SimpleCommand:
+    words = tuple(token.text for token in tokens if token.kind == "word")
+    redirects = [token.text for token in tokens if token.kind == "redirect"]
+    if not words:
+        beside = f"before {operator!r}" if operator != "end" else f"after {before!r}"
+        raise ToolError(f"there is no command {beside}")
+    if not words[0]:
+        raise ToolError("the first word of a command is empty: it names the program")
+    out, err = _redirected([*redirects, "2>&1"] if operator == "|&" else redirects)
+    return SimpleCommand(words, out, err)
