@@ -137,3 +137,19 @@ async def test_an_ambiguous_beginning_of_an_id_names_the_runs(home: Path) -> Non
             control.ended("ok", 0)
     with pytest.raises(UsageError, match="2 runs"):
         await status(RUN[:-1], home)
+
+
+async def test_a_request_nested_too_deeply_is_answered_and_the_run_goes_on(home: Path) -> None:
+    async with server(home).serve():
+        assert "not understood" in (await raw(home, b"[" * 60_000 + b"\n"))["error"]
+        assert (await status("last", home))["workspace"] == "/somewhere"
+
+
+async def test_a_question_that_fails_is_answered_and_the_run_goes_on(home: Path) -> None:
+    def broken() -> Mapping[str, Any]:
+        raise ZeroDivisionError
+
+    async with server(home, RunHandle(RUN, snapshot=broken)).serve():
+        answer = await raw(home, b'{"do": "status"}\n')
+        assert answer["error"] == "unexpected ZeroDivisionError"
+        assert await cancel("last", home=home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,45 @@ async def test_an_artifact_that_was_not_written_is_reported_missing(world: World
     assert "report.md" in result.error
 
 
+async def test_an_artifact_that_was_there_before_and_that_nobody_wrote_is_missing(
+    world: World, place: Path
+) -> None:
+    (place / "out").mkdir()
+    (place / "out/old.md").write_text("old", "utf-8")
+    world.agent("lazy", ["done"], artifacts=["a.txt", "out/*.md"], tools={"fs": {"write": ["."]}})
+    result = (await world.run("lazy")).results[0]
+    assert result.missing == ("a.txt", "out/*.md")
+    assert result.artifacts == ()
+
+
+async def test_an_artifact_that_is_written_again_with_the_same_bytes_is_the_agents(
+    world: World,
+) -> None:
+    tools = {"mcp": ["write_file"], "fs": {"read": ["."], "write": ["."]}}
+    known = sha256(b"alpha\n").hexdigest()
+    again = call("write_file", path="a.txt", content="alpha\n", overwrite=known)
+    script: Script = [[again], "done"]
+    world.agent("writer", script, artifacts=["a.txt"], tools=tools)
+    result = (await world.run("writer")).results[0]
+    assert [artifact.path for artifact in result.artifacts] == ["a.txt"]
+
+
+async def test_the_record_counts_all_artifacts_and_names_as_many_as_fit(
+    world: World, sink: MemorySink
+) -> None:
+    calls = [
+        [call("write_file", path=f"out/{'n' * 200}{i}-{j}", content="x") for j in range(10)]
+        for i in range(20)
+    ]
+    tools = {"mcp": ["write_file"], "fs": {"write": ["."]}}
+    world.agent("many", [*calls, "done"], artifacts=["out/*"], tools=tools)
+    result = (await world.run("many")).results[0]
+    assert len(result.artifacts) == 200
+    ended: Any = next(e.fields["attrs"] for e in sink.events if e.kind == "agent.ended")
+    assert ended["artifact_count"] == 200
+    assert 100 < len(ended["artifacts"]) < 200
+
+
 async def test_criteria_and_commands_are_reported(world: World) -> None:
     answer = 'ok\n```criteria\n[{"criterion": 1, "verdict": "met", "evidence": "a.txt:1"}]\n```'
     world.agent("judge", [answer], success_criteria=["is alpha"], verify=["pytest -q"])
@@ -373,12 +413,93 @@ async def test_an_unknown_run_is_a_usage_error() -> None:
         await status("x")
 
 
+# --- one agent's trouble --------------------------------------------------------------------------
+
+DEEP = "[" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "more"),
+    [
+        (f"```criteria\n{DEEP}\n```", {"success_criteria": ["it is good"]}),
+        (f'{{"a": {DEEP}', {"output": {"type": "object"}}),
+        ('{"a": "b"}', {"output": {"$ref": "#/nowhere"}}),
+        ('{"a": "b"}', {"output": {"$ref": "#"}}),
+    ],
+    ids=["criteria", "output", "reference", "endless reference"],
+)
+async def test_an_answer_that_cannot_be_read_ends_one_agent_and_no_other(
+    world: World, answer: str, more: Mapping[str, Any]
+) -> None:
+    world.agent("odd", lambda _: answer, **more)
+    world.agent("good", ["fine"])
+    odd, good = (await world.run("odd", "good")).results
+    assert good.answer == "fine"
+    assert odd.outcome in (Outcome.ANSWERED, Outcome.FAILED)
+
+
+async def test_an_error_that_nobody_expected_ends_one_agent_with_what_it_has_used(
+    world: World, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("nobody expected that")
+
+    monkeypatch.setattr("sashizu_core.turn.loop.read_answer", broken)
+    world.agent("a", ["x"])
+    result = (await world.run("a")).results[0]
+    assert result.outcome is Outcome.FAILED
+    assert "unexpected ZeroDivisionError" in result.error
+    assert result.usage.requests == 1
+    ended: Any = next(e.fields for e in sink.events if e.kind == "agent.ended")
+    assert ended["status"] == "error"
+    assert ended["attrs"]["requests"] == 1
+
+
+async def test_an_agent_that_is_cancelled_from_outside_is_recorded_with_what_it_used(
+    world: World, sink: MemorySink
+) -> None:
+    world.agent("slow", [[call("read_file", path="a.txt")], "x"], latency_s=0.05, tools=READ)
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.run, "slow")
+        while "tool.decided" not in sink.kinds():
+            await anyio.sleep(0.001)
+        group.cancel_scope.cancel()
+    ended: Any = next(e.fields for e in sink.events if e.kind == "agent.ended")
+    assert ended["status"] == "cancelled"
+    assert ended["attrs"]["requests"] >= 1
+
+
 # --- what is refused before anything happens ------------------------------------------------------
 
 
 async def test_no_agent_at_all_is_refused(world: World) -> None:
     with pytest.raises(UsageError, match="no agent"):
         await world.run()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"jobs": 0}, "at least one agent"),
+        ({"deadline_s": -1.0}, "above 0"),
+        ({"deadline_s": float("nan")}, "above 0"),
+        ({"run_id": "../../x"}, "UUID"),
+    ],
+)
+async def test_what_no_run_can_be_made_of_is_refused(
+    world: World, sink: MemorySink, options: Mapping[str, Any], message: str
+) -> None:
+    world.agent("a", ["x"])
+    with pytest.raises(UsageError, match=message):
+        await world.run("a", **options)
+    assert not sink.events
+
+
+async def test_inputs_that_are_no_text_are_refused(world: World) -> None:
+    world.agent("a", ["x"])
+    inputs: Any = {"a": object()}
+    with pytest.raises(UsageError, match="have to be text"):
+        await world.run(Task("a", inputs=inputs))
 
 
 async def test_an_unknown_agent_lists_near_names(world: World) -> None:

@@ -69,6 +69,13 @@ def _json_object(value: dict[str, Any]) -> dict[str, Any]:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"is no JSON Schema: {error}") from error
+    import jsonschema  # asked for by few definitions, and slow to import
+
+    validator = jsonschema.Draft202012Validator
+    try:
+        validator.check_schema(value, format_checker=validator.FORMAT_CHECKER)
+    except jsonschema.exceptions.SchemaError as error:
+        raise ValueError(f"is no JSON Schema at {error.json_path}: {error.message}") from error
     return value
 
 

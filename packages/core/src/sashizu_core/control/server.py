@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,10 @@ class ControlServer:
                 await self._do(await _request(stream), stream)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
                 return  # the peer has left; the run goes on
+            except Exception as error:  # a question must not end the run it asks about
+                logger.exception("a request on the control socket failed")
+                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    await send(stream, {"error": f"unexpected {type(error).__name__}"})
 
     async def _do(self, request: Mapping[str, Any], stream: SocketStream) -> None:
         match request.get("do"):
@@ -153,6 +157,6 @@ async def _request(stream: SocketStream) -> Mapping[str, Any]:
     """What a peer asks for; whatever cannot be read is a request to hear so."""
     try:
         request = json.loads(await read_line(stream))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return {"do": "nonsense", "why": str(error)}
     return request if isinstance(request, dict) else {"do": "nonsense", "why": "no JSON object"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from sashizu_core.errors import ToolError
@@ -10,7 +11,7 @@ from sashizu_core.grants import Grants, PathRequest, Subject
 from sashizu_core.permissions import authorize
 from sashizu_core.prompt import ArtifactTarget
 from sashizu_core.types import Artifact
-from sashizu_core.workspace import Workspace
+from sashizu_core.workspace import FileStat, Workspace
 
 __all__ = [
     "RUNS_FOLDER",
@@ -18,6 +19,7 @@ __all__ = [
     "is_pattern",
     "prepare_run_folder",
     "verify_artifacts",
+    "versions",
 ]
 
 RUNS_FOLDER = ".sashizu/runs"
@@ -69,28 +71,49 @@ def prepare_run_folder(workspace: Workspace, folder: str) -> None:
             raise
 
 
-def verify_artifacts(
-    workspace: Workspace, targets: Sequence[ArtifactTarget]
-) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
-    """Look for what was declared: the files that exist, and the declarations without any.
+Versions = Mapping[str, tuple[int, int]]
+"""The versions of files by their names; see `FileStat`."""
 
-    A pattern is looked up, never taken as a name; only regular files beneath the workspace count.
+
+def versions(workspace: Workspace, targets: Sequence[ArtifactTarget]) -> Versions:
+    """What is there of the declared files, before an agent begins."""
+    return {
+        name: found.version
+        for target in targets
+        for name, found in _existing(workspace, target.path)
+    }
+
+
+def verify_artifacts(
+    workspace: Workspace, targets: Sequence[ArtifactTarget], before: Versions
+) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
+    """Look for what was declared: the files that were written, and the declarations without any.
+
+    `before` is what `versions` found: a file that nobody has written since is not the agent's. A
+    pattern is looked up, never taken as a name; only regular files beneath the workspace count.
     """
-    found: dict[str, Artifact] = {}
+    written: dict[str, Artifact] = {}
     missing = []
     for target in targets:
-        artifacts = list(_existing(workspace, target.path))
-        found |= {artifact.path: artifact for artifact in artifacts}
+        artifacts = list(_written(workspace, target.path, before))
+        written |= {artifact.path: artifact for artifact in artifacts}
         if not artifacts:
             missing.append(target.declared)
-    return tuple(found.values()), tuple(missing)
+    return tuple(written.values()), tuple(missing)
 
 
-def _existing(workspace: Workspace, path: str) -> Iterator[Artifact]:
+def _written(workspace: Workspace, path: str, before: Versions) -> Iterator[Artifact]:
+    for name, found in _existing(workspace, path):
+        if before.get(name) == found.version:
+            continue
+        with suppress(ToolError):
+            yield Artifact(name, workspace.sha256(name), found.bytes)
+
+
+def _existing(workspace: Workspace, path: str) -> Iterator[tuple[str, FileStat]]:
     """The files that a declared path or pattern stands for."""
     for name in workspace.glob(path) if is_pattern(path) else (path,):
-        try:
-            size = workspace.stat(name).bytes
-            yield Artifact(name, workspace.sha256(name), size)
-        except ToolError:
-            continue
+        with suppress(ToolError):
+            found = workspace.stat(name)
+            if found.kind == "file":
+                yield name, found

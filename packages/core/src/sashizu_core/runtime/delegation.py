@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic, time
 from typing import Any, Literal
@@ -19,6 +19,8 @@ from sashizu_core.home import state_home
 from sashizu_core.ids import RunId, new_agent_id, new_run_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Approver, EventSink, Executor
+from sashizu_core.runtime.asked import Asked, check_asked, workspace_folder
+from sashizu_core.runtime.bracket import bracketed, deadline, run_status
 from sashizu_core.runtime.conversation import (
     Conversation,
     load_conversation,
@@ -29,34 +31,11 @@ from sashizu_core.runtime.opening import Opened, run_context
 from sashizu_core.runtime.places import Places, with_isolation
 from sashizu_core.runtime.plan import AgentPlan, plan_agents
 from sashizu_core.settings import Settings, load_settings
+from sashizu_core.trust import TrustStore
 from sashizu_core.turn.record import Recorder
-from sashizu_core.turn.steps import LAST_WORDS_S
-from sashizu_core.types import AgentReport, Amount, Limits, RunReport, Task
+from sashizu_core.types import AgentReport, Limits, RunReport, Task
 
 __all__ = ["delegate", "delegate_parallel"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Everything a caller of `delegate_parallel` can say, once."""
-
-    tasks: Sequence[Task]
-    settings: Settings
-    registry: Registry
-    root: Path
-    budget: Limits
-    deadline_s: float | None
-    jobs: int
-    model: str | None
-    audit: bool
-    sinks: Sequence[EventSink]
-    approver: Approver | None
-    on_text: Callable[[str, str], None] | None
-    on_start: Callable[[RunHandle], None] | None
-    conversation: Conversation | None
-    isolation: str
-    agents: Sequence[AgentDefinition]
-    run_id: RunId
 
 
 async def delegate(task: Task, **options: Any) -> AgentReport:
@@ -112,10 +91,11 @@ async def delegate_parallel(
 
     Raises:
         UsageError: something asked for does not exist or does not fit together.
+        TrustNeeded: an agent comes from the workspace, and nobody has trusted its file as it is.
         MissingPackage: a budget or a durable record is asked for and its package is absent.
         RecordError: the record cannot be written; no effect happened unrecorded.
     """
-    root = _folder(workspace)
+    root = workspace_folder(workspace)
     settings = settings if settings is not None else load_settings(root)
     run = settings.run
     conversation = (
@@ -125,7 +105,7 @@ async def delegate_parallel(
         from sashizu_core.plugins import open_registry
 
         registry = open_registry(settings)
-    asked = _Asked(
+    asked = Asked(
         tasks=tasks,
         settings=settings,
         registry=registry,
@@ -144,17 +124,11 @@ async def delegate_parallel(
         agents=agents,
         run_id=run_id or new_run_id(),
     )
+    check_asked(asked)
     try:
         return await _run(asked)
     except BaseExceptionGroup as group:
         raise _the_cause(group) from None
-
-
-def _folder(workspace: Path | str) -> Path:
-    root = Path(os.path.abspath(workspace))  # noqa: PTH100 - links are resolved when opened
-    if not root.is_dir():
-        raise UsageError(f"the workspace {str(workspace)!r} is no folder (looked for {root})")
-    return root
 
 
 def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -168,7 +142,7 @@ def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return found
 
 
-async def _run(asked: _Asked) -> RunReport:
+async def _run(asked: Asked) -> RunReport:
     plans = await with_isolation(
         _plans(asked), asked.registry, asked.root, asked=asked.isolation, jobs=asked.jobs
     )
@@ -185,12 +159,12 @@ async def _run(asked: _Asked) -> RunReport:
         executor = await opened.executor(asked.settings.run.executor)
         async with control.serve():
             report = await _execute(asked, plans, parts, executor)
-            control.ended(_status(report, handle), report.success_count)
+            control.ended(run_status(report, handle), report.success_count)
             return report
 
 
 async def _parts(
-    asked: _Asked,
+    asked: Asked,
     plans: Sequence[AgentPlan],
     opened: Opened,
     recorder: Recorder,
@@ -218,7 +192,7 @@ async def _parts(
     )
 
 
-def _plans(asked: _Asked) -> list[AgentPlan]:
+def _plans(asked: Asked) -> list[AgentPlan]:
     tasks = list(asked.tasks)
     if asked.conversation is not None:
         if len(tasks) != 1:
@@ -228,6 +202,7 @@ def _plans(asked: _Asked) -> list[AgentPlan]:
     catalogue = load_catalogue(
         asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
     )
+    TrustStore().require(asked.root, [catalogue.entry(task.agent) for task in tasks])
     plans = plan_agents(
         tasks,
         catalogue=catalogue,
@@ -246,27 +221,27 @@ def _plans(asked: _Asked) -> list[AgentPlan]:
 
 
 async def _execute(
-    asked: _Asked, plans: Sequence[AgentPlan], parts: RunParts, executor: Executor
+    asked: Asked, plans: Sequence[AgentPlan], parts: RunParts, executor: Executor
 ) -> RunReport:
     instances = [await _instance(asked, plan, parts) for plan in plans]
     parts.handle.snapshot = lambda: {
         "agent_states": [asdict(instance.progress()) for instance in instances]
     }
     started = monotonic()
-    async with _bracketed(asked, parts) as status:
+    async with bracketed(asked, parts) as status:
         if asked.on_start is not None:
             asked.on_start(parts.handle)
-        async with _deadline(asked, parts.handle):
+        async with deadline(asked, parts.handle):
             results = await executor.execute(
                 [instance.run for instance in instances], jobs=asked.jobs
             )
         report = await _concluded(asked, plans, parts, instances, results, started)
-        status.text = _status(report, parts.handle)
+        status.text = run_status(report, parts.handle)
     return report
 
 
 async def _concluded(
-    asked: _Asked,
+    asked: Asked,
     plans: Sequence[AgentPlan],
     parts: RunParts,
     instances: Sequence[AgentInstance],
@@ -300,7 +275,7 @@ async def _concluded(
     )
 
 
-async def _instance(asked: _Asked, plan: AgentPlan, parts: RunParts) -> AgentInstance:
+async def _instance(asked: Asked, plan: AgentPlan, parts: RunParts) -> AgentInstance:
     keeps = plan.definition.policies.context.retention != "job"
     conversation = asked.conversation
     if conversation is not None:
@@ -318,64 +293,7 @@ async def _instance(asked: _Asked, plan: AgentPlan, parts: RunParts) -> AgentIns
     )
 
 
-@dataclass(slots=True)
-class _RunStatus:
-    """How a run ended, once that is known."""
-
-    text: str = "error"
-
-
-@asynccontextmanager
-async def _bracketed(asked: _Asked, parts: RunParts) -> AsyncIterator[_RunStatus]:
-    """Record the beginning of the run, and its end whatever happens."""
-    recorder = parts.recorder
-    fields: dict[str, Any] = {
-        "op": "invoke_workflow",
-        "attrs": {"agents": [task.agent for task in asked.tasks], "jobs": asked.jobs},
-    }
-    if parts.root is not None:
-        fields |= {"budget_id": parts.root.node_id, "budget_unit": "tokens"}
-        if asked.budget.tokens is not None:
-            fields["budget_limit"] = asked.budget.tokens
-    await recorder.record([recorder.event("run.started", fields)])
-    started, status = monotonic(), _RunStatus()
-    try:
-        yield status
-    except anyio.get_cancelled_exc_class():
-        status.text = "cancelled"
-        raise
-    finally:
-        spent = parts.root.close().spent if parts.root is not None else Amount()
-        ended = {
-            "op": "invoke_workflow",
-            "status": status.text,
-            "duration_ns": int((monotonic() - started) * 1e9),
-            "budget_spent": spent.tokens,
-            "attrs": {"nusd": spent.nusd, "requests": spent.requests, "agents": spent.agents},
-        }
-        with anyio.move_on_after(LAST_WORDS_S, shield=True):
-            await recorder.record([recorder.event("run.ended", ended)])
-
-
-@asynccontextmanager
-async def _deadline(asked: _Asked, handle: RunHandle) -> AsyncIterator[None]:
-    """End all agents when the run's time is over; queued ones too."""
-    limits = [s for s in (asked.deadline_s, asked.budget.seconds) if s is not None]
-    if not limits:
-        yield
-        return
-
-    async def watch(seconds: float) -> None:
-        await anyio.sleep(seconds)
-        handle.expire(f"the run's deadline of {seconds:g} s has passed")
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch, min(limits))
-        yield
-        group.cancel_scope.cancel()
-
-
-async def _keep(instance: AgentInstance, report: AgentReport, asked: _Asked) -> None:
+async def _keep(instance: AgentInstance, report: AgentReport, asked: Asked) -> None:
     """Keep a conversation that may be continued."""
     if not instance.conversation_id or not instance.messages:
         return
@@ -389,12 +307,3 @@ async def _keep(instance: AgentInstance, report: AgentReport, asked: _Asked) -> 
         (*(before.runs if before is not None else ()), asked.run_id),
     )
     await anyio.to_thread.run_sync(save_conversation, state_home(), conversation)
-
-
-def _status(report: RunReport, handle: RunHandle) -> str:
-    """`ok` if every agent is, else why not."""
-    if report.success_count == len(report.results):
-        return "ok"
-    if handle.expired:
-        return "timeout"
-    return "cancelled" if handle.reason else "error"

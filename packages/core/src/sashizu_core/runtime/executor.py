@@ -19,7 +19,7 @@ class LocalExecutor:
     ) -> list[AgentReport]:
         """Run all, at most `jobs` at once; reports in the order given.
 
-        What an agent raises is a bug or a broken record: it cancels the others and is raised.
+        What an agent raises is a broken record: it cancels the others and is raised.
         """
         limiter = anyio.CapacityLimiter(jobs)
 

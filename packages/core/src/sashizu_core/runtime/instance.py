@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any
 
 import anyio
 
@@ -13,7 +13,7 @@ from sashizu_core.control import RunHandle
 from sashizu_core.errors import RecordError, SashizuError
 from sashizu_core.grants import Subject
 from sashizu_core.ids import AgentId, RunId, span_id
-from sashizu_core.permissions import grants_sha256, readable
+from sashizu_core.permissions import readable
 from sashizu_core.prompt import first_messages
 from sashizu_core.protocols import (
     Approver,
@@ -26,7 +26,8 @@ from sashizu_core.protocols import (
     Tool,
     ToolContext,
 )
-from sashizu_core.runtime.artifacts import prepare_run_folder, verify_artifacts
+from sashizu_core.runtime.agent_events import end_fields, start_fields
+from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, verify_artifacts, versions
 from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.turn.answer import Answer, read_answer
@@ -47,6 +48,8 @@ from sashizu_core.types import (
 )
 
 __all__ = ["AgentInstance", "AgentProgress", "RunParts"]
+
+logger = logging.getLogger(__name__)
 
 _STATUS: dict[Outcome, AgentStatus] = {
     Outcome.ANSWERED: "ok",
@@ -137,6 +140,7 @@ class AgentInstance:
         self._started = 0.0
         self._state = "waiting"
         self._tools: ToolBox | None = None
+        self._before: Versions = {}
 
     def progress(self) -> AgentProgress:
         """How far it is."""
@@ -160,15 +164,20 @@ class AgentInstance:
         self._started = monotonic()
         self._state = "working"
         self._parts.handle.waiting.discard(self.agent_id)
-        await self._recorder.record([self._recorder.event("agent.started", self._start_fields())])
-        ending = Ending(Outcome.CANCELLED, Answer("", ()), "cancelled")
-        report = self._report(ending)
+        await self._recorder.record(
+            [self._recorder.event("agent.started", start_fields(self.plan, self._node))]
+        )
+        report: AgentReport | None = None
         try:
-            ending = await self._work()
-            report = await self._conclude(ending)
+            report = await self._conclude(await self._work())
         finally:
+            # Who was cancelled from outside, or cannot write the record, has no report yet.
+            if report is None:
+                last = self._report(Ending(Outcome.CANCELLED, Answer("", ()), "cancelled"))
+            else:
+                last = report
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
-                await self._end(report)
+                await self._end(last)
         return report
 
     # --- the work ---------------------------------------------------------------------------------
@@ -180,12 +189,16 @@ class AgentInstance:
         try:
             if (refused := self._spawn()) is not None:
                 return refused
-            loop = await self._loop()
+            return await self._within_deadline(await self._loop())
+        except RecordError:
+            raise
         except SashizuError as error:
-            if isinstance(error, RecordError):
-                raise
             return Ending(Outcome.FAILED, Answer("", self._unchecked()), str(error))
-        return await self._within_deadline(loop)
+        except Exception as error:
+            # A bug, or hostile data that found one, ends this agent and no other.
+            logger.exception("the agent %s ended by an error that nobody expected", self.plan.name)
+            text = f"unexpected {type(error).__name__}: {error}"
+            return Ending(Outcome.FAILED, Answer("", self._unchecked()), text)
 
     def _spawn(self) -> Ending | None:
         """Book one agent with the ledger."""
@@ -218,7 +231,7 @@ class AgentInstance:
         )
         tools = {name: parts.tools[name] for name in plan.tools}
         if plan.targets:
-            await anyio.to_thread.run_sync(prepare_run_folder, self._place.workspace, plan.folder)
+            await anyio.to_thread.run_sync(self._prepare_for_artifacts)
         self._open_conversation()
         on_text = parts.on_text
         self._tools = ToolBox(
@@ -241,6 +254,10 @@ class AgentInstance:
             tokens_left=self._tokens_left,
             on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
         )
+
+    def _prepare_for_artifacts(self) -> None:
+        prepare_run_folder(self._place.workspace, self.plan.folder)
+        self._before = versions(self._place.workspace, self.plan.targets)
 
     def _open_conversation(self) -> None:
         brief = self.plan.brief(self._tokens_left())
@@ -278,14 +295,18 @@ class AgentInstance:
         artifacts: tuple[Artifact, ...] = ()
         missing: tuple[str, ...] = ()
         with anyio.CancelScope(shield=True):
-            if self.plan.targets:
-                artifacts, missing = await anyio.to_thread.run_sync(
-                    verify_artifacts, self._place.workspace, self.plan.targets
-                )
             try:
+                if self.plan.targets:
+                    artifacts, missing = await anyio.to_thread.run_sync(
+                        verify_artifacts, self._place.workspace, self.plan.targets, self._before
+                    )
                 await self._parts.places.bring_home(self._place, artifacts, self.plan.folder)
                 changes = await self._place.conclude()
-            except SashizuError as error:
+            except RecordError:
+                raise
+            except Exception as error:
+                if not isinstance(error, SashizuError):
+                    logger.exception("what %s made cannot be kept", self.plan.name)
                 report = self._report(ending, artifacts, missing)
                 return replace(report, status="error", error=f"its work is not kept: {error}")
         return replace(self._report(ending, artifacts, missing), changes=changes)
@@ -322,7 +343,7 @@ class AgentInstance:
         if self._node is not None:
             self._node.close()
         self._state = report.status
-        await self._recorder.record([self._recorder.event("agent.ended", _end_fields(report))])
+        await self._recorder.record([self._recorder.event("agent.ended", end_fields(report))])
 
     def _unchecked(self) -> tuple[Criterion, ...]:
         return read_answer("", self.plan.definition.success_criteria).criteria
@@ -332,55 +353,3 @@ class AgentInstance:
             Criterion(f"verify: {command}", "not checked", "needs the package 'sashizu-sandbox'")
             for command in self.plan.definition.verify
         )
-
-    # --- events -----------------------------------------------------------------------------------
-
-    def _start_fields(self) -> dict[str, Any]:
-        plan = self.plan
-        fields: dict[str, Any] = {
-            "op": "invoke_agent",
-            "model": plan.model,
-            "policy_sha256": grants_sha256((plan.grants,)),
-            "attrs": {
-                "tools": list(plan.tools),
-                "absent": dict(plan.absent),
-                "scope": list(plan.task.scope),
-                "fs_read": list(plan.grants.fs_read),
-                "fs_write": list(plan.grants.fs_write),
-                "isolation": plan.isolation,
-            },
-        }
-        if self._node is not None:
-            fields |= {"budget_id": self._node.node_id, "budget_unit": "tokens"}
-            if plan.limits.tokens is not None:
-                fields["budget_limit"] = plan.limits.tokens
-        return fields
-
-
-def _end_fields(report: AgentReport) -> dict[str, Any]:
-    usage = report.usage
-    fields: dict[str, Any] = {
-        "op": "invoke_agent",
-        "status": report.status,
-        "duration_ns": int(report.duration_s * 1e9),
-        "attrs": {
-            "outcome": report.outcome.value,
-            "steps": report.steps,
-            "tokens": usage.tokens,
-            "requests": usage.requests,
-            "criteria": [criterion.verdict for criterion in report.criteria],
-            "artifacts": [
-                {"path": a.path, "sha256": a.sha256, "bytes": a.bytes} for a in report.artifacts
-            ],
-            "missing": list(report.missing),
-        },
-    }
-    if report.changes is not None:
-        fields["attrs"]["changes"] = {
-            "branch": report.changes.branch,
-            "commit": report.changes.commit,
-            "files": [file.path for file in report.changes.files],
-        }
-    if report.status != "ok":
-        fields["error_type"] = report.outcome.value
-    return fields

@@ -74,7 +74,7 @@ def _read_text(text: str, criteria: Sequence[str]) -> Answer:
     last = blocks[-1]
     try:
         verdicts = json.loads(last.group(1))
-    except ValueError:
+    except (ValueError, RecursionError):
         verdicts = None
     rest = (text[: last.start()] + text[last.end() :]).strip()
     return Answer(rest, _judged(criteria, verdicts))
@@ -83,9 +83,12 @@ def _read_text(text: str, criteria: Sequence[str]) -> Answer:
 def _schema_problem(value: object, schema: Mapping[str, Any]) -> str:
     import jsonschema
 
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(dict(schema)).iter_errors(value)
-    )
+    try:
+        error = jsonschema.exceptions.best_match(
+            jsonschema.Draft202012Validator(dict(schema)).iter_errors(value)
+        )
+    except Exception as failed:  # noqa: BLE001 - it follows references and runs expressions
+        return f"the answer cannot be held against its schema: {type(failed).__name__}: {failed}"
     if error is None:
         return ""
     return f"the answer does not fit its schema at {error.json_path}: {error.message}"
@@ -101,7 +104,7 @@ def read_answer(
     assert schema is not None
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Answer(text, _judged(criteria, None), f"the answer is not JSON: {error}")
     if problem := _schema_problem(value, schema):
         return Answer(text, _judged(criteria, None), problem)

@@ -35,12 +35,14 @@ Readable = Callable[[str], bool]
 class FileStat:
     """What is known of a file or folder without reading it.
 
-    `path` is where it really lies, `bytes` the size of a file and 0 for anything else.
+    `path` is where it really lies, `bytes` the size of a file and 0 for anything else. `version` is
+    another after every write to a file: its number and its time of change in nanoseconds.
     """
 
     path: str
     kind: Kind
     bytes: int
+    version: tuple[int, int] = (0, 0)
 
 
 class Workspace:
@@ -212,7 +214,8 @@ class Workspace:
             with self._opened("look at", path, readable) as (fd, name):
                 status = os.fstat(fd)
                 if stat.S_ISREG(status.st_mode):
-                    return FileStat(name, "file", status.st_size)
+                    version = (status.st_ino, status.st_ctime_ns)
+                    return FileStat(name, "file", status.st_size, version)
                 return FileStat(name, "other", 0)
         folder.close()
         return FileStat(name, "folder", 0)

@@ -1,0 +1,82 @@
+"""What the record says of an agent instance when it begins and when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sashizu_core.permissions import grants_sha256
+from sashizu_core.protocols import BudgetNode
+from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.types import AgentReport, Artifact
+
+__all__ = ["end_fields", "start_fields"]
+
+ARTIFACT_BYTES = 40_000
+"""Bytes that the artifacts of one agent may take in the record, of about 60,000 of a line."""
+
+ARTIFACT_OVERHEAD = 120
+"""Bytes of one artifact beside its path."""
+
+
+def start_fields(plan: AgentPlan, node: BudgetNode | None) -> dict[str, Any]:
+    """The columns of `agent.started`; `node` is where its calls are reserved."""
+    fields: dict[str, Any] = {
+        "op": "invoke_agent",
+        "model": plan.model,
+        "policy_sha256": grants_sha256((plan.grants,)),
+        "attrs": {
+            "tools": list(plan.tools),
+            "absent": dict(plan.absent),
+            "scope": list(plan.task.scope),
+            "fs_read": list(plan.grants.fs_read),
+            "fs_write": list(plan.grants.fs_write),
+            "isolation": plan.isolation,
+        },
+    }
+    if node is not None:
+        fields |= {"budget_id": node.node_id, "budget_unit": "tokens"}
+        if plan.limits.tokens is not None:
+            fields["budget_limit"] = plan.limits.tokens
+    return fields
+
+
+def _recorded(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """As many as fit into one line of the record."""
+    recorded: list[dict[str, Any]] = []
+    room = ARTIFACT_BYTES
+    for artifact in artifacts:
+        room -= len(artifact.path.encode("utf-8", "surrogatepass")) + ARTIFACT_OVERHEAD
+        if room < 0:
+            break
+        recorded.append({"path": artifact.path, "sha256": artifact.sha256, "bytes": artifact.bytes})
+    return recorded
+
+
+def end_fields(report: AgentReport) -> dict[str, Any]:
+    """The columns of `agent.ended`."""
+    usage = report.usage
+    fields: dict[str, Any] = {
+        "op": "invoke_agent",
+        "status": report.status,
+        "duration_ns": int(report.duration_s * 1e9),
+        "attrs": {
+            "outcome": report.outcome.value,
+            "steps": report.steps,
+            "tokens": usage.tokens,
+            "requests": usage.requests,
+            "criteria": [criterion.verdict for criterion in report.criteria],
+            "artifacts": _recorded(report.artifacts),
+            "artifact_count": len(report.artifacts),
+            "missing": list(report.missing),
+        },
+    }
+    if report.changes is not None:
+        fields["attrs"]["changes"] = {
+            "branch": report.changes.branch,
+            "commit": report.changes.commit,
+            "files": [file.path for file in report.changes.files],
+        }
+    if report.status != "ok":
+        fields["error_type"] = report.outcome.value
+    return fields

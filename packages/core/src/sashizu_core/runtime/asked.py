@@ -1,0 +1,80 @@
+"""What a caller of `delegate_parallel` can say, checked before anything happens."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sashizu_core.agents import AgentDefinition
+from sashizu_core.control import RunHandle
+from sashizu_core.errors import UsageError
+from sashizu_core.ids import RunId
+from sashizu_core.plugins import Registry
+from sashizu_core.protocols import Approver, EventSink
+from sashizu_core.runtime.conversation import Conversation
+from sashizu_core.settings import Settings
+from sashizu_core.types import Limits, Task
+
+__all__ = ["Asked", "check_asked", "workspace_folder"]
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything a caller of `delegate_parallel` can say, once."""
+
+    tasks: Sequence[Task]
+    settings: Settings
+    registry: Registry
+    root: Path
+    budget: Limits
+    deadline_s: float | None
+    jobs: int
+    model: str | None
+    audit: bool
+    sinks: Sequence[EventSink]
+    approver: Approver | None
+    on_text: Callable[[str, str], None] | None
+    on_start: Callable[[RunHandle], None] | None
+    conversation: Conversation | None
+    isolation: str
+    agents: Sequence[AgentDefinition]
+    run_id: RunId
+
+
+def check_asked(asked: Asked) -> None:
+    """Refuse what no run can be made of.
+
+    Raises:
+        UsageError: a number is out of range, the id of the run is none, an input is no text.
+    """
+    if asked.jobs < 1:
+        raise UsageError(f"at least one agent has to work at once, not {asked.jobs} (`jobs`)")
+    deadlines = [asked.deadline_s, *[task.deadline_s for task in asked.tasks]]
+    for seconds in deadlines:
+        if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
+            raise UsageError(f"a deadline has to be a number of seconds above 0, not {seconds!r}")
+    if not _UUID.fullmatch(asked.run_id):
+        raise UsageError(f"the id of a run is a UUID in lower case, not {asked.run_id!r}")
+    for task in asked.tasks:
+        for name, value in dict[Any, Any](task.inputs).items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise UsageError(f"inputs of {task.agent!r} have to be text; {name!r} is not")
+
+
+def workspace_folder(workspace: Path | str) -> Path:
+    """The workspace as an absolute path.
+
+    Raises:
+        UsageError: it is no folder.
+    """
+    root = Path(os.path.abspath(workspace))  # noqa: PTH100 - links are resolved when opened
+    if not root.is_dir():
+        raise UsageError(f"the workspace {str(workspace)!r} is no folder (looked for {root})")
+    return root

@@ -1,0 +1,85 @@
+"""The beginning and the end of a run: recorded whatever happens in between, and in time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import anyio
+
+from sashizu_core.control import RunHandle
+from sashizu_core.runtime.asked import Asked
+from sashizu_core.runtime.instance import RunParts
+from sashizu_core.turn.steps import LAST_WORDS_S
+from sashizu_core.types import Amount, RunReport
+
+__all__ = ["RunStatus", "bracketed", "deadline", "run_status"]
+
+
+@dataclass(slots=True)
+class RunStatus:
+    """How a run ended, once that is known."""
+
+    text: str = "error"
+
+
+@asynccontextmanager
+async def bracketed(asked: Asked, parts: RunParts) -> AsyncIterator[RunStatus]:
+    """Record the beginning of the run, and its end whatever happens."""
+    recorder = parts.recorder
+    fields: dict[str, Any] = {
+        "op": "invoke_workflow",
+        "attrs": {"agents": [task.agent for task in asked.tasks], "jobs": asked.jobs},
+    }
+    if parts.root is not None:
+        fields |= {"budget_id": parts.root.node_id, "budget_unit": "tokens"}
+        if asked.budget.tokens is not None:
+            fields["budget_limit"] = asked.budget.tokens
+    await recorder.record([recorder.event("run.started", fields)])
+    started, status = monotonic(), RunStatus()
+    try:
+        yield status
+    except anyio.get_cancelled_exc_class():
+        status.text = "cancelled"
+        raise
+    finally:
+        spent = parts.root.close().spent if parts.root is not None else Amount()
+        ended = {
+            "op": "invoke_workflow",
+            "status": status.text,
+            "duration_ns": int((monotonic() - started) * 1e9),
+            "budget_spent": spent.tokens,
+            "attrs": {"nusd": spent.nusd, "requests": spent.requests, "agents": spent.agents},
+        }
+        with anyio.move_on_after(LAST_WORDS_S, shield=True):
+            await recorder.record([recorder.event("run.ended", ended)])
+
+
+@asynccontextmanager
+async def deadline(asked: Asked, handle: RunHandle) -> AsyncIterator[None]:
+    """End all agents when the run's time is over; queued ones too."""
+    limits = [s for s in (asked.deadline_s, asked.budget.seconds) if s is not None]
+    if not limits:
+        yield
+        return
+
+    async def watch(seconds: float) -> None:
+        await anyio.sleep(seconds)
+        handle.expire(f"the run's deadline of {seconds:g} s has passed")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch, min(limits))
+        yield
+        group.cancel_scope.cancel()
+
+
+def run_status(report: RunReport, handle: RunHandle) -> str:
+    """`ok` if every agent is, else why not."""
+    if report.success_count == len(report.results):
+        return "ok"
+    if handle.expired:
+        return "timeout"
+    return "cancelled" if handle.reason else "error"
