@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -85,26 +85,33 @@ def versions(workspace: Workspace, targets: Sequence[ArtifactTarget]) -> Version
 
 
 def verify_artifacts(
-    workspace: Workspace, targets: Sequence[ArtifactTarget], before: Versions
+    workspace: Workspace,
+    targets: Sequence[ArtifactTarget],
+    before: Versions,
+    written: Collection[str] = (),
 ) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
     """Look for what was declared: the files that were written, and the declarations without any.
 
-    `before` is what `versions` found: a file that nobody has written since is not the agent's. A
-    pattern is looked up, never taken as a name; only regular files beneath the workspace count.
+    `before` is what `versions` found: a file that nobody has written since is not the agent's,
+    unless it is among `written`, the paths that its tools wrote; the same bytes again change
+    nothing. A pattern is looked up, never taken as a name; only regular files beneath the workspace
+    count.
     """
-    written: dict[str, Artifact] = {}
+    found: dict[str, Artifact] = {}
     missing = []
     for target in targets:
-        artifacts = list(_written(workspace, target.path, before))
-        written |= {artifact.path: artifact for artifact in artifacts}
+        artifacts = list(_written(workspace, target.path, before, written))
+        found |= {artifact.path: artifact for artifact in artifacts}
         if not artifacts:
             missing.append(target.declared)
-    return tuple(written.values()), tuple(missing)
+    return tuple(found.values()), tuple(missing)
 
 
-def _written(workspace: Workspace, path: str, before: Versions) -> Iterator[Artifact]:
+def _written(
+    workspace: Workspace, path: str, before: Versions, written: Collection[str]
+) -> Iterator[Artifact]:
     for name, found in _existing(workspace, path):
-        if before.get(name) == found.version:
+        if before.get(name) == found.version and name not in written:
             continue
         with suppress(ToolError):
             yield Artifact(name, workspace.sha256(name), found.bytes)

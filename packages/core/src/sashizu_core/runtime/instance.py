@@ -298,7 +298,11 @@ class AgentInstance:
             try:
                 if self.plan.targets:
                     artifacts, missing = await anyio.to_thread.run_sync(
-                        verify_artifacts, self._place.workspace, self.plan.targets, self._before
+                        verify_artifacts,
+                        self._place.workspace,
+                        self.plan.targets,
+                        self._before,
+                        self._tools.written if self._tools is not None else (),
                     )
                 await self._parts.places.bring_home(self._place, artifacts, self.plan.folder)
                 changes = await self._place.conclude()

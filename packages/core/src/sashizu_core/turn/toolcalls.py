@@ -40,13 +40,15 @@ class _Call:
     decision: Decision | None = None
     result: ToolResult | None = None
     error_type: str = ""
+    writes: tuple[str, ...] = ()
 
 
 class ToolBox:
     """The tools of one agent instance, behind the permission engine.
 
     `schemas` are what the model is told of them; `malformed` counts the calls whose arguments did
-    not fit their schema; `running` is the tool that was started last, empty when none is.
+    not fit their schema; `running` is the tool that was started last, empty when none is; `written`
+    are the paths of the calls that were to write, and succeeded.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class ToolBox:
         self.schemas = tuple(tool.schema for tool in tools.values())
         self.malformed = 0
         self.running = ""
+        self.written: set[str] = set()
         # Judging is pure, and an agent asks for the same again and again.
         self._decided: dict[tuple[PermissionRequest, ...], Decision] = {}
 
@@ -120,7 +123,7 @@ class ToolBox:
             if not decision.allowed:
                 state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
                 state.error_type = "denied"
-            elif self._claims is not None and (taken := self._claim(self._claims, requests)):
+            elif self._claims is not None and (taken := self._claim(self._claims, state.writes)):
                 state.result = ToolResult(f"not done: {taken}", is_error=True)
                 state.error_type = "conflict"
         if state.result is not None or state.tool is None:
@@ -154,6 +157,11 @@ class ToolBox:
             state.error_type = "not_understood"
             return ()
         state.tool = tool
+        state.writes = tuple(
+            request.path
+            for request in requests
+            if isinstance(request, PathRequest) and request.access == "write"
+        )
         return requests
 
     def _decide(self, asked: tuple[PermissionRequest, ...]) -> Decision:
@@ -162,9 +170,8 @@ class ToolBox:
             self._decided[asked] = decision
         return decision
 
-    def _claim(self, claims: Claims, requests: Sequence[PermissionRequest]) -> str:
+    def _claim(self, claims: Claims, paths: Sequence[str]) -> str:
         """Claim what a call would write; says who else has it."""
-        paths = [r.path for r in requests if isinstance(r, PathRequest) and r.access == "write"]
         return claims.take(self._subject.agent_id, self._subject.agent_name, paths)
 
     async def _ask(self, asked: Sequence[PermissionRequest], decision: Decision) -> Decision:
@@ -250,6 +257,8 @@ class ToolBox:
             self.running = state.call.name
             state.result = await _run(tool, state, self._context)
             self.running = ""
+            if not state.result.is_error:
+                self.written.update(state.writes)
             return state.result
 
         def outcome(
