@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+from sashizu_core.errors import TrustNeeded
 from sashizu_core.protocols import EventSink
 from sashizu_core.types import Limits, RunReport, Task
 
@@ -23,6 +24,7 @@ from sashizu_cli.live import Display, JsonLines, LiveDisplay, PlainLines
 from sashizu_cli.outfile import OutFile, opened
 from sashizu_cli.reports import print_answer, print_report
 from sashizu_cli.session import Session
+from sashizu_cli.trusting import trust_now
 from sashizu_cli.view import RunView
 
 __all__ = ["RunRequest", "execute"]
@@ -59,7 +61,12 @@ def execute(request: RunRequest, session: Session) -> int:
             render.warning(text)
         display = _display(request)
         interrupts = Interrupts(partial(_end_at_once, display, file))
-        report = anyio.run(_run, request, session, display, interrupts)
+        try:
+            report = _report(request, session, display, interrupts)
+        except TrustNeeded as needed:  # nothing has begun
+            if not trust_now(needed, session):
+                raise
+            report = _report(request, session, display, interrupts)
         if file is not None:
             from sashizu_cli.document import document_text
 
@@ -71,6 +78,22 @@ def execute(request: RunRequest, session: Session) -> int:
     else:
         print_report(report, to_stderr=request.as_json)
     return exit_code(report.results, interrupted=interrupts.count > 0)
+
+
+def _report(
+    request: RunRequest, session: Session, display: Display, interrupts: Interrupts
+) -> RunReport:
+    """Run the agents; what ended the run is raised as it is, out of its group.
+
+    Raises:
+        SashizuError: nothing could be run, or the record not be written.
+    """
+    try:
+        return anyio.run(_run, request, session, display, interrupts)
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
 
 
 def _display(request: RunRequest) -> Display:

@@ -28,6 +28,7 @@ OWN = {
     "delegate-parallel": "sashizu_cli.commands.delegate_parallel:app",
     "runs": "sashizu_cli.commands.runs:app",
     "agent": "sashizu_cli.commands.agent:app",
+    "trust": "sashizu_cli.commands.trust:app",
     "models": "sashizu_cli.commands.models:app",
     "plugins": "sashizu_cli.commands.plugins:app",
     "config": "sashizu_cli.commands.config:app",

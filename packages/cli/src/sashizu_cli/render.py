@@ -20,6 +20,7 @@ __all__ = [
     "markdown",
     "note",
     "prepare",
+    "prompt",
     "raw",
     "table",
     "terminal",
@@ -107,6 +108,13 @@ def error(text: str) -> None:
 def hint(text: str) -> None:
     """Print where to read more, on stderr."""
     _tell(f"  {one_line(text)}")
+
+
+def prompt(text: str) -> None:
+    """Print a question on stderr, and stay in its line for the answer."""
+    sys.stdout.flush()
+    sys.stderr.write(printable(text))
+    sys.stderr.flush()
 
 
 def traceback(fault: BaseException) -> None:

@@ -8,6 +8,7 @@ import stat
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -20,9 +21,11 @@ __all__ = [
     "Document",
     "KeyPath",
     "Place",
+    "SourceText",
     "complaint",
     "dotted",
     "is_secret",
+    "read_source",
     "read_text",
 ]
 
@@ -68,6 +71,14 @@ class Document:
         return ConfigError(message, file=self.file, line=place.line, column=place.column)
 
 
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """The text of a file, and the SHA-256 of exactly the bytes it was made of, as 64 hex digits."""
+
+    text: str
+    sha256: str
+
+
 def read_text(path: Path, *, limit_bytes: int, follow_links: bool = True) -> str:
     """The text of a small regular file.
 
@@ -76,6 +87,16 @@ def read_text(path: Path, *, limit_bytes: int, follow_links: bool = True) -> str
     Raises:
         FileNotFoundError: there is none.
         ConfigError: it cannot be read, is no regular file, is too large, or is not UTF-8.
+    """
+    return read_source(path, limit_bytes=limit_bytes, follow_links=follow_links).text
+
+
+def read_source(path: Path, *, limit_bytes: int, follow_links: bool = True) -> SourceText:
+    """The same with the fingerprint of the bytes, which are read once.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ConfigError: as for `read_text`.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     if not follow_links:
@@ -96,7 +117,7 @@ def read_text(path: Path, *, limit_bytes: int, follow_links: bool = True) -> str
     if len(content) > limit_bytes:
         raise ConfigError(f"is larger than {limit_bytes} bytes", file=path)
     try:
-        return content.decode("utf-8-sig")
+        return SourceText(content.decode("utf-8-sig"), sha256(content).hexdigest())
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError("is not UTF-8 text", file=path, line=line) from error

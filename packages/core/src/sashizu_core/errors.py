@@ -3,7 +3,8 @@
 ```text
 SashizuError               raised on purpose; the CLI prints it without a traceback; exit code 1
 ├─ UsageError              what was asked cannot be meant: unknown agent, empty list; exit code 2
-│  └─ ConfigError          a settings or agent file is wrong: file, line, what was expected
+│  ├─ ConfigError          a settings or agent file is wrong: file, line, what was expected
+│  └─ TrustNeeded          an agent comes from a repository that is not trusted; .files
 ├─ PluginError             a plugin cannot be loaded, or two plugins clash; exit code 2
 ├─ MissingPackage          what was asked needs a package that is not installed; exit code 2
 ├─ BudgetRefused           a reservation does not fit; .node .unit .asked .left; exit code 3
@@ -20,6 +21,7 @@ that nobody has to parse a message.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
@@ -41,6 +43,8 @@ __all__ = [
     "RecordError",
     "SashizuError",
     "ToolError",
+    "TrustNeeded",
+    "UntrustedFile",
     "UsageError",
     "nearest",
 ]
@@ -106,6 +110,39 @@ class ConfigError(UsageError):
         self.file = file
         self.line = line
         self.column = column
+
+
+@dataclass(frozen=True, slots=True)
+class UntrustedFile:
+    """A file of a repository whose agent was asked for, and that nobody has trusted as it is.
+
+    `path` is relative to the workspace, `sha256` fingerprints what was read. `state` is `changed`
+    where another content of it was trusted.
+    """
+
+    agent: str
+    path: str
+    sha256: str
+    state: Literal["new", "changed"]
+
+
+class TrustNeeded(UsageError):
+    """Agents were asked for that a repository brings, and that nobody has trusted.
+
+    `workspace` is the real path of the repository, `command` what a person has to run.
+    """
+
+    def __init__(self, workspace: Path, files: tuple[UntrustedFile, ...], command: str) -> None:
+        how = {"new": "not trusted", "changed": "changed since it was trusted"}
+        told = "; ".join(
+            f"the agent {file.agent!r} comes from {file.path!r} of this repository, which is "
+            f"{how[file.state]}"
+            for file in files
+        )
+        super().__init__(f"{told}. To look at it and trust it: {command}")
+        self.workspace = workspace
+        self.files = files
+        self.command = command
 
 
 class PluginError(SashizuError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 from sashizu_core.errors import ConfigError, UsageError
+from sashizu_core.trust import TrustStore
 
 from sashizu_cli import render
 from sashizu_cli.shared import Command, new_app
@@ -23,7 +25,10 @@ def init(
         str, typer.Option("--agent", metavar="NAME", help="The name of the agent.")
     ] = "docs-checker",
 ) -> None:
-    """Write sashizu.toml and one agent into this folder; nothing is overwritten."""
+    """Write sashizu.toml and one agent into this folder; nothing is overwritten.
+
+    The agent is trusted as it was written; once you have changed it, say sashizu trust.
+    """
     from sashizu_core.agents import read_agent_text
 
     folder = Path.cwd()
@@ -36,15 +41,16 @@ def init(
             f"--agent {agent!r} is no name for an agent: write letters, digits and single - . _"
         ) from error
     _write(folder, Path("sashizu.toml"), _template("sashizu.toml").template)
-    _write(folder, path, text)
+    if _write(folder, path, text):
+        TrustStore().trust(folder, {path.as_posix(): sha256(text.encode()).hexdigest()})
 
 
 def _template(name: str) -> Template:
     return Template(files("sashizu_cli").joinpath("templates", name).read_text("utf-8"))
 
 
-def _write(folder: Path, path: Path, text: str) -> None:
-    """Write a new file beneath the folder, or say that it is there already.
+def _write(folder: Path, path: Path, text: str) -> bool:
+    """Write a new file beneath the folder, or say that it is there already: then False.
 
     Raises:
         UsageError: it cannot be written, or a link leads out of the folder.
@@ -57,9 +63,10 @@ def _write(folder: Path, path: Path, text: str) -> None:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         render.note(f"{path} is there already, and stays as it is")
-        return
+        return False
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text.encode())
     render.line(f"wrote {path}")
+    return True

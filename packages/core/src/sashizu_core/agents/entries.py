@@ -17,12 +17,16 @@ Scope = Literal["shipped", "user", "repository", "given"]
 
 @dataclass(frozen=True, slots=True)
 class AgentEntry:
-    """An agent that loaded. `warnings` are for a person, one sentence each, with file and line."""
+    """An agent that loaded. `warnings` are for a person, one sentence each, with file and line.
+
+    `sha256` fingerprints the bytes of the file that were parsed; empty where there is no file.
+    """
 
     definition: AgentDefinition
     file: Path | None
     scope: Scope
     warnings: tuple[str, ...] = ()
+    sha256: str = ""
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from sashizu_core.agents.codex_toml import read_codex_agent
 from sashizu_core.agents.definition import AgentDefinition
 from sashizu_core.agents.entries import AgentEntry, Scope
 from sashizu_core.agents.yaml_source import read_yaml_agent
-from sashizu_core.documents import read_text
+from sashizu_core.documents import read_source, read_text
 from sashizu_core.errors import ConfigError
 
 __all__ = ["LARGEST_FILE", "claimed_name", "read_agent_file", "read_agent_text"]
@@ -65,8 +65,8 @@ def read_agent_file(file: Path, scope: Scope = "user") -> AgentEntry:
         ConfigError: it cannot be read, or is no agent; says where.
     """
     try:
-        text = read_text(file, limit_bytes=LARGEST_FILE, follow_links=scope != "repository")
+        source = read_source(file, limit_bytes=LARGEST_FILE, follow_links=scope != "repository")
     except FileNotFoundError as error:
         raise ConfigError("there is no such file", file=file) from error
-    definition, warnings = read_agent_text(text, file)
-    return AgentEntry(definition, file, scope, warnings)
+    definition, warnings = read_agent_text(source.text, file)
+    return AgentEntry(definition, file, scope, warnings, source.sha256)
