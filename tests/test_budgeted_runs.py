@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,25 @@ async def test_an_agents_own_limit_holds_beside_the_runs() -> None:
     assert report.results[0].outcome is Outcome.BUDGET
 
 
+async def test_the_count_of_a_provider_is_a_recorded_step_that_costs_a_request() -> None:
+    run = Run(["done"], info=replace(MODEL, counts=True))
+    report = await run(budget=Limits(tokens=700, requests=9))
+    asked = [e["op"] for e in run.sink.of("model.requested")]
+    assert asked == ["count_tokens", "chat"]
+    (counted, _) = run.sink.of("model.answered")
+    assert counted["attrs"]["input_tokens"] > 0  # type: ignore[index]
+    assert report.usage.requests == 2
+    assert report.budget is not None
+    assert report.budget.spent.requests == 2
+
+
+async def test_a_provider_is_not_asked_to_count_without_a_request_left() -> None:
+    run = Run(["done"], info=replace(MODEL, counts=True))
+    report = await run(budget=Limits(tokens=100, requests=0))
+    assert report.results[0].outcome is Outcome.BUDGET
+    assert "model.requested" not in run.sink.kinds()
+
+
 async def test_requests_and_agents_are_counted_too() -> None:
     report = await Run([[call("echo")], "done"])(budget=Limits(requests=1))
     assert report.results[0].outcome is Outcome.BUDGET
@@ -234,7 +254,8 @@ async def test_a_bill_above_the_hold_is_booked_recorded_and_ends_the_spending() 
 async def test_an_agent_that_may_not_start_is_recorded_with_its_reason() -> None:
     run = Run(["done"])
     report = await run(agents=2, budget=Limits(agents=1))
-    assert [result.outcome for result in report.results] == [Outcome.ANSWERED, Outcome.BUDGET]
+    # Which of them begins first is the scheduler's choice.
+    assert {result.outcome for result in report.results} == {Outcome.ANSWERED, Outcome.BUDGET}
     assert "1 agents" in report.results[1].error
     (refused,) = run.sink.of("budget.refused")
     assert refused["budget_unit"] == "agents"

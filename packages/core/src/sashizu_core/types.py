@@ -199,7 +199,8 @@ class ModelInfo:
     by, `endpoint` tells endpoints of one provider apart (never holds a key). Windows and caps are
     in tokens. `local` models cost nothing. `price` overrides the price list.
     `min_output_tokens` is the least output cap worth a call.
-    `bills_tokens` is False for models that use no language model at all.
+    `bills_tokens` is False for models that use no language model at all. `counts` says that
+    `Model.count` asks the provider, which makes it a call to the outside.
     """
 
     name: str
@@ -211,6 +212,7 @@ class ModelInfo:
     local: bool = False
     price: Price | None = None
     bills_tokens: bool = True
+    counts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

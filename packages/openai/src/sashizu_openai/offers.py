@@ -84,4 +84,5 @@ def _info(name: str, endpoint: Endpoint, model: str) -> ModelInfo:
         min_output_tokens=min(256, most or 256),
         local=endpoint.local,
         price=endpoint.price,
+        counts=endpoint.counts and endpoint.api == "responses",
     )

@@ -13,6 +13,7 @@ from sashizu_core.errors import BudgetRefused, ModelError
 from sashizu_core.events import Event
 from sashizu_core.protocols import Budget, BudgetNode, Busy, Hold, Model, Refused
 from sashizu_core.turn.attempts import ProviderGate, RetryPlan
+from sashizu_core.turn.counting import provider_count
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import (
@@ -192,7 +193,7 @@ class Inference:
             if not counted:
                 counted = True
                 self._steps.recorder.flush()
-                if (tokens := await self._model.count(request)) is not None:
+                if (tokens := await self._count(ledger, request)) is not None:
                     tokens = min(tokens, bound.input_tokens)
                     bound = Bound(tokens, bound.output_tokens, "provider's count")
                     continue
@@ -207,6 +208,12 @@ class Inference:
                 record_refusal(self._steps.recorder, answer)
                 raise refusal(answer)
             return bound, last
+
+    async def _count(self, ledger: Ledger, request: ModelRequest) -> int | None:
+        def sent() -> None:
+            self._bills.append(Usage())
+
+        return await provider_count(self._model, self._steps, ledger.node, request, sent)
 
     async def _room_for(self, ledger: Ledger, bound: Bound) -> Hold | Refused:
         """Reserve, waiting as long as calls in flight may still come in below their holds."""
