@@ -48,8 +48,8 @@ def case(command: list[str], **env: object) -> Callable[[], Sample]:
 
 def ours(lab: Lab, server: str) -> Callable[[], Sample]:
     place = lab.folder / "oneshot"
-    config, agents = place / "config/sashizu", place / "work/.sashizu/agents"
-    for folder in (config, agents):
+    config, agents = place / "config/sashizu", place / "config/sashizu/agents"
+    for folder in (config, agents, place / "work"):
         folder.mkdir(parents=True, exist_ok=True)
     (agents / "looker.yaml").write_text(AGENT)
     (config / "sashizu.toml").write_text(

@@ -13,11 +13,13 @@ import termios
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
 
 import pytest
+from sashizu_core.trust import TrustStore
 
 SCRIPT = Path(sys.executable).with_name("sashizu")
 ENOUGH_S = 90
@@ -89,6 +91,15 @@ class Place:
             seen = b"".join(_until_closed(terminal))
         return process.wait(ENOUGH_S), seen.decode()
 
+    def trust(self) -> None:
+        """Trust the agents of the project as they are now."""
+        files = self.project.glob(".sashizu/agents/*")
+        hashes = {
+            file.relative_to(self.project).as_posix(): sha256(file.read_bytes()).hexdigest()
+            for file in files
+        }
+        TrustStore(Path(self.env["SASHIZU_HOME"])).trust(self.project, hashes)
+
     def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [SCRIPT, *words],
@@ -121,7 +132,7 @@ def place(tmp_path: Path) -> Place:
         file = project / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    return Place(
+    found = Place(
         home,
         project,
         {
@@ -131,6 +142,8 @@ def place(tmp_path: Path) -> Place:
             "LANG": "C.UTF-8",
         },
     )
+    found.trust()
+    return found
 
 
 # --- a model service ------------------------------------------------------------------------------

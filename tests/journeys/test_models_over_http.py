@@ -149,6 +149,7 @@ def test_one_agents_failure_leaves_the_other_and_makes_the_exit_code_1(place, se
     (place.project / ".sashizu/agents/other.yaml").write_text(
         "name: other\ngoal: Answer.\nmodel: openai/nosuch\n"
     )
+    place.trust()
 
     done = place.sashizu(
         "-c", "run.model=openai/test", "delegate-parallel", "other,plain", **service.env

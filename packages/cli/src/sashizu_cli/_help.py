@@ -22,6 +22,7 @@ Commands:
   delegate-parallel  Give several agents their tasks at once and print...
   runs               See and end runs.
   agent              See and check agents.
+  trust              Show what a repository brings, and trust its agents...
   models             See and try models.
   plugins            See plugins, and begin a new one.
   config             See the settings.
@@ -244,6 +245,26 @@ Options:
   -v, --verbose  Log more, and show tracebacks.
   -h, --help     Show this message and exit.
 """,
+    "trust": """\
+Usage: sashizu trust [OPTIONS] [PATH]
+
+  Show what a repository brings, and trust its agents as they are now.
+
+  An agent whose file is new or has changed needs trust again. A repository's
+  settings need none: they can only narrow yours.
+
+Arguments:
+  PATH <path>  The repository; without it, this folder.
+
+Options:
+  --list         List what is trusted, in all folders.
+  --revoke       Trust nothing of the repository any more.
+  --yes          Trust what is shown without being asked.
+  -C, --cd DIR   Work in this folder instead of the current one.
+  -c KEY=VALUE   Set one setting for this call; repeatable.
+  -v, --verbose  Log more, and show tracebacks.
+  -h, --help     Show this message and exit.
+""",
     "models": """\
 Usage: sashizu models [OPTIONS] COMMAND [ARGS]...
 
@@ -356,6 +377,9 @@ Options:
 Usage: sashizu init [OPTIONS]
 
   Write sashizu.toml and one agent into this folder; nothing is overwritten.
+
+  The agent is trusted as it was written; once you have changed it, say
+  sashizu trust.
 
 Options:
   --agent NAME   The name of the agent.  [default: docs-checker]
