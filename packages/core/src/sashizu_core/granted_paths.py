@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
-__all__ = ["PROTECTED", "Touch", "clean", "covers", "lies_in"]
+from sashizu_core.secret_files import folded_paths, secret_depth
+
+__all__ = ["PROTECTED", "Touch", "clean", "common_paths", "covers", "lies_in", "reaches_folded"]
 
 PROTECTED = (
     ".bitbucket",
@@ -66,14 +69,44 @@ def lies_in(path: str, folder: str) -> bool:
 
 def _guards(path: str) -> tuple[str, ...]:
     """The protected paths that a path lies in, lower-case."""
-    lower = path.lower()
-    return tuple(guard.lower() for guard in PROTECTED if lies_in(lower, guard.lower()))
+    return tuple(
+        guard.lower()
+        for guard in PROTECTED
+        if any(lies_in(folded, guard.lower()) for folded in folded_paths(path))
+    )
+
+
+def _depth(granted: str) -> int:
+    """How many slashes a clean grant has; -1 where it names no file."""
+    return -1 if granted in (".", "/") else granted.count("/")
 
 
 def covers(granted: str, path: str, touch: Touch) -> bool:
-    """Whether a grant reaches a path. Both are clean."""
-    if not lies_in(path, granted):
+    """Whether a grant reaches a path. Both are clean.
+
+    What is protected, and what holds secrets, is reached only by a grant that names it.
+    """
+    if not lies_in(path, granted) or _depth(granted) < secret_depth(path):
         return False
     if touch == "read":
         return True
     return all(lies_in(granted.lower(), guard) for guard in _guards(path))
+
+
+def reaches_folded(pattern: str, path: str) -> bool:
+    """Whether a path may lie in a folder for a file system that is less exact than others."""
+    folders = folded_paths(pattern)
+    return any(lies_in(mine, folder) for mine in folded_paths(path) for folder in folders)
+
+
+def common_paths(first: Iterable[str], second: Iterable[str], touch: Touch) -> tuple[str, ...]:
+    """The paths that both of two lists of grants reach."""
+    mine, theirs = ([c for g in paths if (c := clean(g))] for paths in (first, second))
+    found = {
+        deeper
+        for a in mine
+        for b in theirs
+        for deeper, upper in ((a, b), (b, a))
+        if covers(upper, deeper, touch)
+    }
+    return tuple(sorted(found))
