@@ -83,6 +83,33 @@ def test_tail_prints_the_newest_events_and_filters(folder: Path) -> None:
     assert json.loads(lines[0])["kind"] == "run.ended"
 
 
+def test_tail_passes_over_a_line_that_says_no_kind(folder: Path) -> None:
+    segment = next((folder / "hot").iterdir())
+    with segment.open("ab") as file:
+        file.write(b'{"h": 1}\n')
+    lines = call("tail", "--dir", str(folder)).stdout.splitlines()
+    assert "run.ended" in [json.loads(line)["kind"] for line in lines]
+
+
+def test_show_says_how_many_artifacts_have_no_name_on_record(tmp_path: Path) -> None:
+    artifact = {"path": "a", "sha256": "a" * 64, "bytes": 1}
+    ended = {"run_id": RUN, "agent_id": AGENT, "agent_name": "a", "status": "ok"}
+    with AuditWriter(tmp_path / "audit") as writer:
+        writer.write([Event("run.started", {"run_id": RUN, "attrs": {"agents": ["a"]}})])
+        attrs = {"artifacts": [artifact], "artifact_count": 3}
+        writer.write([Event("agent.ended", {**ended, "attrs": attrs})])
+    shown = call("show", "last", "--dir", str(tmp_path / "audit")).stdout
+    assert "(1 of 3 artifacts are on record by name)" in shown
+
+
+def test_show_takes_as_many_rows_as_it_is_told(folder: Path) -> None:
+    with AuditWriter(folder) as writer:
+        more = {"run_id": RUN, "agent_id": AGENT, "agent_name": "a", "step": 1, "status": "ok"}
+        writer.write([Event("model.answered", more)])
+    shown = call("show", "last", "--limit", "1", "--dir", str(folder)).stdout
+    assert "there are more" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

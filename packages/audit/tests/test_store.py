@@ -161,3 +161,9 @@ def test_what_a_crash_leaves_at_the_end_hides_nothing_before_it(folder: Path, ta
     with segment.open("ab") as file:
         file.write(tail)
     assert rows(folder, "SELECT count(*) AS n FROM events")[0]["n"] == 21
+
+
+def test_a_query_that_gives_more_bytes_than_fit_is_cut_and_says_so(tmp_path: Path) -> None:
+    found = AuditStore(tmp_path).query("SELECT repeat('x', 1000000) FROM range(500)")
+    assert found.truncated
+    assert 0 < len(found.rows) < 200

@@ -15,7 +15,7 @@ class Scope:
         self.cancelled += 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_the_first_signal_ends_the_run_with_reports_and_the_second_at_once(number, capfd):
     given_up = anyio.Event()
     interrupts = Interrupts(given_up.set)

@@ -88,6 +88,7 @@ def world(place: Path, sink: MemorySink) -> World:
     return World(place, sink)
 
 
+KEPT: Mapping[str, Any] = {"context": {"retention": "session"}}
 READ: Mapping[str, Any] = {"mcp": ["read_file", "list_files"], "fs": {"read": True}}
 
 
@@ -289,7 +290,8 @@ async def test_criteria_and_commands_are_reported(world: World) -> None:
 
 
 async def test_a_conversation_goes_on_where_it_ended(world: World) -> None:
-    world.agent("general", lambda r: f"heard {sum(m.role == 'user' for m in r.messages)}")
+    heard = lambda r: f"heard {sum(m.role == 'user' for m in r.messages)}"  # noqa: E731
+    world.agent("general", heard, policies=KEPT)
     first = (await world.run(Task("general", goal="one"))).results[0]
     assert first.conversation_id
     again = await world.run(
@@ -297,6 +299,35 @@ async def test_a_conversation_goes_on_where_it_ended(world: World) -> None:
     )
     assert again.results[0].answer == "heard 2"
     assert again.results[0].conversation_id == first.conversation_id
+
+
+async def test_two_runs_that_continue_the_same_conversation_both_keep_what_was_said(
+    world: World,
+) -> None:
+    world.agent("a", lambda _: "one", policies=KEPT)
+    first = (await world.run("a")).results[0].conversation_id
+    reports: list[RunReport] = []
+
+    async def go_on() -> None:
+        reports.append(await world.run("a", continue_conversation=first))
+
+    world.agent("a", lambda _: "two", latency_s=0.02, policies=KEPT)
+    del world.agents[0]
+    async with anyio.create_task_group() as group:
+        group.start_soon(go_on)
+        group.start_soon(go_on)
+    kept = {report.results[0].conversation_id for report in reports}
+    assert len(kept) == 2
+    assert first in kept
+    assert sum("continued by another run" in " ".join(r.warnings) for r in reports) == 1
+
+
+async def test_the_conversation_of_an_agent_that_does_not_ask_for_it_is_not_kept(
+    world: World, tmp_path: Path
+) -> None:
+    world.agent("a", ["x"])
+    assert (await world.run("a")).results[0].conversation_id == ""
+    assert not (tmp_path / "home" / "conversations").exists()
 
 
 async def test_streamed_text_is_passed_on_with_the_agent_it_comes_from(world: World) -> None:
@@ -379,7 +410,7 @@ async def test_a_conversation_that_cannot_be_kept_costs_nobody_the_report(
 ) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "conversations").write_text("in the way")
-    world.agent("a", ["answer"])
+    world.agent("a", ["answer"], policies=KEPT)
     report = await world.run("a")
     assert report.results[0].answer == "answer"
     assert report.results[0].conversation_id == ""
@@ -398,7 +429,7 @@ async def test_a_state_folder_that_cannot_be_used_is_told_before_anything_happen
 
 
 async def test_a_conversation_goes_on_with_its_model(world: World) -> None:
-    world.agent("a", lambda _: "one")
+    world.agent("a", lambda _: "one", policies=KEPT)
     world.agent("other", lambda _: "x")
     first = await world.run(Task("a", model="fake/other"))
     again = await world.run(

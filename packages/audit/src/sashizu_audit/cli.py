@@ -88,6 +88,11 @@ WHERE run_id = ? AND kind IN ('model.answered', 'model.failed', 'tool.decided', 
                               'budget.refused', 'budget.overrun', 'security.denied')
 ORDER BY ts_ns, seq
 """
+COUNTED = """
+SELECT coalesce(sum(CAST(json_extract(attrs, '$.artifact_count') AS BIGINT)), 0),
+       coalesce(sum(json_array_length(attrs, '$.artifacts')), 0)
+FROM events WHERE run_id = ? AND kind = 'agent.ended'
+"""
 FILES = "SELECT agent_name AS agent, path, bytes, sha256 FROM artifacts WHERE run_id = ?"
 
 
@@ -97,6 +102,9 @@ def show(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or 'last'.")
     ],
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="The most rows of each table.")
+    ] = 10_000,
     folder: Folder = None,
 ) -> None:
     """Show one run: its agents, what they did, and the files they made."""
@@ -107,9 +115,12 @@ def show(
     run_id = _find_run(store, run)
     typer.echo(f"run {run_id}")
     for title, query in (("agents", AGENTS), ("steps", STEPS), ("artifacts", FILES)):
-        rows = store.query(query, [run_id])
+        rows = store.query(query, [run_id], limit=limit)
         if rows.rows:
             typer.echo(f"\n{title}\n{as_text(rows, 'table')}")
+    made, recorded = store.query(COUNTED, [run_id]).rows[0]
+    if made > recorded:
+        typer.echo(f"({recorded} of {made} artifacts are on record by name)")
 
 
 @app.command()
@@ -145,7 +156,8 @@ def tail(
 
 def _wanted(run: str, kind: str) -> Callable[[Mapping[str, Any]], bool]:
     def wanted(event: Mapping[str, Any]) -> bool:
-        return str(event.get("run_id", "")).startswith(run) and str(event["kind"]).startswith(kind)
+        its_run, its_kind = str(event.get("run_id", "")), str(event.get("kind", ""))
+        return its_run.startswith(run) and its_kind.startswith(kind)
 
     return wanted
 
@@ -212,16 +224,19 @@ def _record(folder: Path, query: str, count: int) -> None:
 
 
 def _find_run(store: Any, wanted: str) -> str:
-    known = [
-        str(row[0]) for row in store.query("SELECT run_id FROM runs ORDER BY run_id DESC").rows
-    ]
-    if wanted == "last" and known:
-        return known[0]
-    found = [run_id for run_id in known if wanted and run_id.startswith(wanted)]
+    if wanted == "last":
+        newest = store.query("SELECT max(run_id) FROM runs").rows[0][0]
+        if newest is not None:
+            return str(newest)
+    begun = "SELECT run_id FROM runs WHERE starts_with(CAST(run_id AS VARCHAR), ?) ORDER BY run_id"
+    found = [str(row[0]) for row in store.query(begun, [wanted]).rows] if wanted else []
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(f"{wanted!r} names {len(found)} runs: {', '.join(found[:5])}")
+    known = [
+        str(row[0]) for row in store.query("SELECT run_id FROM runs ORDER BY run_id DESC").rows
+    ]
     raise UsageError(
         f"there is no run {wanted!r} on record{nearest(wanted, known)}; "
         "`sashizu audit runs` lists them"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from sys import getsizeof
 from typing import Any
 
 import duckdb
@@ -25,6 +26,11 @@ __all__ = ["DEFAULT_LIMIT", "DEFAULT_TIMEOUT_S", "VIEWS", "AuditStore", "Rows"]
 
 DEFAULT_LIMIT = 10_000
 DEFAULT_TIMEOUT_S = 30.0
+
+MOST_BYTES = 64 * 1024**2
+"""About how much one query may give; DuckDB's own limit does not count what it has given."""
+
+BATCH_ROWS = 64
 
 VIEWS = (
     "events",
@@ -100,7 +106,8 @@ class AuditStore:
     ) -> Rows:
         """Run one query over the views.
 
-        `limit` is the most rows returned, `timeout_s` the seconds after which it is interrupted.
+        `limit` is the most rows returned, of `MOST_BYTES` in all; `timeout_s` are the seconds after
+        which it is interrupted.
         Blocks; call it from a thread.
 
         Raises:
@@ -112,7 +119,7 @@ class AuditStore:
                 try:
                     result = connection.execute(sql, list(params))
                     described = result.description
-                    found = result.fetchmany(limit + 1)
+                    found, more = _fetched(result, limit)
                 except duckdb.InterruptException as error:
                     raise UsageError(
                         f"the query was stopped after {timeout_s:g} s; ask for less, or allow more "
@@ -122,7 +129,7 @@ class AuditStore:
                     raise UsageError(f"the query failed: {_first_lines(error)}") from error
         columns = tuple(str(column[0]) for column in described)
         types = tuple(str(column[1]) for column in described)
-        return Rows(columns, types, tuple(found[:limit]), len(found) > limit)
+        return Rows(columns, types, tuple(found), more)
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -143,6 +150,24 @@ class AuditStore:
             raise SashizuError(f"the record in {self.folder} cannot be read: {error}") from error
         finally:
             connection.close()
+
+
+def _fetched(result: duckdb.DuckDBPyConnection, limit: int) -> tuple[list[tuple[Any, ...]], bool]:
+    """At most `limit` rows and `MOST_BYTES`, and whether there was more."""
+    rows: list[tuple[Any, ...]] = []
+    room = MOST_BYTES
+    while len(rows) <= limit and room > 0:
+        batch = result.fetchmany(min(BATCH_ROWS, limit + 1 - len(rows)))
+        if not batch:
+            return rows, False
+        rows += batch
+        room -= sum(map(_size, batch))
+    return rows[:limit], True
+
+
+def _size(row: Sequence[Any]) -> int:
+    """About how many bytes a row takes."""
+    return sum(len(cell) if isinstance(cell, str | bytes) else getsizeof(cell) for cell in row)
 
 
 def _serialized(connection: duckdb.DuckDBPyConnection, sql: str) -> str:

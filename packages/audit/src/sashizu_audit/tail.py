@@ -55,7 +55,7 @@ class Tail:
                 event = orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue  # what a crash left of a line
-            if isinstance(event, dict) and "h" in event:
+            if isinstance(event, dict) and "h" in event and "kind" in event:
                 yield event
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run goes on: once ends it with reports, twice at once."""
+"""Ctrl-C, SIGTERM and a closed terminal while a run goes on: once ends it with reports."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from sashizu_core.control import RunHandle
 
 __all__ = ["Interrupts"]
+
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class Interrupts:
@@ -50,7 +54,7 @@ class Interrupts:
     async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Wait for signals until cancelled."""
         try:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            with anyio.open_signal_receiver(*_SIGNALS) as signals:
                 task_status.started()
                 async for _ in signals:
                     self.hit()

@@ -157,7 +157,8 @@ class ContextPolicy(_Part):
     )
     retention: Literal["job", "session", "permanent"] | None = Field(
         default=None,
-        description="With `job` its conversation is not kept; otherwise it can be continued.",
+        description="With `session` its conversation can be continued for 30 days, with "
+        "`permanent` for ever; by default, and with `job`, it is not kept.",
     )
 
 

@@ -1,7 +1,8 @@
 """Conversations that can be continued: kept in the state folder, apart from the record.
 
 The record holds digests and no text; a conversation that may be continued has to keep its text. It
-is one private file, written whole or not at all, and only for agents whose definition retains it.
+is one private file, written whole or not at all, and only for agents whose definition retains it:
+those of a `session` for 30 days, `permanent` ones until somebody deletes them.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from time import time
+from typing import Any, Literal
 
 from sashizu_core.errors import SashizuError, UsageError, nearest
 from sashizu_core.ids import uuid7
 from sashizu_core.types import Message, ToolCall, Usage
 
 __all__ = ["Conversation", "load_conversation", "save_conversation"]
+
+SESSION_S = 30 * 24 * 3600.0
+"""How long a conversation of a session is kept after it was last continued, in seconds."""
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -33,6 +38,7 @@ class Conversation:
     messages: tuple[Message, ...]
     used: Usage
     runs: tuple[str, ...] = ()
+    retention: Literal["session", "permanent"] = "session"
 
     @staticmethod
     def new_id() -> str:
@@ -66,19 +72,60 @@ def _message(plain: dict[str, Any]) -> Message:
     )
 
 
-def save_conversation(home: Path, conversation: Conversation) -> Path:
-    """Write a conversation under the state folder; replaces an older state of it.
+def save_conversation(home: Path, conversation: Conversation) -> Conversation:
+    """Write a conversation under the state folder; replaces the older state that it continues.
+
+    Returns what was written. Where another run has continued the same state meanwhile, this one is
+    kept under an id of its own, so that neither is lost. Conversations of sessions that are too old
+    are removed.
 
     Raises:
         SashizuError: it cannot be written.
     """
     folder = _folder(home)
+    if _runs(folder / f"{conversation.id}.jsonl") not in (None, list(conversation.runs[:-1])):
+        conversation = replace(conversation, id=Conversation.new_id())
+    _write(folder, conversation)
+    _sweep(folder)
+    return conversation
+
+
+def _runs(path: Path) -> list[str] | None:
+    """The runs of the conversation in a file; None where there is none that can be read."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return list(json.loads(file.readline())["runs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the conversations of sessions that nobody has continued for long."""
+    for path in folder.glob("*.jsonl"):
+        try:
+            if time() - path.stat().st_mtime > SESSION_S and _retention(path) == "session":
+                path.unlink(missing_ok=True)
+        except OSError:  # another process was faster, or it is not ours
+            continue
+
+
+def _retention(path: Path) -> str:
+    """What a file says of itself; `permanent` where it cannot be read."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return str(json.loads(file.readline())["retention"])
+    except (ValueError, KeyError, TypeError):
+        return "permanent"
+
+
+def _write(folder: Path, conversation: Conversation) -> None:
     used = conversation.used
     head = {
         "id": conversation.id,
         "agent": conversation.agent,
         "model": conversation.model,
         "runs": conversation.runs,
+        "retention": conversation.retention,
         "used": {name: getattr(used, name) for name in Usage.__slots__},
     }
     lines = [json.dumps(head), *[json.dumps(_plain(m)) for m in conversation.messages]]
@@ -95,7 +142,6 @@ def save_conversation(home: Path, conversation: Conversation) -> Path:
             fresh.unlink(missing_ok=True)
     except OSError as error:
         raise SashizuError(f"cannot keep the conversation {conversation.id}: {error}") from error
-    return path
 
 
 def _find(folder: Path, wanted: str) -> Path:
@@ -128,6 +174,7 @@ def load_conversation(home: Path, wanted: str) -> Conversation:
             tuple(_message(plain) for plain in messages),
             Usage(**head["used"]),
             tuple(head["runs"]),
+            head.get("retention", "session"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"the conversation in {path} cannot be read: {error}") from error

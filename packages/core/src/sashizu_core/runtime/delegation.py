@@ -13,6 +13,7 @@ from typing import Any, Literal
 import anyio
 
 from sashizu_core.agents import AgentDefinition, load_catalogue
+from sashizu_core.approvals import Approvals
 from sashizu_core.control import ControlServer, RunHandle, RunInfo
 from sashizu_core.errors import MissingPackage, SashizuError, UsageError
 from sashizu_core.home import state_home
@@ -149,6 +150,7 @@ async def _run(asked: Asked) -> RunReport:
     async with AsyncExitStack() as stack:
         opened = Opened(asked.registry, stack)
         handle = RunHandle(asked.run_id)
+        handle.approvals = Approvals(asked.approver) if asked.approver is not None else None
         names = [plan.name for plan in plans]
         info = RunInfo(asked.run_id, names, str(asked.root), os.getpid(), time())
         control = ControlServer(handle, info, state_home())
@@ -183,7 +185,7 @@ async def _parts(
         tools=await opened.tools(plans),
         gates={},
         policies=await opened.policies(),
-        approver=asked.approver,
+        approvals=handle.approvals,
         budget=budget,
         root=root,
         max_turns=run.max_turns,
@@ -253,8 +255,13 @@ async def _concluded(
     kept = []
     for instance, result in zip(instances, results, strict=True):
         try:
-            await _keep(instance, result, asked)
-            kept.append(result)
+            kept_as = await _keep(instance, result, asked)
+            kept.append(replace(result, conversation_id=kept_as))
+            if kept_as != result.conversation_id and kept_as:
+                warnings.append(
+                    f"the conversation {result.conversation_id} was continued by another run "
+                    f"meanwhile; this one is kept as {kept_as}"
+                )
         except SashizuError as error:
             warnings.append(str(error))
             kept.append(replace(result, conversation_id=""))
@@ -276,12 +283,11 @@ async def _concluded(
 
 
 async def _instance(asked: Asked, plan: AgentPlan, parts: RunParts) -> AgentInstance:
-    keeps = plan.definition.policies.context.retention != "job"
     conversation = asked.conversation
     if conversation is not None:
         conversation_id = conversation.id
     else:
-        conversation_id = Conversation.new_id() if keeps else ""
+        conversation_id = Conversation.new_id() if _retention(plan) else ""
     agent_id = new_agent_id()
     return AgentInstance(
         plan,
@@ -293,10 +299,16 @@ async def _instance(asked: Asked, plan: AgentPlan, parts: RunParts) -> AgentInst
     )
 
 
-async def _keep(instance: AgentInstance, report: AgentReport, asked: Asked) -> None:
-    """Keep a conversation that may be continued."""
+def _retention(plan: AgentPlan) -> Literal["session", "permanent"] | None:
+    """How long the conversation of an agent is kept; None where it is not."""
+    said = plan.definition.policies.context.retention
+    return None if said == "job" else said
+
+
+async def _keep(instance: AgentInstance, report: AgentReport, asked: Asked) -> str:
+    """Keep a conversation that may be continued; returns its id, empty where there is none."""
     if not instance.conversation_id or not instance.messages:
-        return
+        return ""
     before = asked.conversation
     conversation = Conversation(
         instance.conversation_id,
@@ -305,5 +317,7 @@ async def _keep(instance: AgentInstance, report: AgentReport, asked: Asked) -> N
         tuple(instance.messages),
         report.usage + before.used if before is not None else report.usage,
         (*(before.runs if before is not None else ()), asked.run_id),
+        _retention(instance.plan) or "session",
     )
-    await anyio.to_thread.run_sync(save_conversation, state_home(), conversation)
+    kept = await anyio.to_thread.run_sync(save_conversation, state_home(), conversation)
+    return kept.id

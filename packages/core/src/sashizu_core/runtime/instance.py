@@ -9,6 +9,7 @@ from time import monotonic
 
 import anyio
 
+from sashizu_core.approvals import Approvals
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import RecordError, SashizuError
 from sashizu_core.grants import Subject
@@ -16,7 +17,6 @@ from sashizu_core.ids import AgentId, RunId, span_id
 from sashizu_core.permissions import readable
 from sashizu_core.prompt import first_messages
 from sashizu_core.protocols import (
-    Approver,
     Budget,
     BudgetNode,
     Busy,
@@ -86,7 +86,7 @@ class RunParts:
     tools: dict[str, Tool]
     gates: dict[tuple[str, str], ProviderGate]
     policies: Sequence[Policy]
-    approver: Approver | None
+    approvals: Approvals | None
     budget: Budget | None
     root: BudgetNode | None
     max_turns: int
@@ -240,7 +240,7 @@ class AgentInstance:
             context,
             self._steps,
             policies=parts.policies,
-            approver=parts.approver,
+            approvals=parts.approvals,
             claims=self._place.claims,
         )
         return AgentLoop(
