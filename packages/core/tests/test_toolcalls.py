@@ -3,17 +3,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sashizu_core.approvals import Approvals
 from sashizu_core.bounds import text_bound
 from sashizu_core.errors import ArgumentsError, ToolError
 from sashizu_core.grants import Grants, PathRequest, PermissionRequest, Subject
 from sashizu_core.ids import new_agent_id, new_run_id
-from sashizu_core.protocols import ToolContext
+from sashizu_core.protocols import Approval, Question, ToolContext
 from sashizu_core.testing.fakes import MemorySink, call
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.steps import StepContext
@@ -181,11 +182,13 @@ class Asks:
 
 
 class Says:
-    def __init__(self, answer: bool) -> None:
+    def __init__(self, answer: Literal["deny", "once", "run"]) -> None:
         self.answer = answer
+        self.asked: list[Question] = []
 
-    async def ask(self, request: PermissionRequest, subject: Subject, reason: str) -> bool:
-        return self.answer
+    async def ask(self, question: Question) -> Approval:
+        self.asked.append(question)
+        return Approval(self.answer, by="test")
 
 
 async def test_a_policy_can_deny_what_the_grants_allow(box: Callable[..., ToolBox]) -> None:
@@ -198,10 +201,30 @@ async def test_ask_is_a_denial_when_nobody_can_be_asked(box: Callable[..., ToolB
     assert "nobody can be asked" in message.content
 
 
-@pytest.mark.parametrize("answer", [True, False])
-async def test_whoever_is_asked_decides(box: Callable[..., ToolBox], answer: bool) -> None:
-    tools = box(Probe(), policies=[Asks()], approver=Says(answer))
-    assert (await only(tools, call("probe"))).is_error is not answer
+@pytest.mark.parametrize(
+    ("answer", "decision", "times"),
+    [("once", "allow", 2), ("run", "allow", 1), ("deny", "deny", 1)],
+)
+async def test_whoever_is_asked_decides_and_the_record_says_so(
+    box: Callable[..., ToolBox],
+    sink: MemorySink,
+    answer: Literal["deny", "once", "run"],
+    decision: str,
+    times: int,
+) -> None:
+    says = Says(answer)
+    tools = box(Probe(), policies=[Asks()], approvals=Approvals(says))
+    for _ in range(2):
+        assert (await only(tools, call("probe"))).is_error is (answer == "deny")
+    first, second = sink.of("tool.decided")
+    assert (first["decision"], first["decided_by"]) == (decision, "user")
+    sources = [event["attrs"]["source"] for event in (first, second)]  # type: ignore[index]
+    assert sources == ["approver: test", "approver: test" if times == 2 else "run: test"]
+    assert len(says.asked) == times
+    question = says.asked[0]
+    assert (question.agent_name, question.tool) == ("agent", "probe")
+    assert question.needing == (PathRequest("a.txt", "read"),)
+    assert len(question.requests) == 2
 
 
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=5), st.integers(0, 900))

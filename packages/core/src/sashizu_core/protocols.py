@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from sashizu_core.events import Event
 from sashizu_core.grants import PermissionRequest, Subject
@@ -29,6 +29,7 @@ from sashizu_core.workspace import Workspace
 
 __all__ = [
     "Admission",
+    "Approval",
     "Approver",
     "Budget",
     "BudgetNode",
@@ -38,6 +39,7 @@ __all__ = [
     "Hold",
     "Model",
     "Policy",
+    "Question",
     "Readable",
     "Refused",
     "Tool",
@@ -179,10 +181,45 @@ class Policy(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an agent must be allowed before one tool call runs.
+
+    `id` tells the questions of a run apart. `requests` are everything that the call would touch,
+    `needing` those of them that somebody has to answer for; `reason` and `rule` say why.
+    """
+
+    id: str
+    agent_id: str
+    agent_name: str
+    tool: str
+    requests: tuple[PermissionRequest, ...]
+    needing: tuple[PermissionRequest, ...]
+    reason: str
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """The answer: not at all, this one call, or the same by this agent until the run ends.
+
+    `by` says who answered, such as `terminal`.
+    """
+
+    answer: Literal["deny", "once", "run"]
+    reason: str = ""
+    by: str = ""
+
+
 class Approver(Protocol):
     """Who answers `ask`."""
 
-    async def ask(self, request: PermissionRequest, subject: Subject, reason: str) -> bool: ...
+    async def ask(self, question: Question) -> Approval:
+        """Answer one question; cancelled when it is answered elsewhere, too late, or not needed.
+
+        Questions of several agents may be asked at once.
+        """
+        ...
 
 
 class Hold(Protocol):

@@ -4,7 +4,7 @@ Each run listens on a Unix socket in the state folder and keeps a small file bes
 can be listed after they ended. The protocol is one JSON object per line: a request, then answers.
 """
 
-from sashizu_core.control.client import cancel, events, find_run, list_runs, status
+from sashizu_core.control.client import approve, cancel, events, find_run, list_runs, status
 from sashizu_core.control.handle import RunHandle, RunInfo
 from sashizu_core.control.server import ControlServer
 
@@ -12,6 +12,7 @@ __all__ = [
     "ControlServer",
     "RunHandle",
     "RunInfo",
+    "approve",
     "cancel",
     "events",
     "find_run",

@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from anyio.abc import SocketStream
@@ -17,7 +17,7 @@ from sashizu_core.control.wire import SUPPORTED, read_line, send, short_path, so
 from sashizu_core.errors import SashizuError, UsageError, nearest
 from sashizu_core.home import state_home
 
-__all__ = ["cancel", "events", "find_run", "list_runs", "status"]
+__all__ = ["approve", "cancel", "events", "find_run", "list_runs", "status"]
 
 UNSUPPORTED = "unsupported: this system has no Unix sockets, so a run cannot be reached"
 
@@ -87,6 +87,27 @@ async def cancel(wanted: str, agent_id: str | None = None, home: Path | None = N
         return False
     answer = await _ask(info.run_id, {"do": "cancel", "agent_id": agent_id}, home)
     return bool(answer.get("cancelled"))
+
+
+async def approve(
+    wanted: str,
+    question: str,
+    answer: Literal["deny", "once", "run"],
+    home: Path | None = None,
+) -> bool:
+    """Answer a question that an agent of a run waits for; False if it does not wait any more.
+
+    `status` lists the questions that do.
+
+    Raises:
+        UsageError: there is no such run.
+        SashizuError: the run cannot be reached, or asks nobody.
+    """
+    info = find_run(wanted, home)
+    if info.status != "running":
+        return False
+    request = {"do": "approve", "question": question, "answer": answer}
+    return bool((await _ask(info.run_id, request, home)).get("answered"))
 
 
 async def events(wanted: str, home: Path | None = None) -> AsyncIterator[Mapping[str, Any]]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import anyio
 
+from sashizu_core.approvals import Approvals
+
 __all__ = ["RunHandle", "RunInfo"]
 
 
@@ -34,7 +36,8 @@ class RunHandle:
     """A run from the inside: its state, and how to stop it.
 
     `cancel` ends every agent with a report, `cancel_agent` one of them. `snapshot` gives the state
-    of every agent as JSON values. `waiting` are the agents that have not begun.
+    of every agent as JSON values. `waiting` are the agents that have not begun; `approvals` are the
+    questions that wait for an answer, None where nobody is asked.
     """
 
     run_id: str
@@ -42,6 +45,7 @@ class RunHandle:
     reason: str = ""
     expired: bool = False
     waiting: set[str] = field(default_factory=set)
+    approvals: Approvals | None = None
     _scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
     _cancelled: set[str] = field(default_factory=set)
 

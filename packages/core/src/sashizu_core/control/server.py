@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import SocketStream
 from anyio.streams.memory import MemoryObjectSendStream
 
+from sashizu_core.approvals import plain_question
 from sashizu_core.control.handle import RunHandle, RunInfo
 from sashizu_core.control.wire import (
     SUPPORTED,
@@ -26,6 +27,7 @@ from sashizu_core.control.wire import (
 )
 from sashizu_core.errors import SashizuError
 from sashizu_core.events import Event
+from sashizu_core.protocols import Approval
 
 __all__ = ["ControlServer"]
 
@@ -124,7 +126,8 @@ class ControlServer:
     async def _do(self, request: Mapping[str, Any], stream: SocketStream) -> None:
         match request.get("do"):
             case "status":
-                await send(stream, {**asdict(self._info), **self._handle.snapshot()})
+                questions = {"questions": self._questions()}
+                await send(stream, {**asdict(self._info), **self._handle.snapshot(), **questions})
             case "cancel":
                 agent_id = request.get("agent_id")
                 if agent_id is None:
@@ -136,11 +139,24 @@ class ControlServer:
             case "events":
                 await self._stream_events(stream)
             case "approve":
-                await send(stream, {"error": "unsupported: nothing in this run waits for approval"})
+                await send(stream, self._approve(request))
             case "nonsense":
                 await send(stream, {"error": f"not understood: {request.get('why')}"})
             case other:
                 await send(stream, {"error": f"unknown request {other!r}"})
+
+    def _questions(self) -> list[Mapping[str, Any]]:
+        approvals = self._handle.approvals
+        return [plain_question(q) for q in approvals.pending] if approvals is not None else []
+
+    def _approve(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        approvals, answer = self._handle.approvals, request.get("answer")
+        if approvals is None:
+            return {"error": "this run asks nobody: what needs an answer is denied"}
+        if answer not in ("deny", "once", "run"):
+            return {"error": f"{answer!r} is no answer: say 'deny', 'once' or 'run'"}
+        given = Approval(answer, by="control socket")
+        return {"answered": approvals.answer(str(request.get("question")), given)}
 
     async def _stream_events(self, stream: SocketStream) -> None:
         listener, arriving = anyio.create_memory_object_stream[Event](10_000)

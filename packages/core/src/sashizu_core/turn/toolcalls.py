@@ -9,12 +9,13 @@ from typing import Any
 
 import anyio
 
+from sashizu_core.approvals import Approvals
 from sashizu_core.bounds import text_bound
 from sashizu_core.errors import ArgumentsError, RecordError, SashizuError, ToolError, nearest
 from sashizu_core.events import Event
 from sashizu_core.grants import PathRequest, PermissionRequest, Subject, ToolRequest
 from sashizu_core.permissions import authorize
-from sashizu_core.protocols import Approver, Policy, Tool, ToolContext
+from sashizu_core.protocols import Policy, Tool, ToolContext
 from sashizu_core.turn.claims import Claims
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
@@ -59,7 +60,7 @@ class ToolBox:
         steps: StepContext,
         *,
         policies: Sequence[Policy] = (),
-        approver: Approver | None = None,
+        approvals: Approvals | None = None,
         claims: Claims | None = None,
     ) -> None:
         self._tools = tools
@@ -67,7 +68,7 @@ class ToolBox:
         self._context = context
         self._steps = steps
         self._policies = policies
-        self._approver = approver
+        self._approvals = approvals
         self._claims = claims
         self.schemas = tuple(tool.schema for tool in tools.values())
         self.malformed = 0
@@ -118,7 +119,7 @@ class ToolBox:
             asked = (ToolRequest(call.name), *requests)
             decision = self._decided.get(asked) or self._decide(asked)
             if decision.verdict == "ask":
-                decision = await self._ask(asked, decision)
+                decision = await self._ask(call.name, asked, decision)
             state.decision = decision
             if not decision.allowed:
                 state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
@@ -174,16 +175,17 @@ class ToolBox:
         """Claim what a call would write; says who else has it."""
         return claims.take(self._subject.agent_id, self._subject.agent_name, paths)
 
-    async def _ask(self, asked: Sequence[PermissionRequest], decision: Decision) -> Decision:
+    async def _ask(
+        self, tool: str, asked: tuple[PermissionRequest, ...], decision: Decision
+    ) -> Decision:
         self._steps.recorder.flush()
-        if self._approver is None:
+        if self._approvals is None:
             return Decision(
                 "deny", f"{decision.reason} (nobody can be asked)", decision.rule, "default"
             )
-        for request in asked:
-            if not await self._approver.ask(request, self._subject, decision.reason):
-                return Decision("deny", f"refused when asked: {decision.reason}", "", "user")
-        return Decision("allow", "allowed when asked", decision.rule, "user")
+        alone = ((r, authorize((r,), self._subject, self._policies)) for r in asked)
+        needing = tuple(request for request, view in alone if view.verdict == "ask")
+        return await self._approvals.decide(tool, asked, needing, self._subject, decision)
 
     # --- the record -------------------------------------------------------------------------------
 
@@ -199,11 +201,13 @@ class ToolBox:
         args = {"args_sha256": sha256(state.call.arguments.encode()).hexdigest()}
         events = [recorder.event("tool.requested", {**common, **args})]
         if (decision := state.decision) is not None:
-            fields = {
+            fields: dict[str, Any] = {
                 "decision": decision.verdict,
                 "decided_by": decision.decided_by,
                 "decision_rule": decision.rule,
             }
+            if decision.decided_by == "user":
+                fields["attrs"] = {"source": decision.source, "reason": decision.reason}
             events.append(recorder.event("tool.decided", {**common, **fields}))
         return events
 
