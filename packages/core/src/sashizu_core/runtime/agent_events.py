@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sashizu_core.permissions import grants_sha256
+from sashizu_core.permissions import effective, grants_sha256
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.types import AgentReport, Artifact
@@ -21,16 +21,17 @@ ARTIFACT_OVERHEAD = 120
 
 def start_fields(plan: AgentPlan, node: BudgetNode | None) -> dict[str, Any]:
     """The columns of `agent.started`; `node` is where its calls are reserved."""
+    granted = effective(plan.chain)
     fields: dict[str, Any] = {
         "op": "invoke_agent",
         "model": plan.model,
-        "policy_sha256": grants_sha256((plan.grants,)),
+        "policy_sha256": grants_sha256(plan.chain),
         "attrs": {
             "tools": list(plan.tools),
             "absent": dict(plan.absent),
             "scope": list(plan.task.scope),
-            "fs_read": list(plan.grants.fs_read),
-            "fs_write": list(plan.grants.fs_write),
+            "fs_read": list(granted.fs_read),
+            "fs_write": list(granted.fs_write),
             "isolation": plan.isolation,
         },
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -13,6 +13,7 @@ import anyio
 from sashizu_core.control import RunHandle
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.instance import RunParts
+from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.turn.steps import LAST_WORDS_S
 from sashizu_core.types import Amount, RunReport
 
@@ -27,12 +28,18 @@ class RunStatus:
 
 
 @asynccontextmanager
-async def bracketed(asked: Asked, parts: RunParts) -> AsyncIterator[RunStatus]:
+async def bracketed(
+    asked: Asked, plans: Sequence[AgentPlan], parts: RunParts
+) -> AsyncIterator[RunStatus]:
     """Record the beginning of the run, and its end whatever happens."""
     recorder = parts.recorder
     fields: dict[str, Any] = {
         "op": "invoke_workflow",
-        "attrs": {"agents": [task.agent for task in asked.tasks], "jobs": asked.jobs},
+        "attrs": {
+            "agents": [task.agent for task in asked.tasks],
+            "jobs": asked.jobs,
+            "isolation": [plan.isolation for plan in plans],
+        },
     }
     if parts.root is not None:
         fields |= {"budget_id": parts.root.node_id, "budget_unit": "tokens"}

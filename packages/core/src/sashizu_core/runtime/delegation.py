@@ -213,6 +213,7 @@ def _plans(asked: Asked) -> list[AgentPlan]:
         run_id=asked.run_id,
         default_model=asked.settings.run.model,
         model=asked.model,
+        policy=asked.settings.policy,
     )
     if asked.registry.budget is None and asked.budget.counted:
         raise MissingPackage("a run with a budget", "sashizu-budget")
@@ -225,12 +226,12 @@ def _plans(asked: Asked) -> list[AgentPlan]:
 async def _execute(
     asked: Asked, plans: Sequence[AgentPlan], parts: RunParts, executor: Executor
 ) -> RunReport:
-    instances = [await _instance(asked, plan, parts) for plan in plans]
-    parts.handle.snapshot = lambda: {
-        "agent_states": [asdict(instance.progress()) for instance in instances]
-    }
     started = monotonic()
-    async with bracketed(asked, parts) as status:
+    async with bracketed(asked, plans, parts) as status:
+        instances = [await _instance(asked, plan, parts) for plan in plans]
+        parts.handle.snapshot = lambda: {
+            "agent_states": [asdict(instance.progress()) for instance in instances]
+        }
         if asked.on_start is not None:
             asked.on_start(parts.handle)
         async with deadline(asked, parts.handle):

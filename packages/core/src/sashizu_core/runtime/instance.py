@@ -12,6 +12,7 @@ import anyio
 from sashizu_core.approvals import Approvals
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import RecordError, SashizuError
+from sashizu_core.events import Event
 from sashizu_core.grants import Subject
 from sashizu_core.ids import AgentId, RunId, span_id
 from sashizu_core.permissions import readable
@@ -42,9 +43,11 @@ from sashizu_core.types import (
     AgentStatus,
     Amount,
     Artifact,
+    Changes,
     Criterion,
     Message,
     Outcome,
+    StepKind,
 )
 
 __all__ = ["AgentInstance", "AgentProgress", "RunParts"]
@@ -220,7 +223,7 @@ class AgentInstance:
 
     async def _loop(self) -> AgentLoop:
         plan, parts = self.plan, self._parts
-        subject = Subject(self.agent_id, plan.name, (plan.grants,))
+        subject = Subject(self.agent_id, plan.name, plan.chain)
         context = ToolContext(
             agent_id=self.agent_id,
             agent_name=plan.name,
@@ -304,8 +307,7 @@ class AgentInstance:
                         self._before,
                         self._tools.written if self._tools is not None else (),
                     )
-                await self._parts.places.bring_home(self._place, artifacts, self.plan.folder)
-                changes = await self._place.conclude()
+                changes = await self._keep(artifacts)
             except RecordError:
                 raise
             except Exception as error:
@@ -314,6 +316,31 @@ class AgentInstance:
                 report = self._report(ending, artifacts, missing)
                 return replace(report, status="error", error=f"its work is not kept: {error}")
         return replace(self._report(ending, artifacts, missing), changes=changes)
+
+    async def _keep(self, artifacts: tuple[Artifact, ...]) -> Changes | None:
+        """Bring home what was made in a folder of its own: on record before a file is touched."""
+        if self._place.folder is None:
+            return None
+        recorder, common = self._recorder, {"step": self._steps.next_seq(), "op": "keep_changes"}
+        common["step_kind"] = StepKind.IDEMPOTENT.value
+        common["tool"] = self.plan.isolation
+
+        async def keep() -> Changes | None:
+            await self._parts.places.bring_home(self._place, artifacts, self.plan.folder)
+            return await self._place.conclude()
+
+        def outcome(
+            changes: Changes | None,  # noqa: ARG001 - `agent.ended` names them
+            error: BaseException | None,
+            took_ns: int,
+        ) -> Sequence[Event]:
+            status = "ok" if error is None else "error"
+            return [
+                recorder.event("tool.ended", {**common, "status": status, "duration_ns": took_ns})
+            ]
+
+        intent = [recorder.event("tool.requested", common)]
+        return await self._steps.step(StepKind.IDEMPOTENT, intent, keep, outcome)
 
     def _report(
         self,
