@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -105,10 +106,19 @@ def _failed(error: BaseException, session: Session) -> int:
         if context is not None:
             render.hint(f"'{context.command_path} --help' shows what there is")
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+        # What could not be written is still in the buffer, and must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        render.error(f"cannot write the output: {(error.strerror or '').lower()}; it is not whole")
+        return FAILED
     render.error(f"unexpected {type(error).__name__}: {error}")
     if not session.verbose:
         render.hint("-v shows where it comes from")
     return FAILED
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the system says of an output that takes no more."""
 
 
 class _ShortFormatter(logging.Formatter):
