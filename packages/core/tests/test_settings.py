@@ -300,7 +300,7 @@ def test_a_plugins_table_is_validated_with_places(folders: Folders) -> None:
     wrong = "Input should be a valid integer, unable to parse string as an integer (found 'x')"
     assert str(caught.value).splitlines() == [
         f"{file}:4:1: unknown key 'openai.first.base_ulr'; did you mean 'base_url'?",
-        f"{file}:5:1: unknown key 'openai.listed[1].timeot_s'; did you mean 'timeout_s'?",
+        f"{file}:6:1: unknown key 'openai.listed[1].timeot_s'; did you mean 'timeout_s'?",
         f"{file}:8:1: 'openai.models.b.timeout_s': {wrong}",
     ]
 

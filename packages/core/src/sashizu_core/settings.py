@@ -24,12 +24,14 @@ from sashizu_core.documents import KeyPath, complaint, dotted, is_secret
 from sashizu_core.entries import installed_names
 from sashizu_core.errors import ConfigError
 from sashizu_core.home import config_home
+from sashizu_core.operator_policy import OperatorPolicy
 from sashizu_core.settings_layers import merged_layers
 from sashizu_core.settings_tables import (
     RAW,
     TYPED,
     Origin,
     PluginSettings,
+    PolicySettings,
     RunSettings,
     Table,
 )
@@ -89,6 +91,21 @@ class Settings:
     def plugins(self) -> PluginSettings:
         return self.plugin("plugins", PluginSettings)
 
+    @cached_property
+    def policy(self) -> OperatorPolicy:
+        """What the operator allows at most."""
+        origin = _origin_of(self.origins, ("policy",))
+
+        def place(index: int) -> str:
+            return _line(_origin_of(self.origins, ("policy", "rule", index)))
+
+        source = (
+            ""
+            if origin.kind == "default"
+            else f"the operator's policy, {origin.file or origin.text}"
+        )
+        return self.plugin("policy", PolicySettings).operator_policy(source, place)
+
     def plugin(self, name: str, table: type[M]) -> M:
         """The table of a plugin, validated.
 
@@ -122,6 +139,7 @@ class Settings:
             (table, key): value
             for table, model in TYPED.items()
             for key, value in self.plugin(table, model)
+            if not isinstance(value, BaseModel)
         }
         found |= dict(_leaves(self.tables))
         for path in sorted(found):
@@ -137,12 +155,18 @@ class Settings:
 
 def _origin_of(origins: Mapping[KeyPath, Origin], path: KeyPath) -> Origin:
     """The origin of a value, or of anything at or below it, or of what is around it."""
+    asked = path
     while path:
         for known, origin in origins.items():
             if known[: len(path)] == path:
-                return origin
+                return origin.within(asked[len(known) :])
         path = path[:-1]
     return _DEFAULT
+
+
+def _line(origin: Origin) -> str:
+    """An origin as `FILE:LINE`, or in words where it is no file."""
+    return origin.text if origin.place is None else f"{origin.file}:{origin.place.line}"
 
 
 def _leaves(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:

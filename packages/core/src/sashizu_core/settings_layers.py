@@ -125,9 +125,19 @@ def _file_layer(
     layer: Layer = {}
     for path, value in _values(document.data):
         place = document.place(path) or Place(1, 1)
-        origin = Origin(kind, f"{file}:{place.line}:{place.column}", file, place)
+        inside = _places_in(document, path) if isinstance(value, list) else {}
+        origin = Origin(kind, f"{file}:{place.line}:{place.column}", file, place, inside)
         layer[path] = (value, origin)
     return layer
+
+
+def _places_in(document: Document, path: KeyPath) -> dict[KeyPath, Place]:
+    deep = len(path)
+    return {
+        known[deep:]: place
+        for known, place in document.places.items()
+        if known[:deep] == path and len(known) > deep
+    }
 
 
 def _project_layer(file: Path, user: Path, known_tables: Collection[str]) -> Layer:

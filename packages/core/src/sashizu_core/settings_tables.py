@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from sashizu_core.documents import Place
+from sashizu_core.documents import KeyPath, Place
 from sashizu_core.errors import UsageError
 from sashizu_core.limits import parse_budget_flags, parse_duration
+from sashizu_core.policy_tables import PolicySettings
 from sashizu_core.types import Limits
 
-__all__ = ["RAW", "TYPED", "Origin", "PluginSettings", "RunSettings", "Table"]
+__all__ = ["RAW", "TYPED", "Origin", "PluginSettings", "PolicySettings", "RunSettings", "Table"]
 
 
 class Table(BaseModel):
@@ -53,7 +54,7 @@ class RunSettings(Table):
     max_turns: Count = 50
     max_output_tokens: Count = 8192
     executor: Annotated[str, Field(min_length=1)] = "local"
-    isolation: Literal["auto", "none", "worktree"] = "auto"
+    isolation: str = "auto"
     budget: Annotated[tuple[str, ...], AfterValidator(_budgets)] = ()
 
     @property
@@ -79,7 +80,11 @@ class PluginSettings(Table):
     strict: Annotated[bool, Field(strict=True)] = False
 
 
-TYPED: Mapping[str, type[Table]] = {"run": RunSettings, "plugins": PluginSettings}
+TYPED: Mapping[str, type[BaseModel]] = {
+    "run": RunSettings,
+    "plugins": PluginSettings,
+    "policy": PolicySettings,
+}
 """The tables that core itself reads."""
 
 RAW = frozenset({"models"})
@@ -88,9 +93,22 @@ RAW = frozenset({"models"})
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value comes from. `text` says it to a person; `place` is known for files."""
+    """Where a value comes from. `text` says it to a person; `place` is known for files.
+
+    `items` are the places of what is inside the value.
+    """
 
     kind: Literal["default", "project", "user", "environment", "flag"]
     text: str
     file: Path | None = None
     place: Place | None = None
+    items: Mapping[KeyPath, Place] = field(default_factory=dict, compare=False, repr=False)
+
+    def within(self, path: KeyPath) -> Origin:
+        """The origin of something inside the value, or of what is nearest around it."""
+        while path and path not in self.items:
+            path = path[:-1]
+        if not path:
+            return self
+        place = self.items[path]
+        return replace(self, text=f"{self.file}:{place.line}:{place.column}", place=place)

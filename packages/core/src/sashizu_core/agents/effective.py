@@ -10,7 +10,7 @@ from sashizu_core.errors import UsageError, nearest
 from sashizu_core.grants import Grants
 from sashizu_core.specs import ToolSpec
 
-__all__ = ["effective_tools"]
+__all__ = ["allows_tool", "effective_tools"]
 
 _PACKAGES = {"analyze": "sashizu-offline", "shell": "sashizu-sandbox", "fetch": "sashizu-sandbox"}
 """Tools of packages that may not be installed."""
@@ -67,6 +67,12 @@ def effective_tools(
         else:
             present[spec.name] = spec
     return present, absent
+
+
+def allows_tool(spec: ToolSpec, granted: Grants) -> bool:
+    """Whether grants name a tool and grant something of everything that bounds it."""
+    named = granted.tools is None or spec.name in granted.tools
+    return named and all(_is_granted(need, granted) for need in spec.needs)
 
 
 def _granted(definition: AgentDefinition) -> Grants:

@@ -32,10 +32,10 @@ def is_pattern(path: str) -> bool:
 
 
 def artifact_targets(
-    declared: Iterable[str], grants: Grants, folder: str
+    declared: Iterable[str], chain: Sequence[Grants], folder: str
 ) -> tuple[ArtifactTarget, ...]:
     """Decide for each declared path whether it is written there or under `folder`."""
-    subject = Subject("", "", (grants,))
+    subject = Subject("", "", tuple(chain))
     targets = []
     for path in declared:
         clean = PurePosixPath(path).as_posix()

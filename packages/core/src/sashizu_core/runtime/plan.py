@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sashizu_core.agents import AgentDefinition, Catalogue, effective_tools
+from sashizu_core.agents import AgentDefinition, Catalogue, allows_tool, effective_tools
 from sashizu_core.errors import MissingPackage, UsageError, nearest
 from sashizu_core.grants import Grants
 from sashizu_core.limits import narrowed
+from sashizu_core.operator_policy import OperatorPolicy
+from sashizu_core.permissions import effective, narrow
 from sashizu_core.plugins import Registry
 from sashizu_core.prompt import ArtifactTarget, Brief
 from sashizu_core.runtime.artifacts import RUNS_FOLDER, artifact_targets
@@ -24,7 +26,8 @@ __all__ = ["AgentPlan", "find_model", "plan_agents"]
 class AgentPlan:
     """One agent instance before it starts.
 
-    `absent` are listed tools that it does not have, and why;
+    `absent` are listed tools that it does not have, and why; `grants` is what the agent may do
+    itself, `ceilings` what those above it allow, outermost first;
     `folder` is where artifacts go that may not be written where they are declared. `isolation` is
     how it is kept apart from the others, `none` if it is not.
     """
@@ -40,6 +43,12 @@ class AgentPlan:
     targets: tuple[ArtifactTarget, ...]
     folder: str
     isolation: str = "none"
+    ceilings: tuple[Grants, ...] = ()
+
+    @property
+    def chain(self) -> tuple[Grants, ...]:
+        """All that bounds the agent, outermost first."""
+        return narrow(self.ceilings, self.grants)
 
     @property
     def name(self) -> str:
@@ -88,10 +97,12 @@ def plan_agents(
     run_id: str,
     default_model: str,
     model: str | None,
+    policy: OperatorPolicy | None = None,
 ) -> list[AgentPlan]:
     """Resolve every task, or fail with the first thing that is unknown.
 
     `model` overrides what tasks' definitions say, `default_model` is for those that say nothing.
+    `policy` is what the operator allows at most; None bounds nothing.
 
     Raises:
         UsageError: no task, an unknown agent, model or tool, a scope that does not exist.
@@ -107,8 +118,10 @@ def plan_agents(
         find_model(chosen, registry.models)
         scope, outside = _scope(task.scope, root)
         grants = _granted(definition, outside, folder)
-        targets = artifact_targets(definition.artifacts, grants, folder)
-        present, absent = effective_tools(definition, registry.tools, grants)
+        written = folder if definition.artifacts else ""
+        ceilings = policy.ceilings(grants, written) if policy is not None else ()
+        targets = artifact_targets(definition.artifacts, narrow(ceilings, grants), folder)
+        present, absent = _tools(definition, registry, grants, ceilings)
         limits = narrowed(definition.limits(), task.limits)
         plans.append(
             AgentPlan(
@@ -124,10 +137,22 @@ def plan_agents(
                 ),
                 targets=targets,
                 folder=folder,
+                ceilings=ceilings,
             )
         )
     _check_packages(plans, registry)
     return plans
+
+
+def _tools(
+    definition: AgentDefinition, registry: Registry, grants: Grants, ceilings: Sequence[Grants]
+) -> tuple[dict[str, ToolSpec], dict[str, str]]:
+    """The tools that exist for an agent under its ceilings, and why the others do not."""
+    own, absent = effective_tools(definition, registry.tools, grants)
+    under = effective(narrow(ceilings, replace(grants, tools=None)))
+    present = {name: spec for name, spec in own.items() if allows_tool(spec, under)}
+    bounded = dict.fromkeys(own.keys() - present.keys(), "the operator's policy does not allow it")
+    return present, absent | bounded
 
 
 def _check_packages(plans: Sequence[AgentPlan], registry: Registry) -> None:
@@ -135,9 +160,6 @@ def _check_packages(plans: Sequence[AgentPlan], registry: Registry) -> None:
     for plan in plans:
         if plan.limits.counted and registry.budget is None:
             raise MissingPackage(f"the budget of the agent {plan.name!r}", "sashizu-budget")
-        isolation = plan.definition.isolation
-        if isolation not in (None, "none", *registry.isolations):
-            raise MissingPackage(f"the {isolation} of the agent {plan.name!r}", "sashizu-sandbox")
 
 
 def _folders(tasks: Sequence[Task], run_id: str) -> list[str]:
