@@ -126,7 +126,7 @@ def test_limits_come_from_the_budget_and_tokens_from_the_context_policy() -> Non
         ("tools: {fs: {write: ['src/**']}}\n", "3:14", "'tools.fs.write': 'src/**' is a pattern"),
         ("artifacts: [../x]\n", "3:13", "'artifacts[1]': '../x' leads outside the workspace"),
         ("artifacts: ['a\\b']\n", "3:13", "'artifacts[1]': 'a\\\\b' is no path"),
-        ("isolation: container\n", "3:1", "'isolation': Input should be 'none' or 'worktree'"),
+        ("isolation: a b\n", "3:1", "'isolation': String should match pattern"),
         ("output: {type: .nan}\n", "3:1", "'output': is no JSON Schema"),
         ("output: {default: 2020-01-01}\n", "3:1", "'output': is no JSON Schema"),
         ("spawn: {agents: ['../x']}\n", "3:18", "'spawn.agents[1]': String should match"),

@@ -573,6 +573,12 @@ async def test_an_isolation_that_cannot_be_set_up_is_refused(world: World) -> No
         await world.run("a")
 
 
+async def test_an_isolation_that_nobody_offers_is_refused_with_what_there_is(world: World) -> None:
+    world.agent("a", ["x"], isolation="container")
+    with pytest.raises(UsageError, match="unknown isolation 'container'.*known: auto, none"):
+        await world.run("a")
+
+
 async def test_a_run_without_a_durable_sink_is_refused(world: World) -> None:
     world.agent("a", ["x"])
     with pytest.raises(MissingPackage, match="sashizu-audit"):

@@ -21,6 +21,7 @@ NAME = r"^[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_])?$"
 
 _TOOL = r"^[A-Za-z0-9_.-]{1,64}(?:/[A-Za-z0-9_.-]{1,128})?$"
 _SPAWN = r"^(?:\*|(?:repo:)?[A-Za-z0-9][A-Za-z0-9 ._-]{0,63})$"
+_ISOLATION = r"^[a-z][a-z0-9-]*$"
 
 
 def agent_key(name: str) -> str:
@@ -219,10 +220,12 @@ class AgentDefinition(_Part):
     )
     budget: Budget = Field(default=Budget(), description="What one instance may use.")
     spawn: Spawn = Field(default=Spawn(), description="Which agents it may start.")
-    isolation: Literal["none", "worktree"] | None = Field(
+    isolation: str | None = Field(
         default=None,
+        pattern=_ISOLATION,
         description="`worktree` gives it a git worktree of its own, `none` never does; by default "
-        "it has one where it may write and works beside others in a git repository.",
+        "it has one where it may write and works beside others in a git repository. Plugins may "
+        "offer further names.",
     )
     output: Annotated[dict[str, Any], AfterValidator(_json_object)] | None = Field(
         default=None, description="The JSON Schema of its final answer."

@@ -83,10 +83,31 @@ def save_conversation(home: Path, conversation: Conversation) -> Conversation:
         SashizuError: it cannot be written.
     """
     folder = _folder(home)
-    if _runs(folder / f"{conversation.id}.jsonl") not in (None, list(conversation.runs[:-1])):
-        conversation = replace(conversation, id=Conversation.new_id())
-    _write(folder, conversation)
+    claim = folder / f".{conversation.id}.{len(conversation.runs)}.claim"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        conversation = _write_claimed(folder, claim, conversation)
+    except OSError as error:
+        raise SashizuError(f"cannot keep the conversation {conversation.id}: {error}") from error
     _sweep(folder)
+    return conversation
+
+
+def _write_claimed(folder: Path, claim: Path, conversation: Conversation) -> Conversation:
+    """Write a conversation, under its id if nobody else goes on from the same turn."""
+    another = replace(conversation, id=Conversation.new_id())
+    try:
+        claim.touch(0o600, exist_ok=False)
+    except FileExistsError:
+        _write(folder, another)
+        return another
+    try:
+        before = _runs(folder / f"{conversation.id}.jsonl")
+        if before not in (None, list(conversation.runs[:-1])):
+            conversation = another
+        _write(folder, conversation)
+    finally:
+        claim.unlink(missing_ok=True)
     return conversation
 
 
@@ -131,17 +152,13 @@ def _write(folder: Path, conversation: Conversation) -> None:
     lines = [json.dumps(head), *[json.dumps(_plain(m)) for m in conversation.messages]]
     path = folder / f"{conversation.id}.jsonl"
     fresh = folder / f".{conversation.id}.{os.getpid()}.new"
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write("\n".join(lines) + "\n")
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
-    except OSError as error:
-        raise SashizuError(f"cannot keep the conversation {conversation.id}: {error}") from error
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _find(folder: Path, wanted: str) -> Path:

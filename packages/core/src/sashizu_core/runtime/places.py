@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from sashizu_core.errors import MissingPackage, ToolError, UsageError
+from sashizu_core.errors import MissingPackage, SashizuError, ToolError, UsageError, nearest
 from sashizu_core.isolation import IsolatedFolder, Isolation
 from sashizu_core.plugins import Registry
 from sashizu_core.runtime.plan import AgentPlan
@@ -32,7 +32,7 @@ async def with_isolation(
     it and the workspace can have worktrees.
 
     Raises:
-        UsageError: a worktree is asked for that cannot be had.
+        UsageError: an isolation is asked for that cannot be had.
         MissingPackage: nobody offers what is asked for.
     """
     beside = min(jobs, len(plans)) > 1
@@ -45,12 +45,22 @@ async def with_isolation(
         if name != "none" and spec is not None and name not in reasons:
             reasons[name] = await anyio.to_thread.run_sync(spec.fits, root)
         if name != "none" and said and spec is None:
-            raise MissingPackage(f"the {name} of the agent {plan.name!r}", "sashizu-sandbox")
+            raise _unknown(name, plan, registry)
         if said and reasons.get(name):
             raise UsageError(f"the agent {plan.name!r} cannot have a {name}: {reasons[name]}")
         fits = spec is not None and not reasons.get(name)
         settled.append(replace(plan, isolation=name if fits else "none"))
     return settled
+
+
+def _unknown(name: str, plan: AgentPlan, registry: Registry) -> SashizuError:
+    if name == WORKTREE:
+        return MissingPackage(f"the {name} of the agent {plan.name!r}", "sashizu-sandbox")
+    known = ("auto", "none", *registry.isolations)
+    return UsageError(
+        f"unknown isolation {name!r} for the agent {plan.name!r}{nearest(name, known)}; "
+        f"known: {', '.join(known)}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
