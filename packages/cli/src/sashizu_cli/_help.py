@@ -49,11 +49,14 @@ Options:
                                   one agent. Repeatable.
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --model NAME                    The model to use, such as openai/gpt-5.
-  --isolation <auto|none|worktree>
-                                  worktree: each agent changes files in a git
+  --isolation auto|none|worktree  worktree: each agent changes files in a git
                                   worktree of its own; none: never. auto
                                   leaves it to the definitions, and gives one
                                   to those that write side by side.
+  --approve HOW                   Who answers where a rule says ask: 'ask'
+                                  you, 'never' (deny), or a FILE of rules
+                                  outside the repository. Without it you are
+                                  asked on a terminal, nobody elsewhere.
   -o, --out FILE                  Write the report as JSON.
   --json                          Events as JSON lines on stdout, all else on
                                   stderr.
@@ -80,11 +83,14 @@ Options:
                                   one agent. Repeatable.
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --model NAME                    The model to use, such as openai/gpt-5.
-  --isolation <auto|none|worktree>
-                                  worktree: each agent changes files in a git
+  --isolation auto|none|worktree  worktree: each agent changes files in a git
                                   worktree of its own; none: never. auto
                                   leaves it to the definitions, and gives one
                                   to those that write side by side.
+  --approve HOW                   Who answers where a rule says ask: 'ask'
+                                  you, 'never' (deny), or a FILE of rules
+                                  outside the repository. Without it you are
+                                  asked on a terminal, nobody elsewhere.
   -o, --out FILE                  Write the report as JSON.
   --json                          Events as JSON lines on stdout, all else on
                                   stderr.
@@ -118,11 +124,14 @@ Options:
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --jobs N                        How many agents work at once.  [x>=1]
   --model NAME                    The model to use, such as openai/gpt-5.
-  --isolation <auto|none|worktree>
-                                  worktree: each agent changes files in a git
+  --isolation auto|none|worktree  worktree: each agent changes files in a git
                                   worktree of its own; none: never. auto
                                   leaves it to the definitions, and gives one
                                   to those that write side by side.
+  --approve HOW                   Who answers where a rule says ask: 'ask'
+                                  you, 'never' (deny), or a FILE of rules
+                                  outside the repository. Without it you are
+                                  asked on a terminal, nobody elsewhere.
   -o, --out FILE                  Write the report as JSON.
   --json                          Events as JSON lines on stdout, all else on
                                   stderr.
@@ -142,9 +151,10 @@ Options:
   -h, --help  Show this message and exit.
 
 Commands:
-  list    List runs, newest first.
-  status  Print the state of a run as JSON: of every agent while it is at...
-  cancel  End a run, or one of its agents; it reports what it has.
+  list     List runs, newest first.
+  status   Print the state of a run as JSON: of every agent while it is...
+  cancel   End a run, or one of its agents; it reports what it has.
+  approve  Answer what an agent of a run asks for.
 """,
     "runs list": """\
 Usage: sashizu runs list [OPTIONS]
@@ -182,6 +192,28 @@ Arguments:
 
 Options:
   --agent ID     End only this agent instance.
+  -C, --cd DIR   Work in this folder instead of the current one.
+  -c KEY=VALUE   Set one setting for this call; repeatable.
+  -v, --verbose  Log more, and show tracebacks.
+  -h, --help     Show this message and exit.
+""",
+    "runs approve": """\
+Usage: sashizu runs approve [OPTIONS] {RUN} [ID]
+
+  Answer what an agent of a run asks for.
+
+  A run asks only where a rule says so, and where it was started with somebody
+  to ask: on a terminal, or with --approve ask.
+
+Arguments:
+  RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
+  ID <str>   The question's id, see --list.
+
+Options:
+  --list         Show the questions that wait.
+  --once         Allow this one call.
+  --run          Allow the same by this agent until the run ends.
+  --deny         Do not allow it.
   -C, --cd DIR   Work in this folder instead of the current one.
   -c KEY=VALUE   Set one setting for this call; repeatable.
   -v, --verbose  Log more, and show tracebacks.

@@ -14,10 +14,12 @@ from typing import Literal
 
 import anyio
 from sashizu_core.errors import TrustNeeded
+from sashizu_core.ids import new_run_id
 from sashizu_core.protocols import EventSink
 from sashizu_core.types import Limits, RunReport, Task
 
 from sashizu_cli import render
+from sashizu_cli.approving import approver_for
 from sashizu_cli.exits import INTERRUPTED, exit_code
 from sashizu_cli.interrupts import Interrupts
 from sashizu_cli.live import Display, JsonLines, LiveDisplay, PlainLines
@@ -34,6 +36,7 @@ __all__ = ["RunRequest", "execute"]
 class RunRequest:
     """What the command line asks. `budget`, `deadline_s` and `jobs` are None where it is silent.
 
+    `approve` is `never`, `ask`, the name of a file, or None where the command line is silent.
     `only_answer` prints the answer of a single agent instead of a combined report.
     """
 
@@ -43,6 +46,7 @@ class RunRequest:
     jobs: int | None = None
     model: str | None = None
     isolation: Literal["auto", "none", "worktree"] | None = None
+    approve: str | None = None
     out: Path | None = None
     as_json: bool = False
     audit: bool = True
@@ -127,6 +131,8 @@ async def _run(
     from sashizu_core.runtime import delegate_parallel
 
     _spare_the_collector()
+    run_id = new_run_id()
+    approver = approver_for(request.approve, display, run_id)
     sinks: list[EventSink] = [display]
     if request.as_json:
         sinks.append(JsonLines(render.raw))
@@ -144,6 +150,8 @@ async def _run(
                 model=request.model,
                 audit=request.audit,
                 isolation=request.isolation,
+                approver=approver,
+                run_id=run_id,
                 sinks=sinks,
                 on_text=display.view.hear,
                 on_start=interrupts.attach,

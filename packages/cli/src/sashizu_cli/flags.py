@@ -10,6 +10,7 @@ import typer
 IsolationChoice = Literal["auto", "none", "worktree"]
 
 __all__ = [
+    "Approve",
     "AsJson",
     "Budgets",
     "Deadline",
@@ -98,6 +99,15 @@ Isolation = Annotated[
         "--isolation",
         help="worktree: each agent changes files in a git worktree of its own; none: never. "
         "auto leaves it to the definitions, and gives one to those that write side by side.",
+    ),
+]
+Approve = Annotated[
+    str | None,
+    typer.Option(
+        "--approve",
+        metavar="HOW",
+        help="Who answers where a rule says ask: 'ask' you, 'never' (deny), or a FILE of rules "
+        "outside the repository. Without it you are asked on a terminal, nobody elsewhere.",
     ),
 ]
 NoAudit = Annotated[

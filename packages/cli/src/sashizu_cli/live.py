@@ -77,6 +77,11 @@ class Display(_Watcher):
         """Show it while the block runs."""
         yield
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to somebody else while the block runs."""
+        yield
+
     async def keep_fresh(self) -> None:
         """Keep what is shown up to date until cancelled."""
 
@@ -120,6 +125,7 @@ class LiveDisplay(Display):
         super().__init__(view)
         self._console = console
         self._live: Live | None = None
+        self._shown = False
         self._only_ascii = not console.encoding.lower().startswith("utf")
 
     def picture(self) -> Text:
@@ -136,23 +142,42 @@ class LiveDisplay(Display):
 
     @contextmanager
     def shown(self) -> Iterator[None]:
+        self._shown = True
+        self._open()
+        try:
+            yield
+        finally:
+            self._shown = False
+            self.close()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self.close()
+        try:
+            yield
+        finally:
+            if self._shown:
+                self._open()
+
+    async def keep_fresh(self) -> None:
+        while self._shown:
+            if self._live is not None:
+                self._live.refresh()
+            await anyio.sleep(_REFRESH_S)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _open(self) -> None:
         from rich.live import Live
 
         # refreshed by a task of ours: rich's own thread would outlive a crash of the loop
         self._live = Live(
             get_renderable=self.picture, console=self._console, auto_refresh=False, transient=True
         )
-        with self._live:
-            yield
-
-    async def keep_fresh(self) -> None:
-        while self._live is not None:
-            self._live.refresh()
-            await anyio.sleep(_REFRESH_S)
-
-    def close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._live.start()
 
 
 def _style(at_work: bool, ok: bool) -> str:

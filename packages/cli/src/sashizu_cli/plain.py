@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
-__all__ = ["cells", "cut", "one_line", "padded", "printable", "table_lines"]
+__all__ = ["cells", "cut", "one_line", "padded", "printable", "table_lines", "visible"]
 
 _HARMFUL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, but tab and newline
@@ -29,6 +29,12 @@ def _escape(found: re.Match[str]) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def visible(text: str) -> str:
+    r"""The text on one line with nothing lost: tabs and newlines become `\t` and `\n` as well."""
+    shown = _HARMFUL.sub(_escape, text)
+    return shown.replace("\t", "\\t").replace("\n", "\\n")
 
 
 def one_line(text: str) -> str:

@@ -43,8 +43,8 @@ logger = logging.getLogger(__name__)
 TIMEOUT_S = 300.0
 """How long a question waits for its answer, in seconds."""
 
-MOST_QUESTIONS = 100
-"""Questions of one agent instance; one that asks more is denied without being heard."""
+MOST_REFUSALS = 20
+"""How often one agent instance is refused by somebody; then it is denied without being heard."""
 
 MOST_ANSWERS = 4096
 """Answers that are remembered for one run."""
@@ -92,7 +92,7 @@ class Approvals:
         self._timeout_s = timeout_s
         self._answers: dict[_Key, Approval] = {}
         self._pending: dict[_Key, _Pending] = {}
-        self._asked_by: dict[str, int] = {}
+        self._refused: dict[str, int] = {}
         self._count = 0
 
     @property
@@ -134,9 +134,11 @@ class Approvals:
             await waiting.done.wait()
             if waiting.given is not None and waiting.given.answer == "deny":
                 return _decision(waiting.given, decision, "approver")
-        if not self._may_ask(subject.agent_id):
-            much = Approval("deny", f"the agent has asked {MOST_QUESTIONS} times")
-            return _decision(much, decision, "approver")
+        if self._refused.get(subject.agent_id, 0) >= MOST_REFUSALS:
+            enough = Approval(
+                "deny", f"it was refused {MOST_REFUSALS} times and is not heard again"
+            )
+            return _decision(enough, decision, "approver")
         self._count += 1
         question = Question(
             str(self._count),
@@ -150,11 +152,6 @@ class Approvals:
         )
         return _decision(await self._put(key, question), decision, "approver")
 
-    def _may_ask(self, agent_id: str) -> bool:
-        count = self._asked_by.get(agent_id, 0)
-        self._asked_by[agent_id] = count + 1
-        return count < MOST_QUESTIONS
-
     async def _put(self, key: _Key, question: Question) -> Approval:
         pending = _Pending(question, time.time())
         self._pending[key] = pending
@@ -163,12 +160,20 @@ class Approvals:
                 await self._wait(pending)
             if pending.given is None:
                 pending.given = Approval("deny", f"nobody answered within {self._timeout_s:g} s")
-            elif _holds(pending.given) and len(self._answers) < MOST_ANSWERS:
-                self._answers[key] = pending.given
+            else:
+                self._remember(key, pending.given, question.agent_id)
             return pending.given
         finally:
             del self._pending[key]
             pending.done.set()
+
+    def _remember(self, key: _Key, given: Approval, agent_id: str) -> None:
+        """Keep what holds for the run: not a single call, and not that nobody was there."""
+        refused = given.answer == "deny" and bool(given.by)
+        if refused:
+            self._refused[agent_id] = self._refused.get(agent_id, 0) + 1
+        if (refused or given.answer == "run") and len(self._answers) < MOST_ANSWERS:
+            self._answers[key] = given
 
     async def _wait(self, pending: _Pending) -> None:
         """Wait for the first answer, whoever gives it."""
@@ -187,11 +192,6 @@ class Approvals:
         except Exception as error:  # a bug of who answers is no permission
             logger.exception("question %s could not be asked", question.id)
             return Approval("deny", f"asking failed: {type(error).__name__}")
-
-
-def _holds(approval: Approval) -> bool:
-    """Whether an answer is for the run: not that nobody was there."""
-    return approval.answer == "run" or (approval.answer == "deny" and bool(approval.by))
 
 
 def _decision(approval: Approval, decision: Decision, source: str) -> Decision:

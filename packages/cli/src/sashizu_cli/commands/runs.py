@@ -1,18 +1,19 @@
-"""`sashizu runs`: what runs now, what ran, and how to end it."""
+"""`sashizu runs`: what runs now, what ran, how to end it, and how to answer it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import anyio
 import typer
 from sashizu_core import control
-from sashizu_core.errors import SashizuError
+from sashizu_core.errors import SashizuError, UsageError
 
 from sashizu_cli import render
+from sashizu_cli.approving import show_question
 from sashizu_cli.plain import one_line
 from sashizu_cli.shared import Command, new_group
 
@@ -63,6 +64,49 @@ def cancel(
         what = f"the agent {agent!r} of the run {run!r}" if agent else f"the run {run!r}"
         raise SashizuError(f"{one_line(what)} is not at work; `sashizu runs list` shows all runs")
     render.note("it was asked to end")
+
+
+@app.command(cls=Command)
+def approve(
+    run: Run,
+    question: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The question's id, see --list.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show the questions that wait.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Allow this one call.")] = False,
+    for_run: Annotated[
+        bool, typer.Option("--run", help="Allow the same by this agent until the run ends.")
+    ] = False,
+    deny: Annotated[bool, typer.Option("--deny", help="Do not allow it.")] = False,
+) -> None:
+    """Answer what an agent of a run asks for.
+
+    A run asks only where a rule says so, and where it was started with somebody to ask: on a
+    terminal, or with --approve ask.
+    """
+    chosen = [word for word, said in (("once", once), ("run", for_run), ("deny", deny)) if said]
+    if list_ and (chosen or question):
+        raise UsageError("--list shows the questions; answer one without it")
+    if list_:
+        _show_questions(run)
+        return
+    if question is None or len(chosen) != 1:
+        raise UsageError("say which question, and one of --once, --run and --deny")
+    answer = cast(Literal["deny", "once", "run"], chosen[0])
+    if not anyio.run(control.approve, run, question, answer):
+        raise SashizuError(
+            f"the question {one_line(question)!r} does not wait in the run {one_line(run)!r}; "
+            "`sashizu runs approve RUN --list` shows those that do"
+        )
+    render.note("it was answered")
+
+
+def _show_questions(run: str) -> None:
+    questions = anyio.run(control.status, run).get("questions", ())
+    if not questions:
+        render.note("nothing waits for an answer")
+    for question in questions:
+        show_question(question["id"], question["shown"], to_stderr=False)
 
 
 def _time(seconds: float) -> str:
