@@ -20,13 +20,14 @@ class Reading:
 
     `words` are the command as it is judged; `inserted` are options that are put into it at `at`
     when it runs. `paths` are texts as they were written, relative to where it runs; `touches` are
-    paths of the workspace. `doubt` is the first thing that was not
-    understood, empty if all was.
+    paths of the workspace, `inside` those that a revision names, relative to where it runs or to
+    the repository. `doubt` is the first thing that was not understood, empty if all was.
     """
 
     words: list[str]
     paths: list[tuple[str, Literal["read", "write"]]] = field(default_factory=list)
     touches: list[tuple[str, Literal["read", "write"]]] = field(default_factory=list)
+    inside: list[str] = field(default_factory=list)
     any_code: bool = False
     doubt: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -104,12 +105,12 @@ class _Reader:
             self._doubt(f"{of}: {doubt}")
 
     def _path(self, kind: Kind, access: Literal["read", "write"], text: str) -> None:
-        if text in ("-", "/dev/null", ""):
+        if text in ("", "/dev/null") or (text == "-" and access == "read"):
             return
         if kind == "archive" and ":" in text:
             self._doubt(f"{text!r} may name another machine")
         if kind == "revision" and (inside := text.partition(":")[2].lstrip("/")):
-            self._reading.paths.append((inside, access))
+            self._reading.inside.append(inside)
         if access == "write" and self._options & self._table.looking:
             access = "read"
         elif access == "read" and self._options & self._table.writing:
@@ -125,6 +126,8 @@ class _Reader:
 
     def _getopt(self) -> None:
         first_operand = 0
+        if self._table.old_style and self._left and not self._left[0].startswith("-"):
+            self._old_bundle(self._take())
         while self._left:
             word = self._left[0]
             if word == "--":
@@ -209,6 +212,19 @@ class _Reader:
                 self._doubt(f"{word!r} is no option of {self._name!r} that is known here")
                 return
 
+    def _old_bundle(self, word: str) -> None:
+        """Options in one word without a dash, as tar has them: their values follow, in order."""
+        for letter in word:
+            option = f"-{letter}"
+            self._refuse(option)
+            if option in self._table.values:
+                self._options.add(option)
+                self._following(option)
+            elif option in self._table.flags:
+                self._options.add(option)
+            else:
+                self._doubt(f"{option!r} is no option of {self._name!r} that is known here")
+
     def _assign_operands(self) -> None:
         table, given = self._table, self._operands
         kinds: list[Kind | None] = list(
@@ -226,13 +242,21 @@ class _Reader:
                 paths = paths or kind in _FOR_FILES
         if not paths and self._reads_cwd():
             self._value("write" if self._table.rest == "write" else "read", ".", self._name)
+        if self._fills_cwd():
+            self._reading.paths.append((".", "write"))
+
+    def _fills_cwd(self) -> bool:
+        table = self._table
+        if self._options & table.looking or any(kind == "write" for _, kind in self._reading.paths):
+            return False
+        return table.fills or bool(self._options & table.filling)
 
     def _reads_cwd(self) -> bool:
         match self._table.reads_cwd:
             case "always":
                 return True
             case "alone":
-                return not self._piped
+                return not self._piped or bool(self._options & self._table.walking)
             case "with":
                 return bool(self._options & self._table.walking)
             case _:
@@ -244,6 +268,7 @@ class _Reader:
         while self._left and self._left[0].startswith("-"):
             self._option(self._take())
         if not self._left:
+            self._reading.touches += self._table.alone
             return
         name = self._take()
         table = self._table.subcommands.get(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
 from sashizu_core.errors import ToolError
 from sashizu_core.grants import ExecRequest, PathRequest, PermissionRequest
@@ -14,7 +13,7 @@ from sashizu_core.workspace import Workspace
 from sashizu_sandbox.shell.line import Joined, Joint, Pipeline, SimpleCommand, Target
 from sashizu_sandbox.shell.programs import Program, Programs
 from sashizu_sandbox.shell.reading import Reading, read_command
-from sashizu_sandbox.shell.tables import TABLES, Table
+from sashizu_sandbox.shell.tables import Table, table_of
 
 __all__ = ["Understood", "UnderstoodStage", "requests_of", "understand"]
 
@@ -142,13 +141,14 @@ def _paths(
 ) -> Iterator[PathRequest]:
     for text, access in reading.paths:
         yield PathRequest(_named(text, cwd, workspace), access)
+    for text in reading.inside:
+        yield PathRequest(_named(text, cwd, workspace), "read")
+        if not text.startswith("."):
+            yield PathRequest(workspace.name(text), "read")
     for name, access in reading.touches:
         yield PathRequest(name, access)
     if program.own:
-        yield PathRequest(program.path.relative_to(workspace.root).as_posix(), _READ)
-
-
-_READ: Literal["read"] = "read"
+        yield PathRequest(program.path.relative_to(workspace.root).as_posix(), "read")
 
 
 def _program(
@@ -164,7 +164,7 @@ def _program(
     """
     if "/" in word:
         return _program_at(word, cwd, workspace, programs)
-    table = TABLES.get(word)
+    table = table_of(word)
     if table is not None and table.never:
         raise ToolError(f"{word!r} is not run: {table.never}")
     trusted, own = programs.trusted(word), programs.own(word)
@@ -190,7 +190,7 @@ def _program_at(
             f"{word!r} is no program that can be run: it is not there, not executable, or lies "
             "outside the workspace and the folders of programs"
         )
-    table = TABLES.get(found.name)
+    table = table_of(found.name)
     if table is not None and table.never:
         raise ToolError(f"{word!r} is not run: {table.never}")
     return found, table

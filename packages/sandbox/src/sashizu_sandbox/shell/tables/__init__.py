@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sashizu_sandbox.shell.tables.building import BUILDING
 from sashizu_sandbox.shell.tables.files import FILES
 from sashizu_sandbox.shell.tables.git import GIT
@@ -10,7 +12,17 @@ from sashizu_sandbox.shell.tables.never import NEVER
 from sashizu_sandbox.shell.tables.search import SEARCH
 from sashizu_sandbox.shell.tables.text import TEXT
 
-__all__ = ["TABLES", "Kind", "Table"]
+__all__ = ["TABLES", "Kind", "Table", "table_of"]
 
 TABLES: dict[str, Table] = {**FILES, **TEXT, **SEARCH, "git": GIT, **BUILDING, **NEVER}
 """By the name of the program. What is not in here is a doubt."""
+
+_VERSION = re.compile(r"-?\d+(\.\d+)*\Z")
+
+
+def table_of(name: str) -> Table | None:
+    """The table of a program; `python3.12` and `gcc-14` run any code as `python` and `gcc` do."""
+    if (found := TABLES.get(name)) is not None:
+        return found
+    plain = TABLES.get(_VERSION.sub("", name))
+    return plain if plain is not None and plain.any_code else None

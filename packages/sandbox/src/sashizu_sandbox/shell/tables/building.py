@@ -38,7 +38,7 @@ javac groovy scala kotlin kotlinc swift dotnet elixir mix erl ghc runghc stack c
 python python3 pypy pypy3 ipython bash sh dash zsh ksh fish pwsh tclsh
 pytest py.test tox nox unittest coverage hatch pdm poetry pipenv pip pip3 pipx uv uvx flit twine
 build pre-commit mypy dmypy pyright basedpyright pylint flake8 black isort bandit vulture
-sphinx-build mkdocs cython maturin meson
+sphinx-build mkdocs cython maturin meson cibuildwheel scriv towncrier
 npx jest vitest mocha ava tap karma cypress playwright eslint prettier tsc vite webpack rollup
 esbuild babel turbo nx lerna gulp grunt standard xo biome
 cmake ctest ninja bazel gradle gradlew mvn ant sbt rake bundle rspec rails gem composer phpunit

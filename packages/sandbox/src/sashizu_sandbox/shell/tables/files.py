@@ -25,9 +25,12 @@ _LS = table(
 )
 
 _TAR = table(
-    "-t --list -v --verbose -z --gzip --gunzip -j --bzip2 -J --xz --zstd -a --auto-compress "
-    "--wildcards --full-time --utc --numeric-owner --force-local",
-    "-f:archive --file:archive --exclude --strip-components",
+    "-t --list -x --extract --get -k --keep-old-files -v --verbose -z --gzip --gunzip -j "
+    "--bzip2 -J --xz --zstd -a --auto-compress --wildcards --full-time --utc --numeric-owner --force-local",
+    "-f:archive --file:archive -C:write --directory:write --exclude --strip-components",
+    rest="text",
+    old_style=True,
+    filling="-x --extract --get",
     refused={
         **dict.fromkeys(
             ("--to-command", "--checkpoint-action", "-I", "--use-compress-program"), _STARTS
@@ -117,7 +120,14 @@ FILES: dict[str, Table] = {
             "--fromfile": "it reads names of files from a file",
         },
     ),
-    "unzip": table("-l -v -t -Z", rest="read"),
+    "unzip": table(
+        "-l -v -t -Z -n -o -q -j -p",
+        "-d:write",
+        operands="read",
+        rest="text",
+        fills=True,
+        looking="-l -v -t -Z -p",
+    ),
     "zcat": table("-f -v -q", rest="read"),
     "zipinfo": table("-1 -l -v -h -t", rest="read"),
 }

@@ -269,6 +269,7 @@ _READING: dict[str, Table] = {
         "-s --hash --abbrev",
     ),
     "stash": table(
+        alone=((".", "write"), (".git", "write")),
         touches=_READS["touches"],
         subcommands={
             "list": _log(inserted=()),

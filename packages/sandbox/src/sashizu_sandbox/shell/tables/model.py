@@ -26,14 +26,17 @@ class Table:
     `writing` those that make a program write what it otherwise reads, `looking` those that make it
     read only. With `numbers`, `-5` is an option. A program without any path among its operands
     reads the folder it runs in `always`, `alone` (unless something is piped into it), or `with` one
-    of the options in `walking`. `touches` are paths of the workspace that it reads or writes
-    whatever its arguments are. `inserted` goes in front of the operands when it runs, and
+    of the options in `walking`. One that `fills`, or gets one of the options in `filling`, writes
+    into the folder it runs in, unless it is told another or gets one of those in `looking`.
+    `touches` are paths of the workspace that it reads or writes whatever its arguments are, `alone`
+    those without a subcommand. `inserted` goes in front of the operands when it runs, and
     `environment` is set. `dropped` options mean nothing here and are left out.
 
-    A program with `subcommands` takes its own options before one of them. `style` is `getopt`,
-    that of `find`, whose options are an expression, or `plain`, which has no options. `never` says
-    why a program does not run at all. With `any_code` a program runs what it is given or finds:
-    nothing else about it is understood.
+    With `old_style` the first argument may be a bundle of options without its dash. A program with
+    `subcommands` takes its own options before one of them. `style` is `getopt`, that of `find`,
+    whose options are an expression, or `plain`, which has no options. `never` says why a program
+    does not run at all. With `any_code` a program runs what it is given or finds: nothing else
+    about it is understood.
     """
 
     flags: frozenset[str] = frozenset()
@@ -49,7 +52,11 @@ class Table:
     numbers: bool = False
     reads_cwd: Literal["", "always", "alone", "with"] = ""
     walking: frozenset[str] = frozenset()
+    fills: bool = False
+    filling: frozenset[str] = frozenset()
+    old_style: bool = False
     touches: tuple[tuple[str, Literal["read", "write"]], ...] = ()
+    alone: tuple[tuple[str, Literal["read", "write"]], ...] = ()
     inserted: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
@@ -80,6 +87,7 @@ def table(
     writing: str = "",
     looking: str = "",
     walking: str = "",
+    filling: str = "",
     dropped: str = "",
     **rest: object,
 ) -> Table:
@@ -93,6 +101,7 @@ def table(
         writing=frozenset(writing.split()),
         looking=frozenset(looking.split()),
         walking=frozenset(walking.split()),
+        filling=frozenset(filling.split()),
         dropped=frozenset(dropped.split()),
         **rest,  # type: ignore[arg-type]
     )

@@ -56,7 +56,7 @@ _GREP = table(
     instead="-e --regexp -f --file",
     numbers=True,
     reads_cwd="with",
-    walking="-r --recursive -R --dereference-recursive",
+    walking="-r --recursive -R --dereference-recursive -d --directories",
 )
 
 _RG_STARTS = "it starts a program"
@@ -83,6 +83,7 @@ _RG = table(
     rest="read",
     instead="-e --regexp -f --file --files --type-list",
     reads_cwd="alone",
+    walking="--files",
     refused={
         "--pre": _RG_STARTS,
         "--pre-glob": _RG_STARTS,
