@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sashizu_core.errors import ToolError
-from sashizu_core.grants import ExecRequest, Grants, PathRequest, PermissionRequest, Subject
+from sashizu_core.grants import Grants, Subject
 from sashizu_core.permissions import authorize
 from sashizu_core.workspace import Workspace
 from sashizu_sandbox.shell.line import parse_line
@@ -41,14 +41,11 @@ LOOKS = (
 
 @dataclass(frozen=True)
 class Judge:
-    """Decides as the engine does, for an agent that reads all of the workspace and writes nothing.
-
-    `programs` are first words that are granted, all if it is empty; `sandbox` holds what runs code.
-    """
+    """Decides for an agent that reads all of the workspace; `sandbox` is what holds any code."""
 
     workspace: Workspace
     found: Programs
-    programs: Sequence[str] = ()
+    programs: Sequence[str] = ("*",)
     sandbox: str = ""
     writes: tuple[str, ...] = ()
 
@@ -58,21 +55,10 @@ class Judge:
             stages = understand(parse_line(line), ".", self.workspace, self.found)
         except ToolError as error:
             return str(error)
-        requests = requests_of(stages, ".", self.sandbox)
-        return next((why for why in map(self._refusal, requests) if why), "")
-
-    def _refusal(self, request: PermissionRequest) -> str:
-        if isinstance(request, PathRequest):
-            grants = Grants(fs_read=(".",), fs_write=self.writes)
-            decision = authorize([request], Subject("a", "a", (grants,)))
-            return "" if decision.allowed else decision.reason
-        assert isinstance(request, ExecRequest)
-        words = " ".join(request.argv) + " "
-        if self.programs and not any(words.startswith(f"{known} ") for known in self.programs):
-            return f"{request.argv[0]} is not granted"
-        if request.doubt:
-            return request.doubt
-        return "" if request.enforced_by or not request.any_code else "nothing holds any code"
+        grants = Grants(fs_read=(".",), fs_write=self.writes, exec=tuple(self.programs))
+        asked = requests_of(stages, ".", self.sandbox)
+        decision = authorize(asked, Subject("agent", "tester", (grants,)))
+        return "" if decision.allowed else decision.reason
 
 
 @pytest.fixture(scope="module")

@@ -125,8 +125,6 @@ def _command(
     words = (program.name, *command.words[1:])
     if table is None:
         reading = Reading(list(words), any_code=True, at=len(words))
-        if not program.own:
-            reading.doubt = f"no options of {program.name!r} are known here"
     else:
         reading = read_command(words, table, piped=piped)
     if program.own:

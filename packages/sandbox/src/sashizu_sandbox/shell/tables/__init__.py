@@ -15,7 +15,7 @@ from sashizu_sandbox.shell.tables.text import TEXT
 __all__ = ["TABLES", "Kind", "Table", "table_of"]
 
 TABLES: dict[str, Table] = {**FILES, **TEXT, **SEARCH, "git": GIT, **BUILDING, **NEVER}
-"""By the name of the program. What is not in here is a doubt."""
+"""By the name of the program. What is not in here is any code."""
 
 _VERSION = re.compile(r"-?\d+(\.\d+)*\Z")
 

@@ -26,7 +26,8 @@ _LS = table(
 
 _TAR = table(
     "-t --list -x --extract --get -k --keep-old-files -v --verbose -z --gzip --gunzip -j "
-    "--bzip2 -J --xz --zstd -a --auto-compress --wildcards --full-time --utc --numeric-owner --force-local",
+    "--bzip2 -J --xz --zstd -a --auto-compress --wildcards --full-time --utc --numeric-owner "
+    "--force-local",
     "-f:archive --file:archive -C:write --directory:write --exclude --strip-components",
     rest="text",
     old_style=True,
