@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -35,12 +35,14 @@ class ModelSpec:
     """A model, or a family of models.
 
     A name that ends in `/*` offers every model with that prefix. `open` gets the full name that was
-    asked for and yields the model.
+    asked for and yields the model. `secrets` are the keys that it is called with: they are taken
+    out of everything that is recorded or shown.
     """
 
     name: str
     summary: str
     open: Callable[[str], AbstractAsyncContextManager[Model]]
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

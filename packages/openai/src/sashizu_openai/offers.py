@@ -33,9 +33,12 @@ def model_specs(settings: Settings, env: Mapping[str, str] = os.environ) -> list
     specs = []
     for endpoint in read_endpoints(settings, env):
         opens = partial(shop.open, endpoint)
-        specs.append(ModelSpec(f"{endpoint.name}/*", _summary(endpoint, "any model"), opens))
+        keys = tuple(endpoint.secrets)
+        family = f"{endpoint.name}/*"
+        specs.append(ModelSpec(family, _summary(endpoint, "any model"), opens, keys))
         if endpoint.model is not None:
-            specs.append(ModelSpec(endpoint.name, _summary(endpoint, endpoint.model), opens))
+            summary = _summary(endpoint, endpoint.model)
+            specs.append(ModelSpec(endpoint.name, summary, opens, keys))
     return specs
 
 

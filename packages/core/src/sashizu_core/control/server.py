@@ -28,6 +28,7 @@ from sashizu_core.control.wire import (
 from sashizu_core.errors import SashizuError
 from sashizu_core.events import Event
 from sashizu_core.protocols import Approval
+from sashizu_core.redaction import Redactor
 
 __all__ = ["ControlServer"]
 
@@ -60,9 +61,16 @@ class _Feed:
 
 
 class ControlServer:
-    """Serves one run. `feed` is a sink to be added to the run's own."""
+    """Serves one run. `feed` is a sink to be added to the run's own.
 
-    def __init__(self, handle: RunHandle, info: RunInfo, home: Path) -> None:
+    `redactor` takes secrets out of the state that is told to who asks for it; events come to the
+    feed without any.
+    """
+
+    def __init__(
+        self, handle: RunHandle, info: RunInfo, home: Path, redactor: Redactor | None = None
+    ) -> None:
+        self._redactor = redactor if redactor is not None else Redactor()
         self.feed = _Feed()
         self._handle = handle
         self._info = info
@@ -127,7 +135,8 @@ class ControlServer:
         match request.get("do"):
             case "status":
                 questions = {"questions": self._questions()}
-                await send(stream, {**asdict(self._info), **self._handle.snapshot(), **questions})
+                state = {**asdict(self._info), **self._handle.snapshot(), **questions}
+                await send(stream, self._redactor.value(state))
             case "cancel":
                 agent_id = request.get("agent_id")
                 if agent_id is None:

@@ -8,8 +8,8 @@ the secret from the mark.
 
 from __future__ import annotations
 
-
+from sashizu_core.redaction.live import LiveText
 from sashizu_core.redaction.redactor import Redactor
 from sashizu_core.redaction.values import named_like_a_secret, secret_variables
 
-__all__ = ["Redactor", "named_like_a_secret", "secret_variables"]
+__all__ = ["LiveText", "Redactor", "named_like_a_secret", "secret_variables"]

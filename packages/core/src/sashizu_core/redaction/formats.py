@@ -21,7 +21,7 @@ __all__ = ["ASSIGNMENTS", "KINDS", "TOKENS", "assigned", "tokens"]
 
 
 def _starts(width: int) -> str:
-    """No letter or digit before the last `width` characters, but for that of an escape like \\n."""
+    r"""No letter or digit before the last `width` characters, but that of an escape (`\n`)."""
     return rf"(?:(?<![A-Za-z0-9_-].{{{width}}})|(?<=\\[nrt].{{{width}}}))"
 
 
@@ -29,8 +29,10 @@ _KEY_TEXT = r"(?:[A-Za-z0-9+/=\s:,.]|\\[nrt]|-(?!----))"
 
 _TOKENS = (
     rf"s{_starts(1)}k-ant-[A-Za-z0-9_-]{{16,512}}(?P<anthropic_key>)",
-    rf"s{_starts(1)}k-(?:(?:proj|svcacct|admin|None|or-v1|lf)-[A-Za-z0-9_-]{{16,512}}"
-    r"|[A-Za-z0-9]{20,256})(?P<openai_key>)",
+    (
+        rf"s{_starts(1)}k-(?:(?:proj|svcacct|admin|None|or-v1|lf)-[A-Za-z0-9_-]{{16,512}}"
+        r"|[A-Za-z0-9]{20,256})(?P<openai_key>)"
+    ),
     rf"s{_starts(1)}k_(?:live|test)_[A-Za-z0-9]{{16,256}}(?P<stripe_key>)",
     rf"r{_starts(1)}k_(?:live|test)_[A-Za-z0-9]{{16,256}}(?P<stripe_restricted_key>)",
     r"whsec_[A-Za-z0-9+/=]{24,128}(?P<stripe_webhook_secret>)",
@@ -48,9 +50,11 @@ _TOKENS = (
     r"npm_[A-Za-z0-9]{36,64}(?P<npm_token>)",
     r"pypi-[A-Za-z0-9_-]{40,512}(?P<pypi_token>)",
     rf"eyJ{_starts(3)}[A-Za-z0-9_-]{{8,}}+\.eyJ[A-Za-z0-9_-]{{4,}}+\.[A-Za-z0-9_-]{{8,}}+(?P<jwt>)",
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:(?:[^-]|-(?!----))*+-----END [A-Z0-9 ]{0,60}-----"
-    rf"|{_KEY_TEXT}*+)(?P<private_key>)",
+    (
+        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+        r"(?:(?:[^-]|-(?!----))*+-----END [A-Z0-9 ]{0,60}-----"
+        rf"|{_KEY_TEXT}*+)(?P<private_key>)"
+    ),
     r"://[^\s/@:\"'<>\[\]{}\\]{0,128}:(?P<url_password>[^\s/\"'<>\[\]{}\\]{3,256})@",
 )
 

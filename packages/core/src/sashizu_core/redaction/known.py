@@ -7,11 +7,18 @@ from collections.abc import Iterable, Iterator
 from sashizu_core.redaction.spans import Span
 from sashizu_core.redaction.values import LEAST_LENGTH, forms
 
-__all__ = ["KnownValues"]
+__all__ = ["SPACES", "KnownValues"]
+
+SPACES = " \n\t\r"
+"""What parts words."""
 
 
 class KnownValues:
-    """Finds known values. `longest` is the length of their longest form."""
+    """Finds known values.
+
+    `longest` is the length of their longest form, `with_space` are the forms of several words.
+    Values that stand in one of `marks` are left out: no mark could be told from them.
+    """
 
     def __init__(self, values: Iterable[str], marks: Iterable[str]) -> None:
         self.longest = 0
@@ -25,7 +32,7 @@ class KnownValues:
         self._forms = sorted(self._value_of, key=len, reverse=True)
         if self._forms:
             self.longest = len(self._forms[0])
-        self.with_space = tuple(f for f in self._forms if any(map(str.isspace, f)))
+        self.with_space = tuple(f for f in self._forms if any(space in f for space in SPACES))
 
     def __bool__(self) -> bool:
         return bool(self._forms)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2s
 from typing import Any
@@ -56,7 +56,7 @@ class Redactor:
         self.known = KnownValues(known, words)
         self.patterns = tuple(patterns)
         self._strong = KnownValues(filter(is_strong, known), words)
-        self._key = key if key is not None else secrets.token_bytes(32)
+        self._key = key if key is not None else os.urandom(32)
         self._harmless: set[str] = set()
 
     # --- texts ------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Redactor:
         return f"[redacted:{kind}:{blake2s(data, key=self._key, digest_size=4).hexdigest()}]"
 
     def _marked(self, text: str, spans: Sequence[Span]) -> str:
-        parts = []
+        parts: list[str] = []
         done = 0
         for start, end, kind in spans:
             parts += (text[done:start], self.mark(text[start:end], kind))

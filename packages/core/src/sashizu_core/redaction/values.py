@@ -54,7 +54,7 @@ def _is_harmless(value: str) -> bool:
     text = value.strip()
     if text.isdigit() and len(text) < _STRONG_LENGTH:
         return True
-    return os.path.isabs(text) and "\0" not in text and os.path.lexists(text)
+    return text.startswith(("/", "\\", "C:")) and "\0" not in text and os.path.lexists(text)
 
 
 def is_strong(value: str) -> bool:

@@ -20,6 +20,7 @@ from sashizu_core.home import state_home
 from sashizu_core.ids import RunId, new_agent_id, new_run_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Approver, EventSink, Executor
+from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, check_asked, workspace_folder
 from sashizu_core.runtime.bracket import bracketed, deadline, run_status
 from sashizu_core.runtime.conversation import (
@@ -31,6 +32,12 @@ from sashizu_core.runtime.instance import AgentInstance, RunParts
 from sashizu_core.runtime.opening import Opened, run_context
 from sashizu_core.runtime.places import Places, with_isolation
 from sashizu_core.runtime.plan import AgentPlan, plan_agents
+from sashizu_core.runtime.redacting import (
+    redacted_error,
+    redacted_messages,
+    redacted_report,
+    run_redactor,
+)
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.trust import TrustStore
 from sashizu_core.turn.record import Recorder
@@ -126,10 +133,14 @@ async def delegate_parallel(
         run_id=run_id or new_run_id(),
     )
     check_asked(asked)
+    redactor = run_redactor(settings, registry)
     try:
-        return await _run(asked)
+        return await _run(asked, redactor)
     except BaseExceptionGroup as group:
-        raise _the_cause(group) from None
+        raise redacted_error(_the_cause(group), redactor) from None
+    except SashizuError as error:
+        redacted_error(error, redactor)
+        raise
 
 
 def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -143,7 +154,7 @@ def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return found
 
 
-async def _run(asked: Asked) -> RunReport:
+async def _run(asked: Asked, redactor: Redactor) -> RunReport:
     plans = await with_isolation(
         _plans(asked), asked.registry, asked.root, asked=asked.isolation, jobs=asked.jobs
     )
@@ -153,9 +164,10 @@ async def _run(asked: Asked) -> RunReport:
         handle.approvals = Approvals(asked.approver) if asked.approver is not None else None
         names = [plan.name for plan in plans]
         info = RunInfo(asked.run_id, names, str(asked.root), os.getpid(), time())
-        control = ControlServer(handle, info, state_home())
+        control = ControlServer(handle, info, state_home(), redactor)
         sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
-        recorder = Recorder([*sinks, control.feed], run_context(asked.run_id, asked.root))
+        context = run_context(asked.run_id, asked.root)
+        recorder = Recorder([*sinks, control.feed], context, redactor)
         places = Places(asked.registry, opened.workspace(asked.root, plans), asked.run_id, stack)
         parts = await _parts(asked, plans, opened, recorder, handle, places)
         executor = await opened.executor(asked.settings.run.executor)
@@ -256,7 +268,7 @@ async def _concluded(
     kept = []
     for instance, result in zip(instances, results, strict=True):
         try:
-            kept_as = await _keep(instance, result, asked)
+            kept_as = await _keep(instance, result, asked, parts.recorder.redactor)
             kept.append(replace(result, conversation_id=kept_as))
             if kept_as != result.conversation_id and kept_as:
                 warnings.append(
@@ -271,7 +283,7 @@ async def _concluded(
         merge = await parts.places.merge_plan()
     except SashizuError as error:
         warnings.append(f"what merging would do cannot be told: {error}")
-    return RunReport(
+    report = RunReport(
         run_id=asked.run_id,
         requested_agents=tuple(task.agent for task in asked.tasks),
         resolved_agents=tuple(plan.name for plan in plans),
@@ -281,6 +293,7 @@ async def _concluded(
         merge=merge,
         warnings=tuple(warnings),
     )
+    return redacted_report(report, parts.recorder.redactor)
 
 
 async def _instance(asked: Asked, plan: AgentPlan, parts: RunParts) -> AgentInstance:
@@ -306,8 +319,13 @@ def _retention(plan: AgentPlan) -> Literal["session", "permanent"] | None:
     return None if said == "job" else said
 
 
-async def _keep(instance: AgentInstance, report: AgentReport, asked: Asked) -> str:
-    """Keep a conversation that may be continued; returns its id, empty where there is none."""
+async def _keep(
+    instance: AgentInstance, report: AgentReport, asked: Asked, redactor: Redactor
+) -> str:
+    """Keep a conversation that may be continued, without secrets; returns its id.
+
+    The id is empty where there is none.
+    """
     if not instance.conversation_id or not instance.messages:
         return ""
     before = asked.conversation
@@ -315,7 +333,7 @@ async def _keep(instance: AgentInstance, report: AgentReport, asked: Asked) -> s
         instance.conversation_id,
         instance.plan.name,
         instance.plan.model,
-        tuple(instance.messages),
+        redacted_messages(instance.messages, redactor),
         report.usage + before.used if before is not None else report.usage,
         (*(before.runs if before is not None else ()), asked.run_id),
         _retention(instance.plan) or "session",

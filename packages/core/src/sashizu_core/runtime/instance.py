@@ -31,6 +31,7 @@ from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, verify_artifacts, versions
 from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.runtime.redacting import redacted_report
 from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
@@ -181,7 +182,7 @@ class AgentInstance:
                 last = report
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
                 await self._end(last)
-        return report
+        return redacted_report(report, self._recorder.redactor)
 
     # --- the work ---------------------------------------------------------------------------------
 
@@ -245,6 +246,7 @@ class AgentInstance:
             policies=parts.policies,
             approvals=parts.approvals,
             claims=self._place.claims,
+            hide_secrets=plan.definition.policies.secrets.redact,
         )
         return AgentLoop(
             inference=self._inference,

@@ -12,6 +12,7 @@ import anyio.lowlevel
 from sashizu_core.errors import BudgetRefused, ModelError
 from sashizu_core.events import Event
 from sashizu_core.protocols import Budget, BudgetNode, Busy, Hold, Model, Refused
+from sashizu_core.redaction import LiveText
 from sashizu_core.turn.attempts import ProviderGate, RetryPlan
 from sashizu_core.turn.counting import provider_count
 from sashizu_core.turn.record import Recorder
@@ -120,11 +121,13 @@ class Inference:
     async def _attempt(
         self, attempt: _Attempt, on_text: Callable[[str], None] | None
     ) -> Completion:
-        model = self._model
+        model, redactor = self._model, self._steps.recorder.redactor
 
         async def call() -> Completion:
+            live = LiveText(redactor, on_text) if on_text is not None else None
             try:
-                return await model.complete(attempt.request, on_text=on_text)
+                shown = live.feed if live is not None else None
+                return await model.complete(attempt.request, on_text=shown)
             except ModelError:
                 raise
             except Exception as error:
@@ -134,6 +137,9 @@ class Inference:
                     fault="invalid_request",
                     sent=True,
                 ) from error
+            finally:
+                if live is not None:
+                    live.close()
 
         def outcome(
             completion: Completion | None, error: BaseException | None, took_ns: int

@@ -7,6 +7,7 @@ from typing import Any
 
 from sashizu_core.events import Event
 from sashizu_core.protocols import EventSink
+from sashizu_core.redaction import Redactor
 
 __all__ = ["Recorder"]
 
@@ -14,25 +15,33 @@ __all__ = ["Recorder"]
 class Recorder:
     """Writes events of one subject (a run, an agent instance) into all sinks.
 
-    `context` are the columns that every event of the subject carries. Outcomes that lose nothing
+    `context` are the columns that every event of the subject carries; `redactor` takes secrets out
+    of events before any sink, or any digest, sees them. Outcomes that lose nothing
     when they are late travel with the next write, which halves the writes of a step: `later` keeps
     them, and whoever is about to wait calls `flush`.
     """
 
-    __slots__ = ("_late", "_persistent", "_sinks", "context")
+    __slots__ = ("_late", "_persistent", "_sinks", "context", "redactor")
 
-    def __init__(self, sinks: Sequence[EventSink], context: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        sinks: Sequence[EventSink],
+        context: Mapping[str, object],
+        redactor: Redactor | None = None,
+    ) -> None:
+        self.redactor = redactor if redactor is not None else Redactor()
         self._sinks = tuple(sinks)
         self._persistent = tuple(sink for sink in sinks if sink.persistent)
         self._late: list[Event] = []
-        self.context = {name: value for name, value in context.items() if value is not None}
+        given = {name: value for name, value in context.items() if value is not None}
+        self.context: Mapping[str, object] = self.redactor.fields(given)
 
     def derive(self, **context: object) -> Recorder:
         """A recorder of a narrower subject."""
-        return Recorder(self._sinks, {**self.context, **context})
+        return Recorder(self._sinks, {**self.context, **context}, self.redactor)
 
     def event(self, kind: str, fields: Mapping[str, Any]) -> Event:
-        return Event(kind, {**self.context, **fields})
+        return Event(kind, {**self.context, **self.redactor.fields(fields)})
 
     def write(self, events: Sequence[Event]) -> None:
         """Record events, in order, after what is late. On return they survive the process.

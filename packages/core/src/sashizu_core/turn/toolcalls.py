@@ -62,6 +62,7 @@ class ToolBox:
         policies: Sequence[Policy] = (),
         approvals: Approvals | None = None,
         claims: Claims | None = None,
+        hide_secrets: bool = False,
     ) -> None:
         self._tools = tools
         self._subject = subject
@@ -70,6 +71,9 @@ class ToolBox:
         self._policies = policies
         self._approvals = approvals
         self._claims = claims
+        self._redactor = steps.recorder.redactor
+        # What the product itself knows to be secret is nobody's to read, whatever the agent.
+        self._shown = self._redactor.text if hide_secrets else self._redactor.without_known
         self.schemas = tuple(tool.schema for tool in tools.values())
         self.malformed = 0
         self.running = ""
@@ -96,7 +100,9 @@ class ToolBox:
         if batch:
             results += await self._side_by_side(batch)
         return [
-            Message("tool", result.content, tool_call_id=call.id, is_error=result.is_error)
+            Message(
+                "tool", self._shown(result.content), tool_call_id=call.id, is_error=result.is_error
+            )
             for call, result in zip(calls, results, strict=True)
         ]
 
@@ -198,7 +204,10 @@ class ToolBox:
             "tool": state.call.name,
             "tool_call_id": state.call.id,
         }
-        args = {"args_sha256": sha256(state.call.arguments.encode()).hexdigest()}
+        arguments, hidden = self._redactor.counted(state.call.arguments)
+        args: dict[str, Any] = {"args_sha256": _sha256(arguments)}
+        if hidden:
+            args["redactions"] = hidden
         events = [recorder.event("tool.requested", {**common, **args})]
         if (decision := state.decision) is not None:
             fields: dict[str, Any] = {
@@ -224,9 +233,11 @@ class ToolBox:
         if state.error_type:
             fields["error_type"] = state.error_type
         if state.result is not None:
-            content = state.result.content.encode("utf-8", "surrogatepass")
-            fields["result_sha256"] = sha256(content).hexdigest()
-            fields["bytes"] = len(content)
+            content, hidden = self._redactor.counted(state.result.content)
+            fields["result_sha256"] = _sha256(content)
+            fields["bytes"] = len(state.result.content.encode("utf-8", "surrogatepass"))
+            if hidden:
+                fields["redactions"] = hidden
         return self._steps.recorder.event("tool.ended", fields)
 
     async def _refuse(self, state: _Call) -> ToolResult:
@@ -276,6 +287,10 @@ class ToolBox:
 
         intent = self._intent(state, seq, kind)
         return await self._steps.step(kind, intent, call, outcome)
+
+
+def _sha256(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 async def _run(tool: Tool, state: _Call, context: ToolContext) -> ToolResult:
