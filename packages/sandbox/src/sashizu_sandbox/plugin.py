@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from sashizu_core.hookspecs import hookimpl
 from sashizu_core.isolation import Isolation
 from sashizu_core.protocols import Tool
+from sashizu_core.sandboxing import Sandbox, SandboxInfo
 from sashizu_core.settings import Settings
 from sashizu_core.specs import CommandSpec, IsolationSpec, SandboxSpec, ToolSpec
 
@@ -17,7 +19,21 @@ __all__ = ["register_commands", "register_isolations", "register_sandboxes", "re
 
 @hookimpl
 def register_sandboxes(settings: Settings) -> Sequence[SandboxSpec]:
-    return []
+    return [_bubblewrap()] if sys.platform == "linux" else []
+
+
+def _bubblewrap() -> SandboxSpec:
+    def probe() -> SandboxInfo:
+        from sashizu_sandbox.bubblewrap.probe import probe_bubblewrap
+
+        return probe_bubblewrap()
+
+    def open_() -> AbstractAsyncContextManager[Sandbox]:
+        from sashizu_sandbox.bubblewrap.sandbox import open_bubblewrap
+
+        return open_bubblewrap()
+
+    return SandboxSpec("bubblewrap", "namespaces of Linux, by bubblewrap", probe, open_, rank=10)
 
 
 @asynccontextmanager
@@ -27,9 +43,19 @@ async def _open_shell() -> AsyncIterator[Tool]:
     yield Shell()
 
 
+@asynccontextmanager
+async def _open_fetch() -> AsyncIterator[Tool]:
+    from sashizu_sandbox.network.fetch import Fetch
+
+    yield Fetch()
+
+
 @hookimpl
 def register_tools(settings: Settings) -> Sequence[ToolSpec]:
-    return [ToolSpec("shell", "run programs in a sandbox", _open_shell, needs=("shell.exec",))]
+    return [
+        ToolSpec("shell", "run programs in a sandbox", _open_shell, needs=("shell.exec",)),
+        ToolSpec("fetch", "get a page of the Web as text", _open_fetch, needs=("net",)),
+    ]
 
 
 @hookimpl

@@ -1,0 +1,140 @@
+"""From a confinement to the arguments of bubblewrap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sashizu_core.sandboxing import Confinement
+
+from sashizu_sandbox.bubblewrap.mounts import Mount
+
+__all__ = ["SYSTEM_FILES", "SYSTEM_FOLDERS", "Arguments", "arguments_of"]
+
+SYSTEM_FOLDERS = ("bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr")
+
+SYSTEM_FILES = (
+    *("alternatives", "ca-certificates", "ca-certificates.conf", "gai.conf", "group", "host.conf"),
+    *("hosts", "inputrc", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf"),
+    *("ld.so.conf.d", "locale.alias", "localtime", "magic", "mime.types", "nsswitch.conf"),
+    *("os-release", "passwd", "pki", "protocols", "python3", "python3.11", "rpc", "services"),
+    *("ssl/certs", "ssl/openssl.cnf", "timezone"),
+)
+"""What of /etc programs look at to work at all; no keys, no passwords, no host names to resolve."""
+
+_HELD = (
+    *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
+    *("--unshare-cgroup-try", "--disable-userns", "--die-with-parent", "--new-session"),
+    *("--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox"),
+)
+
+EMPTY_FD = "{empty}"
+"""Stands for a descriptor that has nothing to read, another one each time."""
+
+_SHARED_MEMORY_BYTES = 256 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What bubblewrap is told before `--`.
+
+    `words` contain `EMPTY_FD` where a descriptor has to be put. `guards` are paths that have to
+    exist as folders while the program runs. `roots` are the paths that are shown because they were
+    granted; with a stage, each is expected there under its place in this list.
+    """
+
+    words: tuple[str, ...]
+    guards: tuple[str, ...]
+    roots: tuple[str, ...]
+
+
+def arguments_of(
+    confinement: Confinement,
+    mounts: Sequence[Mount],
+    *,
+    identity: tuple[int, int],
+    environment: Sequence[tuple[str, str]] = (),
+    stage: Path | None = None,
+    system: Path = Path("/"),
+) -> Arguments:
+    """The arguments for one program; a pure function, but for what of the system exists.
+
+    Args:
+        confinement: what the program may touch.
+        mounts: what `mounts_of` made of it.
+        identity: the user and the group that the program shall see itself as.
+        environment: variables beside those of the confinement.
+        stage: the folder in which the roots are found, if not at their own places.
+        system: the root folder of the system.
+    """
+    roots = [mount.path for mount in mounts if mount.kind in ("read", "write")]
+    source = _Sources(roots, stage)
+    words = [*_HELD, "--uid", str(identity[0]), "--gid", str(identity[1])]
+    first = [mount for mount in mounts if mount.path == Path("/")]
+    for mount in first:
+        words += _words(mount, source)
+    words += _system(system)
+    temporary = str(max(confinement.limits.file_bytes, 1))
+    words += ["--proc", "/proc", "--dev", "/dev", "--size", str(_SHARED_MEMORY_BYTES)]
+    words += ["--tmpfs", "/dev/shm", "--size", temporary, "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
+    for mount in mounts:
+        if mount not in first:
+            words += _words(mount, source)
+    # What is left of the sandbox's own file systems has no size, and so must not be written to.
+    words += ["--remount-ro", "/dev", *([] if first else ["--remount-ro", "/"])]
+    for name, value in (*confinement.environment.items(), *environment):
+        words += ["--setenv", name, value]
+    words += ["--chdir", str(confinement.cwd)]
+    return Arguments(
+        tuple(words),
+        tuple(str(mount.path) for mount in mounts if mount.kind == "guard"),
+        tuple(map(str, roots)),
+    )
+
+
+class _Sources:
+    """Says where a path is bound from."""
+
+    def __init__(self, roots: Sequence[Path], stage: Path | None) -> None:
+        self._roots = roots
+        self._stage = stage
+
+    def __call__(self, path: Path) -> str:
+        if self._stage is None:
+            return str(path)
+        number, root = max(
+            ((at, root) for at, root in enumerate(self._roots) if path.is_relative_to(root)),
+            key=lambda found: len(found[1].parts),
+        )
+        return str(self._stage / str(number) / path.relative_to(root))
+
+
+def _system(root: Path) -> Iterator[str]:
+    for name in SYSTEM_FOLDERS:
+        folder = root / name
+        if folder.is_symlink():
+            yield from ("--symlink", str(folder.readlink()), f"/{name}")
+        elif folder.is_dir():
+            yield from ("--ro-bind", str(folder), f"/{name}")
+    for name in SYSTEM_FILES:
+        file = root / "etc" / name
+        if file.exists():
+            yield from ("--ro-bind", str(file), f"/etc/{name}")
+
+
+def _words(mount: Mount, source: _Sources) -> list[str]:
+    path = str(mount.path)
+    match mount.kind:
+        case "guard":  # it may be missing where we could not make it, and so no program can
+            return ["--ro-bind-try", source(mount.path), path]
+        case "read" | "protect":
+            return ["--ro-bind", source(mount.path), path]
+        case "write" | "pin":
+            return ["--bind", source(mount.path), path]
+        case "hide-folder":
+            return ["--size", "4096", "--perms", "0000", "--tmpfs", path, "--remount-ro", path]
+        case "hide-file":
+            return ["--perms", "0000", "--ro-bind-data", EMPTY_FD, path]
+        case "link":
+            return ["--symlink", str(mount.target), path]

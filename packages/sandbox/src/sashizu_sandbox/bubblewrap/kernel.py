@@ -1,0 +1,205 @@
+"""What the launcher needs of the kernel that Python's library does not offer."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+__all__ = [
+    "IP_FREEBIND",
+    "adopt_orphans",
+    "drop_to",
+    "dropped_user",
+    "enter",
+    "memory_file",
+    "restore_signals",
+    "shrink_to_one_write",
+    "stage",
+    "swapped_users",
+]
+
+IP_FREEBIND: Final = 15
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_CHILD_SUBREAPER = 36
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
+_MS_REC_PRIVATE = 0x4000 | 0x40000
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOUNT_ATTR_IDMAP = 0x00100000
+
+# The same on all architectures.
+_OPEN_TREE = 428
+_MOVE_MOUNT = 429
+_MOUNT_SETATTR = 442
+
+_UNUSED = 1_879_100_000
+"""A user whom no distribution gives out; systemd's table of users leaves this range free."""
+
+_ALL = 2**32 - 1
+_NOBODY = 65534
+
+_STAGED_ON = "/run"
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("users", ctypes.c_uint64),
+    )
+
+
+def _done(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what is left of descendants, so that it can be waited for."""
+    _done(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "adopt orphans")
+
+
+def enter(namespace: int) -> None:
+    """Enter a namespace by its descriptor."""
+    _done(_libc.setns(namespace, 0), "enter a namespace")
+
+
+def memory_file(data: bytes) -> int:
+    """A descriptor from which `data` can be read."""
+    fd = os.memfd_create("sashizu", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def shrink_to_one_write(pipe: int) -> None:
+    """Let a pipe hold one write: it can be written to again only after that was read."""
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+
+
+def restore_signals() -> None:
+    """Undo what this process ignores, so that what comes after does not."""
+    for number in range(1, signal.NSIG):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@cache
+def dropped_user() -> int:
+    """Who programs run as that root starts: one that exists in our user namespace."""
+    for line in Path("/proc/self/uid_map").read_text("ascii").splitlines():
+        first, _, count = map(int, line.split())
+        if first <= _UNUSED < first + count:
+            return _UNUSED
+    return _NOBODY
+
+
+def swapped_users(user: int) -> int:
+    """A descriptor of a user namespace in which root and `user` have changed places."""
+    ready_r, ready_w = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ok = _libc.unshare(_CLONE_NEWUSER) == 0
+        os.write(ready_w, b"+" if ok else b"-")
+        signal.pause()
+    os.close(ready_w)
+    try:
+        if os.read(ready_r, 1) != b"+":
+            raise OSError("a user namespace for the files of root cannot be made")
+        for kind in ("uid", "gid"):
+            Path(f"/proc/{child}/{kind}_map").write_text(_swapped(user, kind), "ascii")
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(ready_r)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _swapped(user: int, kind: str) -> str:
+    """The table of such a namespace; it ends where our own does."""
+    first, _, count = map(int, Path(f"/proc/self/{kind}_map").read_text("ascii").split()[:3])
+    end = min(first + count, _ALL)
+    rows = [(0, user, 1), (1, 1, user - 1), (user, 0, 1), (user + 1, user + 1, end - user - 1)]
+    return "".join(f"{inner} {outer} {number}\n" for inner, outer, number in rows if number > 0)
+
+
+def stage(folder: str, paths: Mapping[str, str], mapping: int) -> None:
+    """Show paths in `folder` under names, in our own view of the file system, as another user's.
+
+    Raises:
+        OSError: a file system cannot show its files as another user's, or we may not mount.
+    """
+    _done(_libc.unshare(_CLONE_NEWNS), "a view of the file system of its own")
+    _mount(None, "/", None, _MS_REC_PRIVATE)
+    trees = [(name, path, _tree(path, mapping)) for name, path in paths.items()]
+    _mount("tmpfs", _STAGED_ON, "tmpfs", 0)
+    Path(folder).mkdir(mode=0o755, parents=True)
+    for name, path, tree in trees:
+        place = Path(folder, name)
+        if Path(path).is_dir():
+            place.mkdir(mode=0o755)
+        else:
+            place.touch()
+        _move(tree, str(place))
+        os.close(tree)
+
+
+def _tree(path: str, mapping: int) -> int:
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
+    tree = _done(_libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags), path)
+    attributes = _MountAttributes(set=_MOUNT_ATTR_IDMAP, users=mapping)
+    result = _libc.syscall(
+        _MOUNT_SETATTR,
+        tree,
+        b"",
+        _AT_EMPTY_PATH | _AT_RECURSIVE,
+        ctypes.byref(attributes),
+        ctypes.c_size_t(ctypes.sizeof(attributes)),
+    )
+    if result < 0:
+        raise OSError(
+            f"{path!r} belongs to root and its file system cannot show it to another user "
+            f"({os.strerror(ctypes.get_errno())}): start sashizu as an ordinary user"
+        )
+    return tree
+
+
+def _move(tree: int, place: str) -> None:
+    result = _libc.syscall(
+        _MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(place), _MOVE_MOUNT_F_EMPTY_PATH
+    )
+    _done(result, place)
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int) -> None:
+    result = _libc.mount(
+        source and os.fsencode(source),
+        os.fsencode(target),
+        kind and os.fsencode(kind),
+        ctypes.c_ulong(flags),
+        None,
+    )
+    _done(result, target)
+
+
+def drop_to(user: int) -> None:
+    """Become an ordinary user for good."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)

@@ -1,0 +1,129 @@
+"""Starts bubblewrap from the launcher: what happens between the fork and the program."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from sashizu_sandbox.bubblewrap import kernel
+
+__all__ = ["Descriptors", "Spawned", "spawn"]
+
+_EMPTY = "{empty}"
+_FAILED = 126
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What comes with a request."""
+
+    control: int
+    stdin: int
+    stdout: int
+    stderr: int
+    description: int
+    filter: int
+
+    def close(self) -> None:
+        """Close all but the control socket, which lives on."""
+        for fd in (self.stdin, self.stdout, self.stderr, self.description, self.filter):
+            os.close(fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A started bubblewrap.
+
+    `handle` is a descriptor of the process, `status` gives what it says of itself; it goes on when
+    something is written to `gate`, which can be written to again once it was read.
+    """
+
+    pid: int
+    handle: int
+    status: int
+    gate: int
+
+
+def spawn(request: dict[str, Any], given: Descriptors, mapping: int | None) -> Spawned:
+    """Start bubblewrap as a request says; `mapping` says whose files are shown as whose.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    status_r, status_w = os.pipe()
+    gate_r, gate_w = os.pipe()
+    kernel.shrink_to_one_write(gate_w)
+    inner = [status_w, gate_r]
+    try:
+        words, empty = _with_descriptors(request["words"])
+        inner += empty
+        words += ["--seccomp", str(given.filter), "--json-status-fd", str(status_w)]
+        words += ["--block-fd", str(gate_r)]
+        arguments = kernel.memory_file("\0".join((*words, "")).encode("utf-8", "surrogateescape"))
+        inner.append(arguments)
+        argv = [request["bubblewrap"], "--args", str(arguments), "--", *request["argv"]]
+        pid = os.fork()
+        if pid == 0:
+            _become(argv, request, given, (*inner, given.filter), mapping, status_w)
+        return Spawned(pid, os.pidfd_open(pid), status_r, gate_w)
+    except OSError:
+        os.close(status_r)
+        os.close(gate_w)
+        raise
+    finally:
+        for fd in inner:
+            os.close(fd)
+
+
+def _with_descriptors(words: Iterable[str]) -> tuple[list[str], list[int]]:
+    """Put a descriptor of an empty file at each place that asks for one."""
+    opened: list[int] = []
+    put = []
+    previous = ""
+    for word in words:
+        if word == _EMPTY and previous == "--ro-bind-data":
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+            put.append(str(opened[-1]))
+        else:
+            put.append(word)
+        previous = word
+    return put, opened
+
+
+def _close_all_but(kept: Iterable[int]) -> None:
+    """Let only what was given be inherited, whatever is open here."""
+    last = 2
+    for fd in sorted(kept):
+        os.set_inheritable(fd, True)
+        os.closerange(last + 1, fd)
+        last = fd
+    os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _become(
+    argv: list[str],
+    request: dict[str, Any],
+    given: Descriptors,
+    kept: tuple[int, ...],
+    mapping: int | None,
+    status: int,
+) -> NoReturn:
+    """In the child: take another identity if asked for, and turn into bubblewrap."""
+    try:
+        os.setsid()
+        if mapping is not None:
+            kernel.stage(request["stage"], request["staged"], mapping)
+            kernel.drop_to(kernel.dropped_user())
+        for source, target in ((given.stdin, 0), (given.stdout, 1), (given.stderr, 2)):
+            os.dup2(source, target)
+        _close_all_but(kept)
+        os.chdir("/")
+        kernel.restore_signals()
+        os.execve(argv[0], argv, {})  # noqa: S606 - no shell is wanted
+    except BaseException as error:  # noqa: BLE001 - nothing may go on in a forked copy
+        os.write(status, json.dumps({"error": str(error)}).encode() + b"\n")
+    finally:
+        os._exit(_FAILED)
