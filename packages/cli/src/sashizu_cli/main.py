@@ -131,9 +131,10 @@ class _ShortFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.word = record.levelname.lower()
         if self._session.verbose or not record.exc_info:
-            return super().format(record)
+            return render.without_secrets(super().format(record))
         short = logging.makeLogRecord({**record.__dict__, "exc_info": None, "exc_text": None})
-        return printable(f"{super().format(short)}: {record.exc_info[1]}")
+        text = f"{super().format(short)}: {record.exc_info[1]}"
+        return printable(render.without_secrets(text))
 
 
 def _log_to_stderr(session: Session) -> None:

@@ -6,12 +6,14 @@ import os
 import sys
 import traceback as tracebacks
 from collections.abc import Sequence
+from functools import cache
 from typing import IO, TYPE_CHECKING
 
 from sashizu_cli.plain import one_line, printable, table_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from sashizu_core.redaction import Redactor
 
 __all__ = [
     "error",
@@ -26,6 +28,7 @@ __all__ = [
     "terminal",
     "traceback",
     "warning",
+    "without_secrets",
 ]
 
 
@@ -87,6 +90,21 @@ def markdown(text: str, *, indent: int = 0, to_stderr: bool = False) -> None:
     console.print(Padding(Markdown(text, hyperlinks=False), (0, 0, 0, indent)))
 
 
+# --- secrets --------------------------------------------------------------------------------------
+
+
+@cache
+def _redactor() -> Redactor:
+    from sashizu_core.redaction import Redactor, secret_variables
+
+    return Redactor(secret_variables(os.environ))
+
+
+def without_secrets(text: str) -> str:
+    """The text with a mark for every secret: for what comes from outside a run, such as errors."""
+    return _redactor().text(text)
+
+
 # --- remarks --------------------------------------------------------------------------------------
 
 
@@ -97,12 +115,12 @@ def note(text: str) -> None:
 
 def warning(text: str) -> None:
     """Print something that works otherwise than asked, on stderr."""
-    note(f"warning: {text}")
+    note(f"warning: {without_secrets(text)}")
 
 
 def error(text: str) -> None:
     """Print what went wrong, on stderr; further lines are kept and indented."""
-    _tell("sashizu: error: " + printable(text).replace("\n", "\n  "))
+    _tell("sashizu: error: " + printable(without_secrets(text)).replace("\n", "\n  "))
 
 
 def hint(text: str) -> None:
@@ -113,13 +131,14 @@ def hint(text: str) -> None:
 def prompt(text: str) -> None:
     """Print a question on stderr, and stay in its line for the answer."""
     sys.stdout.flush()
-    sys.stderr.write(printable(text))
+    sys.stderr.write(printable(without_secrets(text)))
     sys.stderr.flush()
 
 
 def traceback(fault: BaseException) -> None:
     """Print the whole traceback, for `-v`."""
-    _tell(printable("".join(tracebacks.format_exception(fault))).rstrip("\n"))
+    whole = "".join(tracebacks.format_exception(fault))
+    _tell(printable(without_secrets(whole)).rstrip("\n"))
 
 
 def _tell(text: str) -> None:

@@ -114,7 +114,7 @@ class ControlServer:
     def _save(self) -> None:
         path = self._folder / f"{self._info.run_id}.json"
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(self._info)), "utf-8")
+        fresh.write_text(json.dumps(self._redactor.value(asdict(self._info))), "utf-8")
         fresh.chmod(0o600)
         fresh.replace(path)
 
