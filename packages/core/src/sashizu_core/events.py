@@ -30,7 +30,7 @@ KINDS: Mapping[str, str] = {
     "budget.degraded": "an agent was told to wrap up, or went on with its fallback model",
     "budget.rebalanced": "an unspent share went to a sibling",
     "security.denied": "an action outside the effective permission was refused",
-    "security.sandbox": "the sandbox stopped something",
+    "security.sandbox": "what holds the programs of a run, or what it stopped",
     "security.suspicious": "something looks like an attack",
     "policy.changed": "rules changed",
     "config.changed": "settings changed",

@@ -10,11 +10,13 @@ from typing import Literal, Protocol
 
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
+from sashizu_core.errors import SandboxError
 from sashizu_core.grants import NetRequest
 from sashizu_core.types import Decision
 
 __all__ = [
     "Confinement",
+    "NoSandbox",
     "ProcessLimits",
     "Sandbox",
     "SandboxInfo",
@@ -90,6 +92,27 @@ class SandboxedProcess(Protocol):
     def kill(self) -> None:
         """End it and everything that it started, at once."""
         ...
+
+
+class NoSandbox:
+    """Stands where nothing can hold a program: it starts none, and says why."""
+
+    def __init__(self, info: SandboxInfo) -> None:
+        self._info = info
+
+    @property
+    def info(self) -> SandboxInfo:
+        return self._info
+
+    def start(
+        self,
+        argv: Sequence[str],
+        confinement: Confinement,  # noqa: ARG002 - as `Sandbox` has it
+        *,
+        stdin: bool = False,  # noqa: ARG002
+    ) -> AbstractAsyncContextManager[SandboxedProcess]:
+        remedy = f"; {self._info.remedy}" if self._info.remedy else ""
+        raise SandboxError(f"{argv[0]!r} is not run: {self._info.reason}{remedy}")
 
 
 class Sandbox(Protocol):

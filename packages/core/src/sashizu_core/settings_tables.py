@@ -55,7 +55,8 @@ class RunSettings(Table):
     max_turns: Count = 50
     max_output_tokens: Count = 8192
     executor: Annotated[str, Field(min_length=1)] = "local"
-    isolation: str = "auto"
+    isolation: Annotated[str, Field(min_length=1)] = "auto"
+    sandbox: Annotated[str, Field(min_length=1)] = "auto"
     budget: Annotated[tuple[str, ...], AfterValidator(_budgets)] = ()
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from sashizu_core.control import RunHandle
+from sashizu_core.events import Event
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.instance import RunParts
 from sashizu_core.runtime.plan import AgentPlan
@@ -45,7 +46,7 @@ async def bracketed(
         fields |= {"budget_id": parts.root.node_id, "budget_unit": "tokens"}
         if asked.budget.tokens is not None:
             fields["budget_limit"] = asked.budget.tokens
-    await recorder.record([recorder.event("run.started", fields)])
+    await recorder.record([recorder.event("run.started", fields), *_held_by(parts)])
     started, status = monotonic(), RunStatus()
     try:
         yield status
@@ -63,6 +64,20 @@ async def bracketed(
         }
         with anyio.move_on_after(LAST_WORDS_S, shield=True):
             await recorder.record([recorder.event("run.ended", ended)])
+
+
+def _held_by(parts: RunParts) -> list[Event]:
+    """What holds the programs of the run, if it may start any."""
+    if parts.sandbox is None:
+        return []
+    info = parts.sandbox.info
+    fields = {
+        "status": info.kind,
+        "severity": "info" if info.kind == "enforced" else "warning",
+        "category": "sandbox",
+        "attrs": {"sandbox": info.name, "reason": info.reason},
+    }
+    return [parts.recorder.event("security.sandbox", fields)]
 
 
 @asynccontextmanager

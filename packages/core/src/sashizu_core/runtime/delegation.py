@@ -61,7 +61,7 @@ async def delegate_parallel(
     jobs: int | None = None,
     model: str | None = None,
     audit: bool = True,
-    isolation: Literal["auto", "none", "worktree"] | None = None,
+    isolation: str | None = None,
     agents: Sequence[AgentDefinition] = (),
     sinks: Sequence[EventSink] = (),
     approver: Approver | None = None,
@@ -85,8 +85,9 @@ async def delegate_parallel(
         jobs: how many agents work at once.
         model: a model for every agent, before what their definitions say.
         audit: False runs without a durable record.
-        isolation: `worktree` gives every agent a folder of its own, `none` gives none to any,
-            `auto` leaves it to their definitions and to what they may do; None takes the settings'.
+        isolation: `worktree` gives every agent a folder of its own, as do the names that plugins
+            offer; `none` gives none to any, `auto` leaves it to their definitions and to what they
+            may do; None takes the settings'.
         agents: definitions beside those found in files; they take precedence by name.
         sinks: further sinks for this run's events.
         approver: who answers when a rule says `ask`; None denies.
@@ -200,6 +201,7 @@ async def _parts(
         approvals=handle.approvals,
         budget=budget,
         root=root,
+        sandbox=await opened.sandbox(run.sandbox, plans),
         max_turns=run.max_turns,
         max_output_tokens=run.max_output_tokens,
         on_text=asked.on_text,

@@ -29,9 +29,13 @@ from sashizu_core.protocols import (
 )
 from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, verify_artifacts, versions
+from sashizu_core.runtime.confining import confinement_of
+from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.verification import failed, outranked, unverified, verify
+from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
@@ -93,6 +97,7 @@ class RunParts:
     approvals: Approvals | None
     budget: Budget | None
     root: BudgetNode | None
+    sandbox: Sandbox | None
     max_turns: int
     max_output_tokens: int
     on_text: Callable[[str, str], None] | None
@@ -145,6 +150,8 @@ class AgentInstance:
         self._state = "waiting"
         self._tools: ToolBox | None = None
         self._before: Versions = {}
+        self._deadline = float("inf")
+        self._checks = unverified(plan.definition.verify, "the agent did not answer")
 
     def progress(self) -> AgentProgress:
         """How far it is."""
@@ -193,7 +200,7 @@ class AgentInstance:
         try:
             if (refused := self._spawn()) is not None:
                 return refused
-            return await self._within_deadline(await self._loop())
+            return await self._verified(await self._within_deadline(await self._loop()))
         except RecordError:
             raise
         except SashizuError as error:
@@ -232,6 +239,8 @@ class AgentInstance:
             workspace=self._place.workspace,
             scope=plan.task.scope,
             readable=readable(subject),
+            sandbox=parts.sandbox,
+            confinement=await self._confinement(subject),
         )
         tools = {name: parts.tools[name] for name in plan.tools}
         if plan.targets:
@@ -260,6 +269,18 @@ class AgentInstance:
             on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
         )
 
+    async def _confinement(self, subject: Subject) -> Confinement | None:
+        """What holds its programs; None for an agent that starts none."""
+        if self._parts.sandbox is None or not starts_programs(self.plan):
+            return None
+        folder = self._place.folder
+        return await anyio.to_thread.run_sync(
+            confinement_of,
+            self._place.workspace,
+            subject,
+            folder.readable if folder is not None else (),
+        )
+
     def _prepare_for_artifacts(self) -> None:
         prepare_run_folder(self._place.workspace, self.plan.folder)
         self._before = versions(self._place.workspace, self.plan.targets)
@@ -275,6 +296,7 @@ class AgentInstance:
         seconds = self.plan.deadline_s
         deadline = anyio.current_time() + seconds if seconds is not None else float("inf")
         ending: Ending | None = None
+        self._deadline = deadline
         with anyio.CancelScope(deadline=deadline) as scope:
             self._parts.handle.track(self.agent_id, scope)
             ending = await loop.run()
@@ -286,6 +308,18 @@ class AgentInstance:
             return loop.stopped(Outcome.DEADLINE, f"the deadline of {seconds:g} s has passed")
         outcome = Outcome.DEADLINE if handle.expired else Outcome.CANCELLED
         return loop.stopped(outcome, handle.reason or "cancelled")
+
+    async def _verified(self, ending: Ending) -> Ending:
+        """Run what has to pass after an answer; an agent that gave none is not asked."""
+        if ending.outcome is Outcome.ANSWERED:
+            self._checks = await verify(
+                self.plan.definition.verify,
+                self._tools,
+                handle=self._parts.handle,
+                agent_id=self.agent_id,
+                deadline=self._deadline,
+            )
+        return ending
 
     def _tokens_left(self) -> int | None:
         return self._node.left("tokens") if self._node is not None else None
@@ -355,13 +389,15 @@ class AgentInstance:
         if status == "ok" and missing:
             status = "error"
             error = f"declared but not written: {', '.join(missing)}"
+        if status == "ok" and (broken := failed(self._checks)):
+            status, error = "error", broken
         return AgentReport(
             agent=self.plan.name,
             agent_id=self.agent_id,
             status=status,
             outcome=ending.outcome,
             answer=ending.answer.text,
-            criteria=(*ending.answer.criteria, *self._commands()),
+            criteria=outranked(ending.answer.criteria, self._checks),
             artifacts=artifacts,
             missing=missing,
             usage=self._inference.used,
@@ -380,9 +416,3 @@ class AgentInstance:
 
     def _unchecked(self) -> tuple[Criterion, ...]:
         return read_answer("", self.plan.definition.success_criteria).criteria
-
-    def _commands(self) -> tuple[Criterion, ...]:
-        return tuple(
-            Criterion(f"verify: {command}", "not checked", "needs the package 'sashizu-sandbox'")
-            for command in self.plan.definition.verify
-        )

@@ -13,7 +13,9 @@ from sashizu_core.ids import RunId, span_id, trace_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Budget, BudgetNode, EventSink, Executor, Model, Policy, Tool
 from sashizu_core.runtime.executor import LocalExecutor
+from sashizu_core.runtime.held import open_sandbox, starts_programs
 from sashizu_core.runtime.plan import AgentPlan, find_model
+from sashizu_core.sandboxing import Sandbox
 from sashizu_core.types import Limits
 from sashizu_core.workspace import Workspace
 
@@ -65,6 +67,16 @@ class Opened:
     async def policies(self) -> Sequence[Policy]:
         specs = self._registry.policies.values()
         return [await self._stack.enter_async_context(spec.open()) for spec in specs]
+
+    async def sandbox(self, wanted: str, plans: Iterable[AgentPlan]) -> Sandbox | None:
+        """What holds the programs of a run; None where no agent starts any.
+
+        Raises:
+            UsageError: the one that was chosen is not there, or does not work here.
+        """
+        if not any(starts_programs(plan) for plan in plans):
+            return None
+        return await open_sandbox(wanted, self._registry.sandboxes, self._stack)
 
     async def executor(self, name: str) -> Executor:
         """The executor of that name; `local` is there even if its plugin is not.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -13,8 +14,9 @@ from sashizu_core.approvals import Approvals
 from sashizu_core.bounds import text_bound
 from sashizu_core.errors import ArgumentsError, RecordError, SashizuError, ToolError, nearest
 from sashizu_core.events import Event
+from sashizu_core.granting import request_text
 from sashizu_core.grants import PathRequest, PermissionRequest, Subject, ToolRequest
-from sashizu_core.permissions import authorize
+from sashizu_core.permissions import authorize, effective
 from sashizu_core.protocols import Policy, Tool, ToolContext
 from sashizu_core.turn.claims import Claims
 from sashizu_core.turn.steps import StepContext
@@ -78,6 +80,7 @@ class ToolBox:
         self.malformed = 0
         self.running = ""
         self.written: set[str] = set()
+        self._may_connect = bool(effective(subject.chain).net)
         # Judging is pure, and an agent asks for the same again and again.
         self._decided: dict[tuple[PermissionRequest, ...], Decision] = {}
 
@@ -106,6 +109,15 @@ class ToolBox:
             for call, result in zip(calls, results, strict=True)
         ]
 
+    async def check(self, call: ToolCall) -> tuple[ToolResult, str]:
+        """Run one call that the definition asks for and not the model, judged like any other.
+
+        Returns the result and what kept the tool from giving one, empty if nothing did.
+        """
+        state = _Call(call)
+        result = await self._through(state)
+        return ToolResult(self._shown(result.content), result.is_error), state.error_type
+
     async def _side_by_side(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         if len(calls) == 1:
             return [await self._one(calls[0])]
@@ -119,7 +131,10 @@ class ToolBox:
         return result
 
     async def _one(self, call: ToolCall) -> ToolResult:
-        state = _Call(call)
+        return await self._through(_Call(call))
+
+    async def _through(self, state: _Call) -> ToolResult:
+        call = state.call
         requests = self._understand(state)
         if state.result is None:
             asked = (ToolRequest(call.name), *requests)
@@ -192,6 +207,46 @@ class ToolBox:
         alone = ((r, authorize((r,), self._subject, self._policies)) for r in asked)
         needing = tuple(request for request, view in alone if view.verdict == "ask")
         return await self._approvals.decide(tool, asked, needing, self._subject, decision)
+
+    def _context_of(self, state: _Call, seq: int) -> ToolContext:
+        """The context of one call: what comes up while it runs is judged, and recorded with it."""
+        context = self._context
+        if context.confinement is None and not self._may_connect:
+            return context
+        judge = partial(self._judge, state, seq)
+        confinement = context.confinement
+        if confinement is not None and self._may_connect:
+            confinement = replace(confinement, judge=judge)
+        return replace(context, judge=judge, confinement=confinement)
+
+    async def _judge(self, state: _Call, seq: int, request: PermissionRequest) -> Decision:
+        """Decide on what a running call asks for, such as a connection of its program."""
+        asked = (request,)
+        decision = self._decided.get(asked) or self._decide(asked)
+        if decision.verdict == "ask":
+            decision = await self._ask(state.call.name, asked, decision)
+        recorder = self._steps.recorder
+        common = {"step": seq, "tool": state.call.name, "tool_call_id": state.call.id}
+        told = {"attrs": {"request": self._redactor.text(request_text(request))}}
+        events = [
+            recorder.event(
+                "tool.decided",
+                {
+                    **common,
+                    **told,
+                    "op": "execute_tool",
+                    "decision": decision.verdict,
+                    "decided_by": decision.decided_by,
+                    "decision_rule": decision.rule,
+                },
+            )
+        ]
+        if not decision.allowed:
+            denied = {"status": "denied", "severity": "warning", "category": "permission"}
+            reason = {"decision_reason": decision.reason}
+            events.append(recorder.event("security.denied", {**common, **denied, **reason, **told}))
+        await recorder.record(events)
+        return decision
 
     # --- the record -------------------------------------------------------------------------------
 
@@ -270,7 +325,7 @@ class ToolBox:
 
         async def call() -> ToolResult:
             self.running = state.call.name
-            state.result = await _run(tool, state, self._context)
+            state.result = await _run(tool, state, self._context_of(state, seq))
             self.running = ""
             if not state.result.is_error:
                 self.written.update(state.writes)

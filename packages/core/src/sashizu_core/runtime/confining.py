@@ -1,0 +1,124 @@
+"""What the programs of an agent may touch, made from its effective permission."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from sashizu_core.errors import SandboxError
+from sashizu_core.granted_paths import PROTECTED, clean, common_paths, covers, lies_in
+from sashizu_core.grants import Grants, Subject
+from sashizu_core.permissions import effective, readable
+from sashizu_core.protocols import Readable
+from sashizu_core.sandboxing import Confinement
+from sashizu_core.workspace import Workspace
+
+__all__ = ["confinement_of"]
+
+MOST_ENTRIES = 1_000_000
+"""Files and folders of a workspace that are looked at for what may not be read."""
+
+
+def confinement_of(
+    workspace: Workspace, subject: Subject, further: Sequence[Path] = ()
+) -> Confinement:
+    """The confinement of an agent's programs. Looks at every file that may be read; blocks.
+
+    A program cannot be held to ask before it touches a path, so what a rule asks for is denied to
+    it; and it cannot be held to write without reading, so it writes only what may be read too.
+    `further` are absolute paths that programs in the workspace need to read.
+
+    Raises:
+        SandboxError: there are too many files to look at.
+    """
+    grants, may_read = effective(subject.chain), readable(subject)
+    read = _outermost(may_read.roots())
+    write = _outermost(_writable(grants, read))
+    root = workspace.root
+    return Confinement(
+        cwd=root,
+        readable=(
+            *(_place(root, path) for path in read if not _lies_in_any(path, write)),
+            *further,
+        ),
+        writable=tuple(_place(root, path) for path in write),
+        protected=tuple(_place(root, path) for path in _protected(grants, write)),
+        hidden=tuple(_hidden(root, (*read, *write), may_read)),
+    )
+
+
+def _place(root: Path, path: str) -> Path:
+    return root / path
+
+
+def _lies_in_any(path: str, folders: Iterable[str]) -> bool:
+    return any(lies_in(path, folder) for folder in folders)
+
+
+def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    found = dict.fromkeys(paths)
+    return tuple(
+        path for path in found if not any(other != path and lies_in(path, other) for other in found)
+    )
+
+
+def _writable(grants: Grants, read: Iterable[str]) -> tuple[str, ...]:
+    """What is granted to be written and read, but for what a rule stands before."""
+    patterns = _ruled(grants)
+    if patterns is None:
+        return ()
+    both = common_paths(read, grants.fs_write, "read")
+    return tuple(path for path in both if not _lies_in_any(path, patterns))
+
+
+def _ruled(grants: Grants) -> tuple[str, ...] | None:
+    """The paths that rules keep from being written; None where that is all of them."""
+    patterns = []
+    for rule in grants.rules:
+        if rule.touches != "write":
+            continue
+        pattern = clean(rule.pattern)
+        if rule.pattern == "*" or pattern in (None, "."):
+            return None
+        patterns.append(str(pattern))
+    return tuple(patterns)
+
+
+def _protected(grants: Grants, write: Sequence[str]) -> Iterator[str]:
+    """What lies in a writable folder and is not to be written all the same."""
+    granted = [path for text in grants.fs_write if (path := clean(text))]
+    for guard in PROTECTED:
+        if _lies_in_any(guard, write) and not any(covers(path, guard, "write") for path in granted):
+            yield guard
+    for pattern in _ruled(grants) or ():
+        if _lies_in_any(pattern, write):
+            yield pattern
+
+
+def _hidden(root: Path, shown: Iterable[str], may_read: Readable) -> Iterator[Path]:
+    """What lies in a folder that may be read, and may not be read itself."""
+    count = 0
+    waiting = list(shown)
+    while waiting:
+        folder = waiting.pop()
+        for entry in _entries(_place(root, folder)):
+            count += 1
+            if count > MOST_ENTRIES:
+                raise SandboxError(
+                    f"no program is run: more than {MOST_ENTRIES} files to look at for what may "
+                    "not be read; grant fewer folders"
+                )
+            name = entry.name if folder == "." else f"{folder.rstrip('/')}/{entry.name}"
+            if not may_read(name):
+                yield _place(root, name)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError:  # a file, or a folder that is gone, or not ours: nothing in it is shown either
+        return []

@@ -1,0 +1,95 @@
+"""What programs may touch follows from the effective permission, and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sashizu_core.errors import SandboxError
+from sashizu_core.grants import Grants, Rule, Subject
+from sashizu_core.runtime import confining
+from sashizu_core.runtime.confining import confinement_of
+from sashizu_core.sandboxing import Confinement
+from sashizu_core.workspace import Workspace
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Workspace]:
+    for name in ("src/a.py", "src/.env", "src/deep/key.pem", "out/x", ".git/config", "docs/a.md"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x", "utf-8")
+    with Workspace.open(tmp_path) as workspace:
+        yield workspace
+
+
+def confined(place: Workspace, *chain: Grants) -> Confinement:
+    return confinement_of(place, Subject("id", "a", chain))
+
+
+def names(place: Workspace, paths: tuple[Path, ...]) -> set[str]:
+    return {path.relative_to(place.root).as_posix() for path in paths}
+
+
+def test_only_what_is_granted_is_shown(place: Workspace) -> None:
+    held = confined(place, Grants(fs_read=("docs", "src"), fs_write=("out",)))
+    assert names(place, held.readable) == {"docs", "src"}
+    assert held.writable == ()  # it may not read there, and a program cannot be held to that
+
+
+def test_what_may_be_written_is_what_may_be_read_too(place: Workspace) -> None:
+    held = confined(place, Grants(fs_read=(".",), fs_write=("out",)))
+    assert names(place, held.readable) == {"."}
+    assert names(place, held.writable) == {"out"}
+
+
+def test_secrets_are_hidden_unless_they_are_named(place: Workspace) -> None:
+    held = confined(place, Grants(fs_read=(".",)))
+    assert names(place, held.hidden) == {"src/.env", "src/deep/key.pem"}
+    named = confined(place, Grants(fs_read=(".", "src/.env")))
+    assert names(place, named.hidden) == {"src/deep/key.pem"}
+
+
+def test_protected_files_stay_as_they_are_also_where_there_are_none(place: Workspace) -> None:
+    held = confined(place, Grants(fs_read=(".",), fs_write=(".",)))
+    assert {".git", ".github", "AGENTS.md"} <= names(place, held.protected)
+    named = confined(place, Grants(fs_read=(".",), fs_write=(".", ".github")))
+    assert ".github" not in names(place, named.protected)
+
+
+def test_a_ceiling_bounds_programs_too(place: Workspace) -> None:
+    ceiling, own = Grants(fs_read=("src",)), Grants(fs_read=(".",), fs_write=(".",))
+    held = confined(place, ceiling, own)
+    assert names(place, held.readable) == {"src"}
+    assert held.writable == ()
+
+
+@pytest.mark.parametrize("verdict", ["deny", "ask"])
+def test_what_a_rule_denies_or_asks_for_no_program_touches(place: Workspace, verdict: str) -> None:
+    rules = (Rule(verdict, "read", "docs"), Rule(verdict, "write", "out"))  # type: ignore[arg-type]
+    held = confined(place, Grants(fs_read=(".",), fs_write=(".",), rules=rules))
+    assert "docs" in names(place, held.hidden)
+    assert "out" in names(place, held.protected)
+    everywhere = (Rule(verdict, "write", "*"),)  # type: ignore[arg-type]
+    held = confined(place, Grants(fs_read=(".",), fs_write=(".",), rules=everywhere))
+    assert held.writable == ()
+
+
+def test_a_link_is_not_followed_for_what_lies_behind_it(place: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "docs/loop").symlink_to(tmp_path)
+    held = confined(place, Grants(fs_read=("docs",)))
+    assert held.hidden == ()
+
+
+def test_too_many_files_to_look_at_refuse_every_program(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confining, "MOST_ENTRIES", 3)
+    with pytest.raises(SandboxError, match="more than 3 files"):
+        confined(place, Grants(fs_read=(".",)))
+
+
+def test_nothing_is_granted_to_nobody(place: Workspace) -> None:
+    held = confined(place)
+    assert (held.readable, held.writable) == ((), ())
