@@ -23,6 +23,7 @@ Commands:
   runs               See and end runs.
   agent              See and check agents.
   trust              Show what a repository brings, and trust its agents...
+  policy             See what agents may do, and why.
   models             See and try models.
   plugins            See plugins, and begin a new one.
   config             See the settings.
@@ -292,6 +293,51 @@ Options:
   --list         List what is trusted, in all folders.
   --revoke       Trust nothing of the repository any more.
   --yes          Trust what is shown without being asked.
+  -C, --cd DIR   Work in this folder instead of the current one.
+  -c KEY=VALUE   Set one setting for this call; repeatable.
+  -v, --verbose  Log more, and show tracebacks.
+  -h, --help     Show this message and exit.
+""",
+    "policy": """\
+Usage: sashizu policy [OPTIONS] COMMAND [ARGS]...
+
+  See what agents may do, and why.
+
+Options:
+  -h, --help  Show this message and exit.
+
+Commands:
+  show     Print the effective permission of an agent in a run from here.
+  explain  Print what would be decided about a tool call, and why.
+""",
+    "policy show": """\
+Usage: sashizu policy show [OPTIONS]
+
+  Print the effective permission of an agent in a run from here.
+
+  It is what the agent's own grants, the operator's ceiling and all rules
+  leave together.
+
+Options:
+  --agent NAME   The agent.  [required]
+  --json         Print JSON.
+  -C, --cd DIR   Work in this folder instead of the current one.
+  -c KEY=VALUE   Set one setting for this call; repeatable.
+  -v, --verbose  Log more, and show tracebacks.
+  -h, --help     Show this message and exit.
+""",
+    "policy explain": """\
+Usage: sashizu policy explain [OPTIONS]
+
+  Print what would be decided about a tool call, and why.
+
+  Nothing is done. The exit code is 0 whatever the decision is.
+
+Options:
+  --agent NAME   The agent.  [required]
+  --tool TOOL    The tool it would call.  [required]
+  --args JSON    The arguments of the call.  [default: {}]
+  --json         Print JSON.
   -C, --cd DIR   Work in this folder instead of the current one.
   -c KEY=VALUE   Set one setting for this call; repeatable.
   -v, --verbose  Log more, and show tracebacks.

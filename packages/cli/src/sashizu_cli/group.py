@@ -29,6 +29,7 @@ OWN = {
     "runs": "sashizu_cli.commands.runs:app",
     "agent": "sashizu_cli.commands.agent:app",
     "trust": "sashizu_cli.commands.trust:app",
+    "policy": "sashizu_cli.commands.policy:app",
     "models": "sashizu_cli.commands.models:app",
     "plugins": "sashizu_cli.commands.plugins:app",
     "config": "sashizu_cli.commands.config:app",

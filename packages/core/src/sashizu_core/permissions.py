@@ -56,8 +56,11 @@ def authorize(
     worst = combined(decisions)
     if not worst.allowed:
         return worst
-    rules = "; ".join(dict.fromkeys(decision.rule for decision in decisions))
-    return Decision("allow", worst.reason, rules, "rule")
+    rules, sources = (
+        "; ".join(dict.fromkeys(text for text in texts if text))
+        for texts in ([d.rule for d in decisions], [d.source for d in decisions])
+    )
+    return Decision("allow", worst.reason, rules, "rule", sources)
 
 
 def combined(decisions: Sequence[Decision]) -> Decision:
