@@ -60,7 +60,8 @@ class Start(TypedTool[StartArguments]):
     def requests(
         self, arguments: StartArguments, context: ToolContext
     ) -> Sequence[PermissionRequest]:
-        held = context.sandbox.info.name if context.sandbox is not None else ""
+        info = context.sandbox.info if context.sandbox is not None else None
+        held = info.name if info is not None and info.kind == "enforced" else ""
         program = ExecRequest(("make",), "/usr/bin/make", any_code=True, enforced_by=held)
         if not arguments.url:
             return [program]
@@ -71,9 +72,10 @@ class Start(TypedTool[StartArguments]):
 
 
 class Box:
-    """A sandbox that is asked for nothing but its name."""
+    """A sandbox that is asked for nothing but what it is."""
 
-    info = SandboxInfo("box", "enforced")
+    def __init__(self, info: SandboxInfo) -> None:
+        self.info = info
 
     def start(self, argv, confinement, *, stdin=False):
         raise AssertionError("nothing is started when a call is explained")
@@ -84,9 +86,12 @@ async def _open_start() -> AsyncIterator[Tool]:
     yield Start()
 
 
-@asynccontextmanager
-async def _open_box() -> AsyncIterator[Box]:
-    yield Box()
+def box(info: SandboxInfo, rank: int = 100) -> SandboxSpec:
+    @asynccontextmanager
+    async def open_() -> AsyncIterator[Box]:
+        yield Box(info)
+
+    return SandboxSpec(info.name, "for tests", lambda: info, open_, rank)
 
 
 @pytest.fixture
@@ -168,14 +173,12 @@ def test_any_code_is_denied_without_a_sandbox_that_enforces_and_says_so(project,
     assert found["requests"][1]["backend"] == {
         "name": "none",
         "kind": "advisory",
-        "reason": "no installed package offers a sandbox",
+        "reason": "no sandbox is installed",
     }
 
 
 def test_the_best_sandbox_that_works_here_is_what_holds_programs_and_connections(project, cli):
-    weak = SandboxSpec("weak", "", lambda: SandboxInfo("weak", "none", "off"), _open_box, 1)
-    box = SandboxSpec("box", "", lambda: SandboxInfo("box", "enforced"), _open_box, 50)
-    project(weak, box)
+    project(box(SandboxInfo("weak", "none", "off"), 1), box(SandboxInfo("box", "enforced"), 50))
 
     found = explained(cli, "start", url="example.org")
 
@@ -190,10 +193,7 @@ def test_the_best_sandbox_that_works_here_is_what_holds_programs_and_connections
 
 
 def test_a_sandbox_that_holds_only_a_part_is_called_advisory(project, cli):
-    part = SandboxSpec(
-        "part", "", lambda: SandboxInfo("part", "partial", "no network rules"), _open_box
-    )
-    project(part)
+    project(box(SandboxInfo("part", "partial", "no network rules")))
 
     backend = explained(cli, "start")["requests"][1]["backend"]
 

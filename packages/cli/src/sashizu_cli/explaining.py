@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
 from sashizu_core.errors import ArgumentsError, ToolError, UsageError, nearest
 from sashizu_core.granting import request_text
 from sashizu_core.grants import ExecRequest, PermissionRequest, Subject, ToolRequest
 from sashizu_core.permissions import authorize, combined, readable
 from sashizu_core.protocols import Policy, Tool, ToolContext
+from sashizu_core.runtime.held import open_sandbox
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.sandboxing import SandboxInfo
 from sashizu_core.workspace import Workspace
 
 from sashizu_cli.grant_places import GrantPlaces
-from sashizu_cli.policy_view import NO_RUN, Backend, backend_of, plan_of, sandbox_of
+from sashizu_cli.policy_view import NO_RUN, Backend, backend_of, plan_of
 
 if TYPE_CHECKING:
     from sashizu_cli.session import Session
@@ -68,11 +67,8 @@ async def explain(session: Session, agent: str, tool: str, arguments: str) -> Ex
             await stack.enter_async_context(policy.open())
             for policy in session.registry.policies.values()
         ]
-        sandboxes = session.registry.sandboxes.values()
-        sandbox_spec, info = await anyio.to_thread.run_sync(sandbox_of, sandboxes)
-        sandbox = None
-        if sandbox_spec is not None and info.kind != "none":
-            sandbox = await stack.enter_async_context(sandbox_spec.open())
+        wanted = session.settings.run.sandbox
+        sandbox = await open_sandbox(wanted, session.registry.sandboxes, stack)
         subject = Subject("", plan.name, plan.chain)
         context = ToolContext(
             agent_id="",
@@ -85,7 +81,7 @@ async def explain(session: Session, agent: str, tool: str, arguments: str) -> Ex
         requests = _requests(opened, tool, arguments, context)
         if isinstance(requests, str):
             return Explanation(plan.name, tool, "deny", requests, ())
-        return _explained(requests, subject, policies, places, info, tool)
+        return _explained(requests, subject, policies, places, sandbox.info, tool)
 
 
 def _absent(plan: AgentPlan, tool: str, session: Session) -> Explanation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,9 +18,9 @@ from sashizu_core.grants import (
     PermissionRequest,
 )
 from sashizu_core.permissions import effective, grants_sha256
+from sashizu_core.runtime.held import open_sandbox
 from sashizu_core.runtime.plan import AgentPlan, plan_agents
 from sashizu_core.sandboxing import SandboxInfo
-from sashizu_core.specs import SandboxSpec
 from sashizu_core.types import Task
 
 from sashizu_cli.catalogue import catalogue_of
@@ -36,7 +37,6 @@ __all__ = [
     "permission_data",
     "plan_of",
     "planned_permission",
-    "sandbox_of",
 ]
 
 NO_RUN = "RUN"
@@ -88,16 +88,6 @@ def plan_of(session: Session, agent: str) -> tuple[AgentPlan, GrantPlaces]:
 # --- what holds programs --------------------------------------------------------------------------
 
 
-def sandbox_of(specs: Iterable[SandboxSpec]) -> tuple[SandboxSpec | None, SandboxInfo]:
-    """The sandbox that would hold programs, tried for real; blocks."""
-    order = {"enforced": 0, "partial": 1, "none": 2}
-    probed = [(spec, spec.probe()) for spec in specs]
-    probed.sort(key=lambda pair: (order[pair[1].kind], pair[0].rank))
-    if not probed:
-        return None, SandboxInfo("none", "none", "no installed package offers a sandbox")
-    return probed[0]
-
-
 def held_by(info: SandboxInfo) -> Backend:
     if info.kind == "enforced":
         return Backend(info.name, "enforced", info.reason)
@@ -119,7 +109,7 @@ def backend_of(request: PermissionRequest, runs_programs: bool, info: SandboxInf
 # --- the permission -------------------------------------------------------------------------------
 
 
-def planned_permission(session: Session, agent: str) -> Permission:
+async def planned_permission(session: Session, agent: str) -> Permission:
     """The effective permission of an agent in a run from here.
 
     Raises:
@@ -127,7 +117,11 @@ def planned_permission(session: Session, agent: str) -> Permission:
     """
     plan, places = plan_of(session, agent)
     found = effective(plan.chain)
-    _, info = sandbox_of(session.registry.sandboxes.values())
+    async with AsyncExitStack() as stack:
+        sandbox = await open_sandbox(
+            session.settings.run.sandbox, session.registry.sandboxes, stack
+        )
+        info = sandbox.info
     return Permission(
         agent=plan.name,
         policy_sha256=grants_sha256(plan.chain),

@@ -32,9 +32,11 @@ def show(ctx: typer.Context, agent: Agent, as_json: AsJson = False) -> None:
 
     It is what the agent's own grants, the operator's ceiling and all rules leave together.
     """
+    import anyio
+
     from sashizu_cli.policy_view import permission_data, planned_permission
 
-    found = planned_permission(session_of(ctx), agent)
+    found = anyio.run(planned_permission, session_of(ctx), agent)
     if as_json:
         render.raw(json.dumps(permission_data(found), indent=2))
     else:
