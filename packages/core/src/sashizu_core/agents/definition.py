@@ -232,7 +232,7 @@ class AgentDefinition(_Part):
     )
     verify: tuple[Text, ...] = Field(
         default=(),
-        description="Commands that must pass; reported as not checked without a sandbox.",
+        description="Commands that must pass after the answer, run by the tool `shell`.",
     )
 
     def grants(self) -> Grants:
