@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Literal
 from sashizu_core.errors import SashizuError
 
 if TYPE_CHECKING:
+    from sashizu_core.plugins import Registry
+    from sashizu_core.sandboxing import SandboxInfo
+    from sashizu_core.specs import SandboxSpec
+
     from sashizu_cli.session import Session
 
 __all__ = ["Finding", "all_findings"]
@@ -25,6 +29,7 @@ PACKAGES = {
     "sashizu-budget": "limits in tokens, USD and requests; `sashizu budget`",
     "sashizu-offline": "the model 'offline', which needs no key, and the tool 'analyze'",
     "sashizu-openai": "models of OpenAI and of every compatible service",
+    "sashizu-sandbox": "programs held by a sandbox: the tools 'shell' and 'fetch'; worktrees",
 }
 """Our own packages, and what each gives."""
 
@@ -83,7 +88,30 @@ def _configuration(session: Session) -> Iterator[Finding]:
     yield from _plugins(session)
     if registry.budget is None:
         yield Finding("budget", "absent", "no plugin provides a ledger: limits cannot be kept")
+    yield from _sandboxes(registry)
     yield from _agents(session)
+
+
+def _sandboxes(registry: Registry) -> Iterator[Finding]:
+    """Try each for real. A problem only if none of them can hold a program."""
+    specs = sorted(registry.sandboxes.values(), key=lambda spec: spec.rank)
+    found = [_tried(spec) for spec in specs]
+    held = any(info.kind != "none" for info in found)
+    for info in found:
+        state: Literal["ok", "absent", "problem"] = "ok" if info.kind == "enforced" else "absent"
+        if not held and info.remedy:
+            state = "problem"
+        parts = (info.kind, info.reason, info.remedy)
+        yield Finding(f"sandbox {info.name}", state, "; ".join(part for part in parts if part))
+
+
+def _tried(spec: SandboxSpec) -> SandboxInfo:
+    from sashizu_core.sandboxing import SandboxInfo
+
+    try:
+        return spec.probe()
+    except Exception as error:  # noqa: BLE001 - a plugin's mistake is a finding too
+        return SandboxInfo(spec.name, "none", f"trying it failed: {error}")
 
 
 def _plugins(session: Session) -> Iterator[Finding]:
