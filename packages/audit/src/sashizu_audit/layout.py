@@ -6,6 +6,8 @@ audit/               0700
   ballast            room that is given up when the disk is full
   hot/               0700
     <writer>.<n>.jsonl   0600; one segment of one writer, locked while that writer lives
+  blobs/             0700; with content = "blobs"
+    ab/<sha256>          0600; a text that the record names by its digest
 ```
 """
 
@@ -26,7 +28,7 @@ from sashizu_core.ids import uuid7
 
 from sashizu_audit.disk import fill, free_bytes, sync_folder
 
-__all__ = ["FORMAT", "Layout", "open_layout", "segment_paths"]
+__all__ = ["FORMAT", "Layout", "make_private", "open_layout", "segment_paths"]
 
 FORMAT = 1
 """The version of the format on disk; `v` of every line."""
@@ -103,9 +105,9 @@ def open_layout(folder: Path, ballast_bytes: int) -> Layout:
         RecordError: it cannot be made or is of another format.
     """
     try:
-        _make_private(folder)
+        make_private(folder)
         store_id = _store_id(folder / "store.json")
-        _make_private(folder / "hot")
+        make_private(folder / "hot")
         sync_folder(folder)
         layout = Layout(folder, store_id, ballast_bytes)
         layout.keep_ballast()
@@ -117,7 +119,13 @@ def open_layout(folder: Path, ballast_bytes: int) -> Layout:
     return layout
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
+    """Make a folder that nobody else can look into, or make it so.
+
+    Raises:
+        OSError: it cannot be made.
+        RecordError: it is somebody else's.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not hasattr(os, "geteuid"):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from sashizu_core.home import state_home
@@ -18,6 +19,9 @@ class AuditSettings(Table):
     long, in milliseconds, a power cut may reach back for events that do not wait for the disk. A
     segment ends at `segment_mib` MiB or after `segment_minutes` minutes. `ballast_mib` MiB are kept
     on the disk and given up when it is full, so that runs can record how they ended.
+
+    `content` says what is kept of arguments, results, prompts and answers: `none`, `hashes`, or
+    `blobs`, their texts without secrets, for `blob_days` days in at most `blob_mib` MiB.
     """
 
     dir: str | None = None
@@ -25,6 +29,9 @@ class AuditSettings(Table):
     segment_mib: int = Field(default=16, ge=1, le=1024)
     segment_minutes: int = Field(default=15, ge=1, le=24 * 60)
     ballast_mib: int = Field(default=8, ge=0, le=1024)
+    content: Literal["none", "hashes", "blobs"] = "hashes"
+    blob_days: int = Field(default=30, ge=1, le=36_500)
+    blob_mib: int = Field(default=1024, ge=1, le=1024 * 1024)
 
     @property
     def folder(self) -> Path:

@@ -23,6 +23,9 @@ def writer_options(settings: AuditSettings) -> WriterOptions:
         segment_bytes=settings.segment_mib * _MIB,
         segment_s=settings.segment_minutes * 60.0,
         ballast_bytes=settings.ballast_mib * _MIB,
+        content=settings.content,
+        blob_s=settings.blob_days * 86_400.0,
+        blob_bytes=settings.blob_mib * _MIB,
     )
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -35,12 +35,18 @@ class WriterOptions:
         segment_bytes: a segment that is longer is followed by the next.
         segment_s: a segment that is older, in seconds, is followed by the next.
         ballast_bytes: room that is kept in the folder for last words; 0 keeps none.
+        content: what is kept of texts: nothing, their digests, or the texts as well.
+        blob_s: seconds that texts are kept.
+        blob_bytes: room that all texts may take together.
     """
 
     flush_s: float = 0.05
     segment_bytes: int = 16 * 1024 * 1024
     segment_s: float = 15 * 60.0
     ballast_bytes: int = 8 * 1024 * 1024
+    content: Literal["none", "hashes", "blobs"] = "hashes"
+    blob_s: float = 30 * 86_400.0
+    blob_bytes: int = 1024 * 1024 * 1024
 
 
 DEFAULT_OPTIONS = WriterOptions()

@@ -20,6 +20,7 @@ from sashizu_core.errors import RecordError, nearest
 from sashizu_core.events import KINDS, Event
 from sashizu_core.ids import uuid7
 
+from sashizu_audit.blobs import Blobs
 from sashizu_audit.fields import encode_fields
 from sashizu_audit.flusher import Flusher
 from sashizu_audit.layout import open_layout
@@ -31,6 +32,9 @@ __all__ = ["LAST_WORDS", "AuditWriter"]
 
 _OWN_KINDS = frozenset({"writer.opened", "writer.closed", "writer.spawned", "writer.clock_stepped"})
 _KINDS = frozenset(KINDS) - _OWN_KINDS
+
+_CONTENT = frozenset({"args_sha256", "result_sha256", "blobs"})
+"""Columns that tell of texts."""
 
 LAST_WORDS = frozenset(
     kind
@@ -65,6 +69,9 @@ class AuditWriter:
         self._clock = clock
         self._layout = open_layout(folder, options.ballast_bytes)
         self._lock = threading.Lock()
+        self._blobs: Blobs | None = None
+        if options.content == "blobs":
+            self._blobs = _open_blobs(folder, options)
         self._closed = False
         self._failure: RecordError | None = None
         self._forked_from: Mapping[str, Any] | None = None
@@ -104,6 +111,27 @@ class AuditWriter:
                 if segment.size == size:  # else they were written before an interrupt came
                     lines.seq, lines.head = before
                 raise
+
+    @property
+    def keeps_content(self) -> bool:
+        """Whether texts are kept beside the record."""
+        return self._blobs is not None
+
+    def keep(self, text: str) -> str | None:
+        """Keep a text that the next events name by its digest; it has to be without secrets.
+
+        Returns the SHA-256 in hexadecimal, or None where it is not kept.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        if self._blobs is None:
+            return None
+        with self._lock:
+            try:
+                return self._blobs.keep(text)
+            except OSError as error:
+                raise self._error(error) from error
 
     async def durable(self) -> None:
         """Return when everything written so far survives a power cut.
@@ -170,6 +198,9 @@ class AuditWriter:
             self._flusher.note()
         self._flusher.stop()
         try:
+            if self._blobs is not None:
+                self._blobs.sync()
+                self._blobs.sweep_if_due()
             self._spool.end()
         except OSError as error:
             failure = failure or self._error(error)
@@ -199,7 +230,7 @@ class AuditWriter:
             self._spool = Spool(self._layout, self._options, self._clock, writer_id, origin)
         except OSError as error:
             raise self._error(error) from error
-        self._flusher = Flusher(self._spool.sync, self._options.flush_s)
+        self._flusher = Flusher(self._sync, self._options.flush_s)
         self._flusher.note()
 
     def _be_ready(self) -> None:
@@ -226,7 +257,10 @@ class AuditWriter:
         for event in events:
             if event.kind not in _KINDS:
                 raise RecordError(_unknown(event.kind))
-            members.append((event.kind, encode_fields(event.fields)))
+            fields = event.fields
+            if self._options.content == "none":
+                fields = {name: fields[name] for name in fields if name not in _CONTENT}
+            members.append((event.kind, encode_fields(fields)))
         spool = self._spool
         data = spool.lines.make(members)
         try:
@@ -238,6 +272,12 @@ class AuditWriter:
                 spool.append_last_words(data)
         except OSError as error:
             raise self._broken(error) from error
+
+    def _sync(self) -> None:
+        """Bring to the disk what was written: first what events name, then the events."""
+        if self._blobs is not None:
+            self._blobs.sync()
+        self._spool.sync()
 
     def _append_own(self, kind: str, attrs: Mapping[str, Any]) -> None:
         try:
@@ -273,6 +313,16 @@ class AuditWriter:
         }
         # The lock stays the parent's: it is let go with the last copy of the descriptor.
         self._spool.abandon()
+
+
+def _open_blobs(folder: Path, options: WriterOptions) -> Blobs:
+    try:
+        return Blobs(folder, room_bytes=options.blob_bytes, keep_s=options.blob_s)
+    except OSError as error:
+        raise RecordError(
+            f"texts cannot be kept in {str(folder / 'blobs')!r}: {error.strerror or error}; "
+            'nothing was done. Give access there, or keep none with content = "hashes" in [audit]'
+        ) from error
 
 
 def _unknown(kind: str) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "Budget",
     "BudgetNode",
     "Busy",
+    "ContentSink",
     "EventSink",
     "Executor",
     "Hold",
@@ -374,6 +375,26 @@ class EventSink(Protocol):
 
     def child_handoff(self) -> Mapping[str, str]:
         """What a child process needs to write into the same record."""
+        ...
+
+
+@runtime_checkable
+class ContentSink(EventSink, Protocol):
+    """A sink that may keep texts beside events: arguments, results, prompts and answers."""
+
+    @property
+    def keeps_content(self) -> bool:
+        """Whether it does; if not, nobody calls `keep`."""
+        ...
+
+    def keep(self, text: str) -> str | None:
+        """Keep a text, which holds no secret any more, before the event that names it is written.
+
+        Returns the SHA-256 of its UTF-8 in hexadecimal, or None where this one is not kept.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -71,7 +72,7 @@ class Inference:
     `used` sums what was billed; an attempt in doubt counts with its hold.
     """
 
-    __slots__ = ("_bills", "_fields", "_gate", "_ledger", "_model", "_steps")
+    __slots__ = ("_bills", "_fields", "_gate", "_ledger", "_model", "_steps", "_told")
 
     def __init__(
         self, model: Model, steps: StepContext, gate: ProviderGate, ledger: Ledger | None
@@ -82,6 +83,7 @@ class Inference:
         self._ledger = ledger
         self._fields = {"op": "chat", "provider": model.info.provider, "model": model.info.name}
         self._bills: list[Usage] = []
+        self._told = 0
 
     @property
     def used(self) -> Usage:
@@ -182,9 +184,24 @@ class Inference:
                 )
             )
         events.append(
-            recorder.event("model.requested", {"step": seq, "step_kind": "model", **self._fields})
+            recorder.event(
+                "model.requested",
+                {"step": seq, "step_kind": "model", **self._fields, **self._prompts(request)},
+            )
         )
         return _Attempt(request, bound, hold, events, seq)
+
+    def _prompts(self, request: ModelRequest) -> dict[str, Any]:
+        """The columns that name what the model is told for the first time, where that is kept.
+
+        Answers and results of tools are named by their own events.
+        """
+        recorder = self._steps.recorder
+        if not recorder.keeps_content:
+            return {}
+        told, self._told = self._told, len(request.messages)
+        fresh = [m for m in request.messages[told:] if m.role in ("system", "user")]
+        return recorder.keep(*[message.content for message in fresh])
 
     async def _hold(
         self, ledger: Ledger, request: ModelRequest, bound: Bound
@@ -256,6 +273,11 @@ class Inference:
         if usage is not None:
             self._model.learn(attempt.bound, usage)
             fields |= _usage_fields(usage)
+        if recorder.keeps_content:
+            message = completion.message
+            calls = [[call.id, call.name, call.arguments] for call in message.tool_calls]
+            told = json.dumps({"content": message.content, "tool_calls": calls})
+            fields |= recorder.keep(told, last_words=True)
         settled = self._settle(attempt, usage)
         if settled and attempt.hold is not None and self._ledger is not None:
             fields["cost_nusd"] = settled[0].fields["attrs"]["nusd"]  # type: ignore[index]

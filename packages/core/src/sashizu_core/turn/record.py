@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sashizu_core.errors import RecordError
 from sashizu_core.events import Event
-from sashizu_core.protocols import EventSink
+from sashizu_core.protocols import ContentSink, EventSink
 from sashizu_core.redaction import Redactor
 
 __all__ = ["Recorder"]
@@ -21,7 +22,7 @@ class Recorder:
     them, and whoever is about to wait calls `flush`.
     """
 
-    __slots__ = ("_late", "_persistent", "_sinks", "context", "redactor")
+    __slots__ = ("_keepers", "_late", "_persistent", "_sinks", "context", "redactor")
 
     def __init__(
         self,
@@ -32,6 +33,9 @@ class Recorder:
         self.redactor = redactor if redactor is not None else Redactor()
         self._sinks = tuple(sinks)
         self._persistent = tuple(sink for sink in sinks if sink.persistent)
+        self._keepers = tuple(
+            sink for sink in sinks if isinstance(sink, ContentSink) and sink.keeps_content
+        )
         self._late: list[Event] = []
         given = {name: value for name, value in context.items() if value is not None}
         self.context: Mapping[str, object] = self.redactor.fields(given)
@@ -42,6 +46,32 @@ class Recorder:
 
     def event(self, kind: str, fields: Mapping[str, Any]) -> Event:
         return Event(kind, {**self.context, **self.redactor.fields(fields)})
+
+    @property
+    def keeps_content(self) -> bool:
+        """Whether texts are kept beside the events."""
+        return bool(self._keepers)
+
+    def keep(self, *texts: str, last_words: bool = False) -> dict[str, Any]:
+        """Keep texts beside the events, without secrets; returns the columns that name them.
+
+        Of `last_words`, which tell of something that has happened, what cannot be kept is left out.
+
+        Raises:
+            RecordError: a text cannot be kept.
+        """
+        if not self._keepers:
+            return {}
+        digests = []
+        for text in filter(None, map(self.redactor.text, texts)):
+            try:
+                kept = [keeper.keep(text) for keeper in self._keepers]
+            except RecordError:
+                if not last_words:
+                    raise
+                continue
+            digests += [digest for digest in kept[:1] if digest is not None]
+        return {"blobs": digests} if digests else {}
 
     def write(self, events: Sequence[Event]) -> None:
         """Record events, in order, after what is late. On return they survive the process.

@@ -260,7 +260,7 @@ class ToolBox:
             "tool_call_id": state.call.id,
         }
         arguments, hidden = self._redactor.counted(state.call.arguments)
-        args: dict[str, Any] = {"args_sha256": _sha256(arguments)}
+        args: dict[str, Any] = {"args_sha256": _sha256(arguments), **recorder.keep(arguments)}
         if hidden:
             args["redactions"] = hidden
         events = [recorder.event("tool.requested", {**common, **args})]
@@ -290,6 +290,7 @@ class ToolBox:
         if state.result is not None:
             content, hidden = self._redactor.counted(state.result.content)
             fields["result_sha256"] = _sha256(content)
+            fields |= self._steps.recorder.keep(content, last_words=True)
             fields["bytes"] = len(state.result.content.encode("utf-8", "surrogatepass"))
             if hidden:
                 fields["redactions"] = hidden
