@@ -25,9 +25,9 @@ _HREF = re.compile(
 _SPACES = re.compile(r"[ \t\r\n\f]+")
 _BLANK = re.compile(r"\n{3,}")
 _SKIPPED = frozenset({"script", "style", "template", "svg", "iframe", "noframes", "noembed"})
-_BLOCKS = frozenset(
-    "address article aside blockquote body dd details dialog div dl dt fieldset figcaption figure "
-    "footer form header hr html main nav ol p pre section summary table ul".split(" ")
+_BLOCK = re.compile(
+    "address|article|aside|blockquote|body|dd|details|dialog|div|dl|dt|fieldset|figcaption|figure|"
+    "footer|form|header|hr|html|main|nav|ol|p|pre|section|summary|table|ul"
 )
 _LINES = frozenset({"br", "tr", "option", "caption"})
 _CELLS = frozenset({"td", "th"})
@@ -137,7 +137,7 @@ class _Reader:
                 self._begin_link(rest)
         elif name in _HEADINGS:
             self._out.append("\n\n" if closes else f"\n\n{_HEADINGS[name]} ")
-        elif name in _BLOCKS:
+        elif _BLOCK.fullmatch(name):
             self._out.append("\n\n")
             if name == "pre":
                 self._pre = max(0, self._pre + (-1 if closes else 1))
