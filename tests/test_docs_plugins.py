@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 GUIDES = sorted(ROOT.glob("docs/how-to/write-a*-plugin.md"))
 BLOCK = re.compile(r"^```(python|toml|yaml)\n# (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ANY_BLOCK = re.compile(r"^```(?:python|toml|yaml)\n", re.MULTILINE)
-KINDS = {"model", "tool", "policy", "sink", "agents", "command", "budget", "executor"}
+KINDS = {
+    *("model", "tool", "policy", "sink", "agents", "command", "budget", "executor"),
+    *("isolation", "sandbox"),
+}
 
 
 def files(guide: Path) -> dict[str, str]:

@@ -36,7 +36,9 @@ worktrees_app = typer.Typer(
     no_args_is_help=True,
 )
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its beginning.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="The id of a run, its beginning, or 'last'.")
+]
 
 
 @merge_app.command()

@@ -72,14 +72,19 @@ def worktrees_home() -> Path:
 
 
 def load_manifest(run_id: str) -> Manifest:
-    """The worktrees of a run, named by its id or the beginning of it.
+    """The worktrees of a run, named by its id, the beginning of it, or `last`.
 
     Raises:
         UsageError: there are none, or the beginning fits several runs.
         ConfigError: the file is damaged.
     """
     known = sorted(path.parent.name for path in worktrees_home().glob(f"*/{_FILE}"))
-    fitting = [name for name in known if run_id and name.startswith(run_id)]
+    # Ids of runs begin with their time.
+    fitting = (
+        known[-1:]
+        if run_id == "last"
+        else [name for name in known if run_id and name.startswith(run_id)]
+    )
     if len(fitting) != 1:
         why = "several runs begin so" if fitting else "no run with worktrees has that id"
         shown = ", ".join((fitting or known)[-5:]) or "none"
