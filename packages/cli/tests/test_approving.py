@@ -13,7 +13,7 @@ from rich.console import Console
 from sashizu_cli import keyboard
 from sashizu_cli.approving import TerminalApprover, approver_for, show_question
 from sashizu_cli.execution import RunRequest, execute
-from sashizu_cli.live import Display, LiveDisplay
+from sashizu_cli.live import Display, LiveDisplay, PlainLines
 from sashizu_cli.plain import visible
 from sashizu_cli.view import RunView
 from sashizu_core.approval_file import WrittenApprovals
@@ -21,6 +21,7 @@ from sashizu_core.approvals import AnsweredElsewhere, described
 from sashizu_core.builtin.tools import file_tools
 from sashizu_core.control import list_runs
 from sashizu_core.errors import ConfigError
+from sashizu_core.events import Event
 from sashizu_core.grants import ExecRequest, PathRequest, ToolRequest
 from sashizu_core.protocols import Question
 from sashizu_core.specs import PolicySpec
@@ -225,6 +226,14 @@ async def test_a_live_display_leaves_the_terminal_and_comes_back():
     with display.paused():  # a run that is over does not begin to draw again
         pass
     assert stream.getvalue() == shown
+
+
+async def test_plain_lines_wait_until_the_terminal_is_free(capsys):
+    display = PlainLines(RunView(lambda: 0.0, expected=1))
+    with display.paused():
+        display.write([Event("agent.started", {"agent_id": "id", "agent_name": "reader"})])
+        assert capsys.readouterr().err == ""
+    assert "reader: started" in capsys.readouterr().err
 
 
 # --- who is asked ---------------------------------------------------------------------------------

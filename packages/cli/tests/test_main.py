@@ -7,7 +7,7 @@ from sashizu_core.errors import BudgetRefused, SashizuError
 SHARED = {"-C", "--cd", "-c", "-v", "--verbose"}
 RUNNING = {
     "--scope", "--budget", "--deadline", "--model", "-o", "--out", "--json", "--no-audit",
-    "--isolation",
+    "--isolation", "--approve",
 }  # fmt: skip
 FLAGS = {
     "": SHARED | {"--version"},
@@ -18,10 +18,12 @@ FLAGS = {
     "runs list": SHARED | {"--json"},
     "runs status": SHARED | {"RUN"},
     "runs cancel": SHARED | {"RUN", "--agent"},
+    "runs approve": SHARED | {"RUN", "ID", "--list", "--once", "--run", "--deny"},
     "agent": set(),
     "agent list": SHARED | {"--json"},
     "agent show": SHARED | {"NAME", "--json"},
     "agent check": SHARED | {"FILE"},
+    "trust": SHARED | {"PATH", "--list", "--revoke", "--yes"},
     "policy": set(),
     "policy show": SHARED | {"--agent", "--json"},
     "policy explain": SHARED | {"--agent", "--tool", "--args", "--json"},

@@ -14,6 +14,7 @@ from sashizu_core.errors import SashizuError, TrustNeeded
 from sashizu_core.plugins import Registry
 from sashizu_core.runtime import delegate
 from sashizu_core.settings import Settings, load_settings
+from sashizu_core.settings_layers import PROJECT_KEYS
 from sashizu_core.specs import AgentSource
 from sashizu_core.testing.fakes import MemorySink, ScriptedModel, memory_sink, scripted_model
 from sashizu_core.trust import TrustStore
@@ -176,6 +177,18 @@ def test_only_the_same_bytes_under_the_same_path_are_trusted(
     store.trust(Path("/nowhere"), hashes)
     assert store.files(Path("/nowhere")) == hashes
     assert store.files(Path("/nowhere/else")) == {}
+
+
+def test_settings_of_a_repository_need_no_trust_because_all_of_them_narrow() -> None:
+    """A further key needs the same thought: can any value of it allow more, or send anything?"""
+    assert sorted(PROJECT_KEYS) == [
+        ("run", "agent_deadline"),
+        ("run", "budget"),
+        ("run", "deadline"),
+        ("run", "jobs"),
+        ("run", "max_output_tokens"),
+        ("run", "max_turns"),
+    ]
 
 
 def _registry(place: Place, sink: MemorySink) -> Registry:

@@ -92,11 +92,28 @@ class Display(_Watcher):
 class PlainLines(Display):
     """A line on stderr when an agent begins, is refused something, or ends."""
 
+    def __init__(self, view: RunView) -> None:
+        super().__init__(view)
+        self._held: list[str] | None = None
+
     def write(self, events: Sequence[Event]) -> None:
         for event in events:
             self.view.take([event])
             text = self._text(event)
-            if text:
+            if text and self._held is not None:
+                self._held.append(text)
+            elif text:
+                render.note(text)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        held: list[str] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+            for text in held:
                 render.note(text)
 
     def _text(self, event: Event) -> str:

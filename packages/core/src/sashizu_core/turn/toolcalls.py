@@ -227,7 +227,10 @@ class ToolBox:
             decision = await self._ask(state.call.name, asked, decision)
         recorder = self._steps.recorder
         common = {"step": seq, "tool": state.call.name, "tool_call_id": state.call.id}
-        told = {"attrs": {"request": self._redactor.text(request_text(request))}}
+        attrs = {"request": self._redactor.text(request_text(request))}
+        if decision.decided_by == "user":
+            attrs["source"] = decision.source
+        told = {"attrs": attrs}
         events = [
             recorder.event(
                 "tool.decided",
