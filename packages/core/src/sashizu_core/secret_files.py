@@ -79,7 +79,7 @@ _SECRET = re.compile(rf"(?:^|/)(?:(?:{_NAMES})|[^/]*\.(?:{_ENDINGS}))(?=/|$)")
 
 def _short_name(name: str) -> str:
     """The first six characters of the second name that Windows gives to a long one."""
-    return name.lstrip(".").split(".")[0][:6]
+    return name.strip(".*").split(".")[0][:6]
 
 
 _LONG = {
