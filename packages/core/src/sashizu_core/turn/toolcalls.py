@@ -274,7 +274,8 @@ class ToolBox:
                 "decision_rule": decision.rule,
             }
             if decision.decided_by == "user":
-                fields["attrs"] = {"source": decision.source, "reason": decision.reason}
+                fields["decision_reason"] = decision.reason
+                fields["attrs"] = {"source": decision.source}
             events.append(recorder.event("tool.decided", {**common, **fields}))
         return events
 
