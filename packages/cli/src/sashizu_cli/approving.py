@@ -93,7 +93,7 @@ class _Announced(AnsweredElsewhere):
 
     async def ask(self, question: Question) -> Approval:
         render.note(
-            f"{question.agent_name} asks, and waits {TIMEOUT_S:g} s: {question.reason}; to see and "
-            f"answer it: sashizu runs approve {self._run_id} --list"
+            f"{question.agent_name} waits {TIMEOUT_S:g} s for an answer: {question.reason}; "
+            f"sashizu runs approve {self._run_id} --list"
         )
         return await super().ask(question)
