@@ -167,7 +167,9 @@ class SecretsPolicy(_Part):
     """How secrets are treated."""
 
     redact: bool = Field(
-        default=False, description="Nothing reads it yet; the record holds no arguments or results."
+        default=False,
+        description="With `true` the agent's model is shown no secrets either; records and reports "
+        "never hold any.",
     )
 
 

@@ -80,8 +80,6 @@ def _adapt_policies(policies: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             yield ("policies", key), f"is not read; what is granted stands in 'tools.{key}'"
         if isinstance(policies.get(key), dict):
             policies[key] = None
-    if _table(policies, "secrets").get("redact") is True:
-        yield ("policies", "secrets", "redact"), "is loaded, but nothing reads it yet"
 
 
 def _table(data: dict[str, Any], key: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _UNFINISHED = re.compile(
     r"|\b(?:bearer|basic)|-----begin[a-z0-9 ]{0,60})[ \t]{0,8}$",
     re.IGNORECASE,
 )
+_MOST_STEPS_BACK = 64  # words that could each be the name of a secret
 _BEGIN, _END = "-----BEGIN ", "-----END "
 _REST_OF_SECRET = re.compile(r"[^\s\"'`<>()\[\]{}]*")
 _REST_OF_KEY = re.compile(r"(?:[A-Za-z0-9+/=\s:,.\\]|-(?!----))*(?:-{5}END[A-Z0-9 ]{0,60}-{5})?")
@@ -80,17 +81,27 @@ class LiveText:
     def _safe_cut(self) -> int:
         """Up to where no secret can reach beyond what is there; 0 if that is nowhere."""
         held = self._held
-        cut = _after_last_space(held)
+        cut = len(held)
+        for _ in range(_MOST_STEPS_BACK):
+            before, cut = cut, self._before_begun(_after_last_space(held, cut))
+            if cut == before:
+                break
+        else:
+            return 0
+        if cut and self._redactor.patterns:
+            cut = self._before_configured(cut)
+        return cut
+
+    def _before_begun(self, cut: int) -> int:
+        """Before what has begun and could still become a secret, if it ended here."""
+        held = self._held
         begun = held.rfind(_BEGIN, 0, cut)
         if begun >= 0 and _END not in held[begun:cut]:
             cut = begun
         line = max(0, cut - _LONGEST_START)
         if (open_ := _UNFINISHED.search(held[line:cut])) is not None:
             cut = line + open_.start()
-        cut = self._before_known(cut)
-        if cut and self._redactor.patterns:
-            cut = self._before_configured(cut)
-        return cut
+        return self._before_known(cut)
 
     def _before_known(self, cut: int) -> int:
         """Before every known value of several words that may have begun."""
@@ -122,8 +133,8 @@ class LiveText:
         self._pass_on(cut)
 
 
-def _after_last_space(text: str) -> int:
-    return max(map(text.rfind, SPACES)) + 1
+def _after_last_space(text: str, end: int) -> int:
+    return max(text.rfind(space, 0, end) for space in SPACES) + 1
 
 
 def _start_of(form: str, text: str, end: int) -> int:
