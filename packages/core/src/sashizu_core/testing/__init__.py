@@ -4,6 +4,7 @@ from sashizu_core.testing.budget import BudgetContract
 from sashizu_core.testing.model import ModelContract
 from sashizu_core.testing.plugin import PluginContract
 from sashizu_core.testing.policy import PolicyContract
+from sashizu_core.testing.sandbox import SandboxContract
 from sashizu_core.testing.sink import SinkContract
 from sashizu_core.testing.tool import ToolContract
 
@@ -12,6 +13,7 @@ __all__ = [
     "ModelContract",
     "PluginContract",
     "PolicyContract",
+    "SandboxContract",
     "SinkContract",
     "ToolContract",
 ]
