@@ -241,7 +241,6 @@ def write_temporary_folder_of_the_host(context):
     """The bait looks there afterwards."""
     place = Path("/tmp", context["temporary"])
     place.write_text("x")
-    return None
 
 
 # --- the machine ------------------------------------------------------------------------------
@@ -621,8 +620,7 @@ def take_too_much_memory(context):
 def write_too_large_a_file(context):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with Path(context["workspace"], "large").open("wb") as file:
-        for _ in range(context["limits"]["file_bytes"] // 65536 + 1):
-            file.write(bytes(65536))
+        file.writelines(bytes(65536) for _ in range(context["limits"]["file_bytes"] // 65536 + 1))
     return True
 
 
@@ -657,7 +655,7 @@ def compute_for_too_long(context):
 @probe
 def raise_own_limits(context):
     for limit in (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE, resource.RLIMIT_AS):
-        soft, hard = resource.getrlimit(limit)
+        _, hard = resource.getrlimit(limit)
         if hard != resource.RLIM_INFINITY and limit != resource.RLIMIT_NPROC:
             resource.setrlimit(limit, (hard + 1, hard + 1))
     return True

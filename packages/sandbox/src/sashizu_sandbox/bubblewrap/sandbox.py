@@ -129,9 +129,11 @@ def _check_program(argv: Sequence[str], confinement: Confinement, mounts: Sequen
         raise SandboxError(f"{argv[0]!r} cannot be started: {error.strerror}") from error
     if not stat.S_ISREG(mode) or not mode & 0o111:
         raise SandboxError(f"{argv[0]!r} is no program")
-    for path, use in ((program, "started"), (confinement.cwd, "the folder to start in")):
+    if not confinement.cwd.is_dir():
+        raise SandboxError(f"{str(confinement.cwd)!r}, the folder to start in, is not there")
+    for path in (program, confinement.cwd):
         if not _is_shown(path, mounts):
-            raise SandboxError(f"{str(path)!r} cannot be {use}: it is not among what may be read")
+            raise SandboxError(f"{str(path)!r} would not be there: grant reading it")
 
 
 def _is_shown(path: Path, mounts: Sequence[Mount]) -> bool:
