@@ -192,7 +192,7 @@ def _known_keys(model: Any, loc: Sequence[str | int]) -> list[str]:
             names = {field.alias or name: field for name, field in model.model_fields.items()}
             model = _table_in(names[part].annotation) if part in names else None
         elif model is not None:
-            arguments = get_args(model)
+            arguments = [part for part in get_args(model) if part is not ...]
             model = _table_in(arguments[-1]) if arguments else None
     if not _is_model(model):
         return []
