@@ -32,6 +32,7 @@ __all__ = [
     "oddity_of_url",
     "reaches",
     "rule_reaches",
+    "understood_urls",
     "url_pattern",
     "url_request",
 ]
@@ -135,6 +136,21 @@ def _where(host: str) -> tuple[str, Literal["exact", "below", "any"]] | None:
     if host.startswith("*."):
         return None if _is_address(found) else (found, "below")
     return found, "exact"
+
+
+def understood_urls(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The patterns of a definition or a setting, if each of them means something.
+
+    Raises:
+        ValueError: one means nothing, so that it would grant nothing.
+    """
+    for text in patterns:
+        if url_pattern(text) is None:
+            raise ValueError(
+                f"{text!r} is no pattern of URLs; write 'example.org', '*.example.org', "
+                "'example.org:8443' or 'https://example.org/docs/*'; other alphabets as 'xn--...'"
+            )
+    return patterns
 
 
 def url_request(text: str) -> NetRequest | None:

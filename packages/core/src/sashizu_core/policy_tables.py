@@ -17,7 +17,7 @@ from pydantic import (
 
 from sashizu_core.granted_paths import clean
 from sashizu_core.granted_rules import example, rule_matches, rule_text
-from sashizu_core.granted_urls import url_pattern
+from sashizu_core.granted_urls import understood_urls, url_pattern
 from sashizu_core.grants import Rule, Touched
 from sashizu_core.operator_policy import OperatorPolicy
 
@@ -55,21 +55,6 @@ def _paths(value: Any) -> Any:
     return tuple(value)
 
 
-def url_patterns(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Patterns of URLs.
-
-    Raises:
-        ValueError: one means nothing, so that it would grant nothing.
-    """
-    for value in values:
-        if url_pattern(value) is None:
-            raise ValueError(
-                f"{value!r} is no pattern of URLs; write 'example.org', '*.example.org', "
-                "'example.org:8443', 'https://example.org/docs/*'; other alphabets as 'xn--...'"
-            )
-    return values
-
-
 def _commands(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if not value.split():
@@ -94,7 +79,7 @@ class FsCeiling(_Part):
 class NetCeiling(_Part):
     """Where agents may connect to."""
 
-    allow: Annotated[tuple[str, ...], AfterValidator(url_patterns)] | None = None
+    allow: Annotated[tuple[str, ...], AfterValidator(understood_urls)] | None = None
 
 
 class ShellCeiling(_Part):

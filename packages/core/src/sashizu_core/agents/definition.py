@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from sashizu_core.granted_urls import understood_urls
 from sashizu_core.grants import Grants
 from sashizu_core.types import Limits
 
@@ -130,7 +131,9 @@ class FsTools(_Part):
 class NetTools(_Part):
     """Where an agent may connect to."""
 
-    allow: tuple[Text, ...] = Field(default=(), description="Addresses it may connect to.")
+    allow: Annotated[tuple[Text, ...], AfterValidator(understood_urls)] = Field(
+        default=(), description="Addresses it may connect to."
+    )
 
 
 class ShellTools(_Part):

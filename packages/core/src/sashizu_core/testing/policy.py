@@ -9,7 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sashizu_core.grants import (
+    DeviceRequest,
+    ExecRequest,
     Grants,
+    McpRequest,
     NetRequest,
     PathRequest,
     PermissionRequest,
@@ -44,6 +47,16 @@ _REQUESTS: st.SearchStrategy[PermissionRequest] = st.one_of(
         st.integers(1, 65535),
         _NAMES.map(lambda name: f"/{name}"),
     ),
+    st.builds(
+        ExecRequest,
+        st.lists(_NAMES, min_size=1, max_size=4).map(tuple),
+        _NAMES.map(lambda name: f"/usr/bin/{name}"),
+        st.booleans(),
+        st.sampled_from(("", "an option")),
+        st.sampled_from(("", "a sandbox")),
+    ),
+    st.builds(McpRequest, _NAMES, _NAMES, st.just("0" * 64)),
+    st.builds(DeviceRequest, _NAMES),
 )
 
 
@@ -56,6 +69,17 @@ _SETTINGS = settings(
     max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+
+
+_EVERYTHING = Grants(
+    tools=None,
+    fs_read=(".",),
+    fs_write=(".",),
+    net=("*",),
+    exec=("*",),
+    spawn=frozenset("*"),
+    devices=frozenset("*"),
 )
 
 
@@ -109,7 +133,7 @@ class PolicyContract(Contract):
     async def test_it_never_allows_what_the_grants_do_not(
         self, policy: Policy, request: PermissionRequest, granted: bool
     ) -> None:
-        grants = Grants(fs_read=(".",), fs_write=(".",)) if granted else Grants()
+        grants = _EVERYTHING if granted else Grants()
         subject = Subject("agent", "tester", (grants,))
         without = authorize([request], subject)
         with_it = authorize([request], subject, [policy])
