@@ -116,6 +116,7 @@ class _Token:
 
 _COMPOSED = frozenset({"program", "list", "pipeline", "command", "command_name"})
 _OPERATORS = frozenset({"&&", "||", ";", "|", "|&"})
+_PARTS = frozenset({"word", "redirect"})
 _ATOMS = frozenset({"word", "number", "raw_string", "string", "concatenation"})
 
 _INSTEAD = {
@@ -172,6 +173,8 @@ class _Tokens:
         """
         self._composed(root)
         self._gap(len(self.data))
+        if root.has_error:
+            raise ToolError(f"a quote or a word has no end: {_UNKNOWN_INSTEAD}")
 
     def _composed(self, node: Node) -> None:
         for child in node.children:
@@ -194,18 +197,22 @@ class _Tokens:
         elif kind == "file_redirect":
             self._take(node, _Token("redirect", self._redirect(node)))
         elif kind == "comment":
-            self._gap(node.start_byte)
+            self._gap(node.start_byte, "word")
             self._end = node.end_byte
         else:
             raise _refusal(self.data, node)
 
     def _take(self, node: Node, token: _Token) -> None:
-        self._gap(node.start_byte, token.kind == "word")
+        self._gap(node.start_byte, token.kind)
         self.found.append(token)
         self._end = node.end_byte
 
-    def _gap(self, start: int, before_word: bool = False) -> None:
-        """What lies between two tokens: blanks, which mean nothing, and line ends, which join."""
+    def _gap(self, start: int, before: str = "") -> None:
+        """What lies between two tokens: blanks, which mean nothing, and line ends, which join.
+
+        `before` is the kind of what follows. Where words and redirections touch, a shell may see
+        other words than the grammar does.
+        """
         gap = self.data[self._end : start].replace(b"\\\n", b"")
         if gap.strip(b" \t\n"):
             raise ToolError(
@@ -213,9 +220,10 @@ class _Tokens:
             )
         if b"\n" in gap:
             self.found.append(_Token(";"))
-        elif not gap and before_word and self.found and self.found[-1].kind == "word":
+        elif not gap and before in _PARTS and self.found and self.found[-1].kind in _PARTS:
             raise ToolError(
-                "a line ends in the middle of a word: put a blank before the backslash at its end"
+                "words and redirections touch each other: put blanks between them, also before a "
+                "backslash at the end of a line"
             )
 
     # --- words ------------------------------------------------------------------------------------
@@ -225,7 +233,11 @@ class _Tokens:
 
     def _word(self, node: Node) -> str:
         """What a word says, without its quotes."""
-        pieces = [self._piece(part) for part in self._parts(node)]
+        pieces = []
+        for part in self._parts(node):
+            if pieces and pieces[-1][1].endswith("$") and part.type in ("string", "raw_string"):
+                raise _refusal(self.data, node)  # `$"…"` and `$'…'` are more than quotes
+            pieces.append(self._piece(part))
         whole = "".join(mask for _, mask in pieces)
         return unquoted_text("".join(text for text, _ in pieces), whole)
 

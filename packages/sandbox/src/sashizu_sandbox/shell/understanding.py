@@ -141,7 +141,7 @@ def _paths(
         yield PathRequest(_named(text, cwd, workspace), access)
     for text in reading.inside:
         yield PathRequest(_named(text, cwd, workspace), "read")
-        if not text.startswith("."):
+        if not text.startswith(("./", "../")):
             yield PathRequest(workspace.name(text), "read")
     for name, access in reading.touches:
         yield PathRequest(name, access)

@@ -18,8 +18,11 @@ _INVISIBLE |= {"Zl": "an invisible line end", "Zp": "an invisible line end"}
 
 _EXPANDS = re.compile(r"\$[A-Za-z0-9_{(\[?$!#@*'\"-]|`")
 _EXPANDS_IN_QUOTES = re.compile(r"\$[A-Za-z0-9_{(\[?$!#@*-]|`")
-_BRACES = re.compile(r"\{[^}]*(,|\.\.)[^}]*\}")
-_TILDE = re.compile(r"\A~|\A[A-Za-z_][A-Za-z0-9_]*=(.*:)?~")
+_ENDS = re.compile(r"[ \t\n;|&<>()'\"]")
+"""What ends a word, or begins something else, unless it is quoted."""
+
+_BRACES = re.compile(r"\{.*,.*\}|\{[^}]*\.\.[^}]*\}")
+_TILDE = re.compile(r"\A~|\A[A-Za-z_][A-Za-z0-9_]*\+?=(.*:)?~")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED_IN_QUOTES = re.compile(r"\\([$`\"\\\n])")
 
@@ -58,6 +61,8 @@ def quoted_text(text: str, *, single: bool = False, bare: bool = False) -> tuple
             f"{found[0]!r} in {text!r} is not understood: nothing is expanded here; "
             "write the value, or put the text in single quotes"
         )
+    if bare and (found := _ENDS.search(masked)):
+        raise ToolError(f"{found[0]!r} in {text!r} is not understood: put the text in quotes")
     if bare:
         return _ESCAPED.sub(_unescaped, text), masked
     said = _ESCAPED_IN_QUOTES.sub(_unescaped, text)
