@@ -16,7 +16,8 @@ NAMES = ("startup", "step", "parallel", "oneshot", "audit_write", "footprint")
 def main() -> None:
     for name in NAMES:
         subprocess.run([sys.executable, str(HERE / f"{name}.py"), *sys.argv[1:]], check=True)
-    subprocess.run([sys.executable, str(HERE / "client_cost.py")], check=True)
+    for name in ("client_cost", "permission_cost"):
+        subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ def _both(a: Words, b: Words) -> Words:
         return ()
     if ("*",) in (a, b):
         return b if a == ("*",) else a
+    if a[1:2] != b[1:2] and len(a) > 1 < len(b):
+        return ()
     first = a[0] if _is_program(b[0], a[0]) else b[0]
     longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
     both = (first, *longer[1:])

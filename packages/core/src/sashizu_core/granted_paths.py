@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import product
 from typing import Literal
 
 from sashizu_core.secret_files import folded_paths, secret_depth
@@ -101,12 +102,13 @@ def reaches_folded(pattern: str, path: str) -> bool:
 
 def common_paths(first: Iterable[str], second: Iterable[str], touch: Touch) -> tuple[str, ...]:
     """The paths that both of two lists of grants reach."""
-    mine, theirs = ([c for g in paths if (c := clean(g))] for paths in (first, second))
-    found = {
-        deeper
-        for a in mine
-        for b in theirs
-        for deeper, upper in ((a, b), (b, a))
-        if covers(upper, deeper, touch)
-    }
+    mine, theirs = ({c for g in paths if (c := clean(g))} for paths in (first, second))
+    found = {path for path in mine & theirs if covers(path, path, touch)}
+    for a, b in product(mine, theirs):
+        if a == b:
+            continue
+        if covers(a, b, touch):
+            found.add(b)
+        elif covers(b, a, touch):
+            found.add(a)
     return tuple(sorted(found))

@@ -218,7 +218,9 @@ def common_urls(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
 
 
 def _both(a: UrlPattern, b: UrlPattern) -> UrlPattern | None:
-    if (a.scheme, a.port) != (b.scheme, b.port):
+    if a.port != b.port or a.scheme != b.scheme:
+        return None
+    if a.host != b.host and a.reach == b.reach == "exact":
         return None
     host, path = _narrower_host(a, b), _narrower_path(a, b)
     if host is None or path is None:
