@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sashizu_core.agents import AgentDefinition, Catalogue, allows_tool, effective_tools
+from sashizu_core.agents import AgentDefinition, Catalogue
+from sashizu_core.agents.effective import allows_tool, effective_tools
 from sashizu_core.errors import MissingPackage, UsageError, nearest
 from sashizu_core.grants import Grants
 from sashizu_core.limits import narrowed
