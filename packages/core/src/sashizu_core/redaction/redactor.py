@@ -151,7 +151,7 @@ class Redactor:
         if value is None or isinstance(value, bool | int | float):
             return value, 0
         if depth >= _DEEPEST:
-            return self.mark(repr(type(value)), "named"), 1
+            return "[nested too deeply]", 0
         if isinstance(value, Mapping):
             return self._members(value, depth)
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):

@@ -68,8 +68,10 @@ def _redacted(message: Message, redactor: Redactor) -> Message:
         message,
         content=text(message.content),
         tool_calls=tuple(
-            ToolCall(call.id, text(call.name), text(call.arguments)) for call in message.tool_calls
+            ToolCall(text(call.id), text(call.name), text(call.arguments))
+            for call in message.tool_calls
         ),
+        tool_call_id=text(message.tool_call_id),
         opaque=redactor.value(message.opaque) if message.opaque else message.opaque,
     )
 
