@@ -54,7 +54,7 @@ def _tables() -> Iterator[tuple[tuple[str, ...], Table]]:
     for name, table in TABLES.items():
         if table.never or table.any_code:
             continue
-        subcommands = [
+        subcommands: list[tuple[tuple[str, ...], Table]] = [
             ((name, sub), found)
             for sub, found in table.subcommands.items()
             if not found.never and not found.subcommands

@@ -233,7 +233,7 @@ class _Tokens:
 
     def _word(self, node: Node) -> str:
         """What a word says, without its quotes."""
-        pieces = []
+        pieces: list[tuple[str, str]] = []
         for part in self._parts(node):
             if pieces and pieces[-1][1].endswith("$") and part.type in ("string", "raw_string"):
                 raise _refusal(self.data, node)  # `$"…"` and `$'…'` are more than quotes
