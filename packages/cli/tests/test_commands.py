@@ -375,7 +375,7 @@ def test_words_are_completed(cli, world, registry, monkeypatch, capfd, words, of
     monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
 
     with pytest.raises(SystemExit) as ended:
-        cli("ignored")
+        cli()
 
     assert ended.value.code == 0
     assert set(capfd.readouterr().out.split()) == offered

@@ -1,11 +1,12 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from sashizu_cli.document import ReportDocument
 from sashizu_cli.execution import RunRequest, execute
-from sashizu_core.errors import MissingPackage, ModelError, UsageError
+from sashizu_core.errors import MissingPackage, ModelError, SashizuError, UsageError
 from sashizu_core.types import Limits, Task
 
 
@@ -147,3 +148,47 @@ def test_a_conversation_goes_on(world, capfd):
     execute(again, session)
 
     assert capfd.readouterr().out == "Second.\n"
+
+
+def test_a_file_that_cannot_be_written_costs_nobody_the_report(world, capfd):
+    request = RunRequest([Task("alpha")], out=Path("/dev/full"))
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+
+    with pytest.raises(SashizuError, match="No space left on device"):
+        execute(request, world.session("All is well."))
+
+    assert "All is well." in capfd.readouterr().out
+
+
+def test_events_that_nobody_reads_end_the_run_with_its_report(world, capfd, monkeypatch):
+    def gone(_text: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sashizu_cli.render.raw", gone)
+    request = RunRequest([Task("alpha")], as_json=True, out=world.folder / "r.json")
+
+    execute(request, world.session("late", latency_s=30))
+
+    document = ReportDocument.model_validate_json((world.folder / "r.json").read_text())
+    assert document.results[0].error == "nobody reads the events any more"
+    assert world.sink.kinds()[-1] == "run.ended"
+
+
+def test_a_conversation_is_limited_as_the_agent_it_belongs_to(world, cli):
+    kept = "policies: {context: {retention: session}}\n"
+    with (world.folder / "agents" / "alpha.yaml").open("a") as file:
+        file.write(kept)
+    execute(RunRequest([Task("alpha")]), world.session("one"))
+    _, _, err = cli("run", "two", "--continue", "last", "--budget", "general=5")
+    assert "is for an agent that is not asked; asked: alpha" in err
+
+
+def test_what_was_sent_and_never_billed_is_told_apart(world, capfd):
+    broken = ModelError("cut", fault="invalid_request", sent=True)
+    execute(RunRequest([Task("alpha")], out=world.folder / "r.json"), world.session(broken))
+    document = ReportDocument.model_validate_json((world.folder / "r.json").read_text())
+    (result,) = document.results
+    assert result.usage.output_tokens == 0
+    assert result.doubtful_tokens > 0
+    assert "more in doubt" in capfd.readouterr().out

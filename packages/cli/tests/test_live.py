@@ -129,3 +129,34 @@ def test_no_color_is_honoured(monkeypatch):
     assert "\x1b[31" not in stream.getvalue()
     assert "\x1b]8;" not in stream.getvalue()  # a link would hide where it leads
     assert "https://elsewhere.example" in stream.getvalue()
+
+
+def test_a_display_that_nobody_can_see_stops_nothing(monkeypatch):
+    lost: list[str] = []
+
+    def full(_text: str) -> None:
+        raise BrokenPipeError
+
+    lines = JsonLines(full, lost=lambda: lost.append("gone"))
+    lines.write([event("agent.started")])
+    lines.write([event("agent.ended")])
+    assert lost == ["gone"]
+
+    display = PlainLines(view())
+    monkeypatch.setattr(render, "note", full)
+    display.write([event("agent.started")])
+    display.write([event("agent.ended", status="ok")])
+
+
+def test_a_service_that_asks_to_wait_is_told_of(capsys):
+    display = PlainLines(view())
+    attrs = {"http_status": 429, "retry_after_s": 40.0}
+    display.write([event("model.failed", error_type="rate_limited", attrs=attrs)])
+    assert "alpha: rate limited, asked to wait 0:40" in capsys.readouterr().err
+
+
+def test_lines_of_json_hold_no_half_characters():
+    written: list[str] = []
+    JsonLines(written.append).write([event("agent.started", project="w\udcff")])
+    assert json.loads(written[0])["project"] == "w?"
+    written[0].encode("ascii")

@@ -134,8 +134,36 @@ def test_a_command_of_a_package_that_is_absent_is_no_prompt(cli, monkeypatch):
     assert "the command 'audit' needs the package 'sashizu-audit'" in err
 
 
-def test_a_single_word_that_is_close_to_no_command_is_a_prompt(cli):
-    assert "unknown model" in cli("Hello", "--model", "no/such")[2]
+@pytest.mark.parametrize("word", ["version", "status", "ls", "update", "Hello"])
+def test_a_single_word_that_looks_like_a_command_starts_no_run(cli, word):
+    code, _, err = cli(word)
+    assert code == 2
+    assert f"To use the word as a prompt: sashizu run {word}" in err
+
+
+@pytest.mark.parametrize("prompt", ["why?", "two words", "\N{CJK UNIFIED IDEOGRAPH-4F55}"])
+def test_what_looks_like_no_command_is_a_prompt(cli, prompt):
+    assert "unknown model" in cli(prompt, "--model", "no/such")[2]
+
+
+def test_help_is_a_command_too(cli):
+    assert cli("help")[1] == cli("--help")[1]
+    assert cli("help", "runs", "list")[1] == cli("runs", "list", "--help")[1]
+
+
+@pytest.mark.parametrize("flag", ["--scope", "--model", "--continue"])
+def test_an_empty_word_never_means_the_default(cli, flag):
+    code, _, err = cli("run", "why?", flag, "")
+    assert (code, f"{flag} is empty" in err) == (2, True)
+
+
+def test_a_folder_that_is_gone_is_named(cli, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, _, err = cli("doctor")
+    assert (code, "the current folder is gone" in err) == (2, True)
 
 
 def test_shared_options_count_before_and_after_the_command(cli, world):

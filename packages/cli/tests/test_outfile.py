@@ -1,5 +1,6 @@
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from sashizu_cli import outfile
@@ -7,7 +8,7 @@ from sashizu_core.errors import SashizuError, UsageError
 
 
 def test_the_file_appears_whole_and_nothing_is_left_beside_it(tmp_path):
-    target = tmp_path / "new" / "report.json"
+    target = tmp_path / "report.json"
 
     with outfile.opened(target) as file:
         assert not target.exists()
@@ -103,3 +104,43 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tmp_path, monke
 def test_no_path_is_no_file():
     with outfile.opened(None) as file:
         assert file is None
+
+
+def test_a_folder_that_does_not_exist_is_not_made(tmp_path):
+    with (
+        pytest.raises(UsageError, match="No such file or directory; nothing was run"),
+        outfile.opened(tmp_path / "nope" / "r.json"),
+    ):
+        pass
+    assert not (tmp_path / "nope").exists()
+
+
+def test_a_minus_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="/dev/stdout"), outfile.opened(Path("-")):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_an_open_pipe_or_file_is_written_to_and_never_replaced(tmp_path):
+    reading, writing = os.pipe()
+    with outfile.opened(Path(f"/dev/fd/{writing}")) as file:
+        file.write("piped")
+    assert os.read(reading, 10) == b"piped"
+    os.close(reading)
+    os.close(writing)
+    target = tmp_path / "report.txt"
+    with target.open("w") as printed:
+        printed.write("printed\n")
+        printed.flush()
+        with outfile.opened(Path(f"/dev/fd/{printed.fileno()}")) as file:
+            file.write("written\n")
+    assert target.read_text() == "printed\nwritten\n"
+
+
+def test_the_fresh_file_of_a_process_that_was_killed_is_in_nobodys_way(tmp_path):
+    (tmp_path / f".report.json.{os.getpid()}.new").write_text("left")
+    with outfile.opened(tmp_path / "report.json") as file:
+        file.write("x")
+    assert (tmp_path / "report.json").read_text() == "x"

@@ -48,3 +48,11 @@ def test_columns_are_aligned_also_with_wide_characters():
         "abcdef  2",
     ]
     assert table_lines([]) == []
+
+
+def test_a_table_is_as_wide_as_it_may_be_and_its_widest_column_is_cut_first():
+    rows = [("RUN", "AGENTS"), ("1234", "a" * 100), ("5678", "b")]
+    lines = table_lines(rows, 40)
+    assert max(map(len, lines)) == 40
+    assert lines[1].startswith("1234  aaa")
+    assert table_lines(rows)[1] == f"1234  {'a' * 100}"

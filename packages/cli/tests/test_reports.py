@@ -139,6 +139,7 @@ def test_the_document_has_the_promised_keys_and_fits_its_schema():
         "criteria",
         "artifacts",
         "usage",
+        "doubtful_tokens",
         "budget",
         "steps",
         "duration_s",

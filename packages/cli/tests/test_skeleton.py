@@ -72,3 +72,26 @@ def test_a_skeleton_passes_its_own_tests(kind, tmp_path):
 
     assert ran.returncode == 0, ran.stdout[-3000:]
     assert "passed" in ran.stdout
+
+
+@pytest.mark.parametrize("name", ["core", "cli", "budget", "sashizu-audit", "all"])
+def test_a_plugin_cannot_take_the_name_of_a_package_of_ours(name, tmp_path):
+    with pytest.raises(UsageError, match="a package of sashizu itself"):
+        write_skeleton(Kind.TOOL, name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["run", "merge", "help"])
+def test_a_command_that_could_never_be_reached_is_refused(name, tmp_path):
+    with pytest.raises(UsageError, match="a command of sashizu itself"):
+        write_skeleton(Kind.COMMAND, name, tmp_path)
+
+
+def test_a_skeleton_that_cannot_be_written_whole_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(UsageError, match="No space left on device"):
+        write_skeleton(Kind.TOOL, "mine", tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 import anyio
 import pytest
 from sashizu_core.errors import Fault, ModelError
-from sashizu_core.turn.attempts import BACKOFF_CAP_S, ProviderGate, RetryPlan
+from sashizu_core.turn.attempts import BACKOFF_CAP_S, LONGEST_WAIT_S, ProviderGate, RetryPlan
 
 
 def fault(kind: Fault, **facts: object) -> ModelError:
@@ -51,3 +51,10 @@ async def test_retries_of_all_agents_share_one_allowance() -> None:
         RetryPlan(gate).wait_s(fault("overloaded", status=500)) is not None for _ in range(100)
     )
     assert granted == 20  # ten, and a tenth of the requests
+
+
+async def test_a_wait_that_is_too_long_ends_the_call_instead() -> None:
+    gate = ProviderGate()
+    plan = RetryPlan(gate)
+    assert plan.wait_s(fault("rate_limited", status=429, retry_after_s=86_400.0)) is None
+    assert gate.closed_until - anyio.current_time() <= LONGEST_WAIT_S

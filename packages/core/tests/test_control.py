@@ -20,7 +20,7 @@ from sashizu_core.control import (
     status,
 )
 from sashizu_core.control.wire import read_line, short_path, socket_path
-from sashizu_core.errors import UsageError
+from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.events import Event
 
 pytestmark = pytest.mark.skipif(
@@ -153,3 +153,17 @@ async def test_a_question_that_fails_is_answered_and_the_run_goes_on(home: Path)
         answer = await raw(home, b'{"do": "status"}\n')
         assert answer["error"] == "unexpected ZeroDivisionError"
         assert await cancel("last", home=home)
+
+
+async def test_a_run_that_does_not_answer_is_named_with_its_process(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sashizu_core.control.client.ANSWER_S", 0.05)
+
+    def stuck() -> Mapping[str, Any]:
+        time.sleep(0.3)
+        return {}
+
+    async with server(home, RunHandle(RUN, snapshot=stuck)).serve():
+        with pytest.raises(SashizuError, match=f"`kill {os.getpid()}` ends it"):
+            await status("last", home)

@@ -575,7 +575,7 @@ async def test_an_isolation_that_cannot_be_set_up_is_refused(world: World) -> No
 
 async def test_an_isolation_that_nobody_offers_is_refused_with_what_there_is(world: World) -> None:
     world.agent("a", ["x"], isolation="container")
-    with pytest.raises(UsageError, match="unknown isolation 'container'.*known: auto, none"):
+    with pytest.raises(UsageError, match=r"unknown isolation 'container'.*known: auto, none"):
         await world.run("a")
 
 

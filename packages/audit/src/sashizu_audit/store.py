@@ -125,6 +125,10 @@ class AuditStore:
                         f"the query was stopped after {timeout_s:g} s; ask for less, or allow more "
                         "with --timeout"
                     ) from error
+                except RuntimeError as error:
+                    if "interrupted" in str(error).lower():  # DuckDB's word for Ctrl-C
+                        raise KeyboardInterrupt from error
+                    raise
                 except duckdb.Error as error:
                     raise UsageError(f"the query failed: {_first_lines(error)}") from error
         columns = tuple(str(column[0]) for column in described)

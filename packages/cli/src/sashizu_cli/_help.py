@@ -36,7 +36,8 @@ Usage: sashizu run [OPTIONS] {PROMPT}
 
   Ask one agent for one thing and print its answer.
 
-  The agent is 'general'. A bare prompt means the same: sashizu "PROMPT".
+  The agent is 'general', or that of the conversation. A bare prompt means the
+  same: sashizu "PROMPT".
 
 Arguments:
   PROMPT <str>  What to do; '-' reads it from stdin.  [required]

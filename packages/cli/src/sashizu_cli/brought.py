@@ -25,8 +25,8 @@ State = Literal["trusted", "new", "changed", "broken", "narrows only"]
 
 SETTINGS = "sashizu.toml"
 
-_OTHERS = ("model", "fallback", "isolation", "verify", "artifacts")
-"""What else of a definition decides over money, machines and files."""
+_OTHERS = ("success_criteria", "model", "fallback", "isolation", "verify", "artifacts", "budget")
+"""What else of a definition steers a model, or decides over money, machines and files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,8 @@ def _wants(entry: AgentEntry) -> tuple[tuple[str, str], ...]:
         value = getattr(grants, field.name)
         if value and field.name != "source":
             wants.append((field.name.replace("_", "."), _listed(value)))
+    if definition.instructions:
+        wants.append(("instructions", definition.instructions))
     others = {name: getattr(definition, name) for name in _OTHERS}
     wants += [(name, _listed(value)) for name, value in others.items() if value]
     if entry.warnings:
@@ -117,4 +119,8 @@ def show_brought(files: Sequence[BroughtFile], *, to_stderr: bool = False) -> No
         if file.sha256:
             render.line(f"  sha256  {file.sha256}", to_stderr=to_stderr)
         for label, text in file.wants:
-            render.line(f"  {label}: {one_line(text)}", to_stderr=to_stderr)
+            lines = text.strip("\n").split("\n")
+            first = f" {lines[0]}" if len(lines) == 1 else ""
+            render.line(f"  {label}:{first}", to_stderr=to_stderr)
+            for each in lines if not first else ():
+                render.line(f"    {each}", to_stderr=to_stderr)

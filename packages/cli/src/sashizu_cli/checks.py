@@ -137,8 +137,13 @@ def _state_folder() -> Finding:
     from sashizu_core.home import state_home
 
     folder = state_home()
+    if not folder.exists():
+        above = next(parent for parent in folder.parents if parent.exists())
+        if above.is_dir() and os.access(above, os.W_OK):
+            return Finding("state folder", "ok", f"{folder} (made by the first run)")
+        text = f"{folder}: {above} may not be written; set SASHIZU_HOME to another folder"
+        return Finding("state folder", "problem", text)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"sashizu")
             file.flush()

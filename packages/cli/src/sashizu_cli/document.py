@@ -106,7 +106,10 @@ class Result(_Part):
     answer: str
     criteria: tuple[Criterion, ...]
     artifacts: tuple[Artifact, ...]
-    usage: Usage
+    usage: Usage = Field(description="What was billed.")
+    doubtful_tokens: int = Field(
+        description="Of calls that were sent and never billed; they count against the budget."
+    )
     budget: Budget | None = Field(description="null where the run had no ledger.")
     steps: int
     duration_s: float

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import anyio
 from sashizu_core.errors import TrustNeeded
@@ -45,7 +44,7 @@ class RunRequest:
     deadline_s: float | None = None
     jobs: int | None = None
     model: str | None = None
-    isolation: Literal["auto", "none", "worktree"] | None = None
+    isolation: str | None = None
     approve: str | None = None
     out: Path | None = None
     as_json: bool = False
@@ -71,17 +70,27 @@ def execute(request: RunRequest, session: Session) -> int:
             if not trust_now(needed, session):
                 raise
             report = _report(request, session, display, interrupts)
-        if file is not None:
-            from sashizu_cli.document import document_text
+        try:
+            _write_down(report, file)
+        finally:  # what the agents said is shown also where the file cannot be written
+            _print(report, request)
+    return exit_code(report.results, interrupted=interrupts.count > 0)
 
-            file.write(document_text(report))
+
+def _write_down(report: RunReport, file: OutFile | None) -> None:
+    if file is not None:
+        from sashizu_cli.document import document_text
+
+        file.write(document_text(report))
+
+
+def _print(report: RunReport, request: RunRequest) -> None:
     for text in report.warnings:
         render.warning(text)
     if request.only_answer:
         print_answer(report, to_stderr=request.as_json)
     else:
         print_report(report, to_stderr=request.as_json)
-    return exit_code(report.results, interrupted=interrupts.count > 0)
 
 
 def _report(
@@ -135,7 +144,8 @@ async def _run(
     approver = approver_for(request.approve, display, run_id)
     sinks: list[EventSink] = [display]
     if request.as_json:
-        sinks.append(JsonLines(render.raw))
+        gone = partial(interrupts.end, "nobody reads the events any more")
+        sinks.append(JsonLines(render.raw, lost=gone))
     async with anyio.create_task_group() as group:
         await group.start(interrupts.watch)
         with display.shown():

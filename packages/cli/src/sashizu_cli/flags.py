@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
-
-IsolationChoice = Literal["auto", "none", "worktree"]
+from sashizu_core.errors import UsageError
 
 __all__ = [
     "Approve",
     "AsJson",
     "Budgets",
+    "Conversation",
     "Deadline",
     "Goal",
     "Goals",
@@ -25,6 +25,13 @@ __all__ = [
     "Scopes",
     "complete_models",
 ]
+
+
+def _filled(param: typer.CallbackParam, value: Any) -> Any:
+    """Refuse an empty word: an unset variable of a shell must not mean the default."""
+    if "" in (value if isinstance(value, list | tuple) else [value]):
+        raise UsageError(f"{param.opts[-1]} is empty")
+    return value
 
 
 def complete_models(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -49,13 +56,19 @@ Goals = Annotated[
 ]
 Scope = Annotated[
     list[str] | None,
-    typer.Option("--scope", metavar="PATH", help="A file or folder to look at; repeatable."),
+    typer.Option(
+        "--scope",
+        metavar="PATH",
+        callback=_filled,
+        help="A file or folder to look at; repeatable.",
+    ),
 ]
 Scopes = Annotated[
     list[str] | None,
     typer.Option(
         "--scope",
         metavar="PATH",
+        callback=_filled,
         help="A file or folder to look at. Repeat it to give each agent its own.",
     ),
 ]
@@ -81,8 +94,18 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
+        callback=_filled,
         autocompletion=complete_models,
         help="The model to use, such as openai/gpt-5.",
+    ),
+]
+Conversation = Annotated[
+    str | None,
+    typer.Option(
+        "--continue",
+        metavar="ID",
+        callback=_filled,
+        help="Go on with a conversation: its id, the beginning of it, or 'last'.",
     ),
 ]
 Out = Annotated[
@@ -94,9 +117,10 @@ AsJson = Annotated[
     typer.Option("--json", help="Events as JSON lines on stdout, all else on stderr."),
 ]
 Isolation = Annotated[
-    IsolationChoice | None,
+    str | None,
     typer.Option(
         "--isolation",
+        metavar="auto|none|worktree",
         help="worktree: each agent changes files in a git worktree of its own; none: never. "
         "auto leaves it to the definitions, and gives one to those that write side by side.",
     ),

@@ -46,10 +46,12 @@ def answer(words: "list[str]") -> "str | None":
 
 
 def _print(text: str) -> int:
+    if sys.stdout is None:  # closed before we began
+        return 1
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough; keep the exit quiet as well
+    except OSError:  # the reader has seen enough, or the disk is full; keep the exit quiet as well
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0

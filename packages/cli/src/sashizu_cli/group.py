@@ -1,12 +1,13 @@
 """The root command: imports a command when it is called, lists those of plugins without importing.
 
 A first word that is no command is a prompt: `sashizu "why is the build red?"` means
-`sashizu run "why is the build red?"`. A single word close to a command's name is taken for a
-misspelt command, so that a typing error does not start a run.
+`sashizu run "why is the build red?"`. A single word that looks like a command's name is taken for a
+wrong one, so that a typing error does not start a run.
 """
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ BROUGHT_BY = {
     "worktrees": "sashizu-sandbox",
 }
 """Commands of other packages of ours: never a prompt, even where the package is absent."""
+
+_LIKE_A_COMMAND = re.compile(r"[A-Za-z][A-Za-z_-]*")
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "terminal_width": 78}
 
@@ -135,14 +138,13 @@ class Root(TyperGroup):
         return [command for command in announced() if command.name not in OWN]
 
     def _refuse_misspelt(self, ctx: Any, name: str) -> None:
-        if len(name.split()) > 1:
+        if not _LIKE_A_COMMAND.fullmatch(name):
             return
         near = get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.7)
-        if near:
-            raise UsageError(
-                f"no command {name!r}; did you mean {near[0]!r}? "
-                f"To use the word as a prompt: sashizu run {name}"
-            )
+        meant = f"did you mean {near[0]!r}?" if near else "'sashizu --help' lists them."
+        raise UsageError(
+            f"no command {name!r}; {meant} To use the word as a prompt: sashizu run {name}"
+        )
 
 
 def _refuse_absent(name: str) -> None:

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupts"]
 
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+def _signals() -> list[signal.Signals]:
+    """The signals of this system that nobody wants to be ignored, such as `nohup`."""
+    found = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class Interrupts:
@@ -34,12 +38,13 @@ class Interrupts:
         self.count = 0
         self._give_up = give_up or (lambda: os._exit(INTERRUPTED))
         self._handle: RunHandle | None = None
+        self._why = ""
 
     def attach(self, handle: RunHandle) -> None:
-        """Say which run is to be ended; a signal that came earlier ends it now."""
+        """Say which run is to be ended; what came earlier ends it now."""
         self._handle = handle
-        if self.count:
-            handle.cancel("interrupted")
+        if self._why:
+            handle.cancel(self._why)
 
     def hit(self) -> None:
         """Take one signal."""
@@ -48,13 +53,18 @@ class Interrupts:
             self._give_up()
             return
         render.note("interrupted: ending with reports (once more ends at once)")
+        self.end("interrupted")
+
+    def end(self, why: str) -> None:
+        """End the run with reports."""
+        self._why = why
         if self._handle is not None:
-            self._handle.cancel("interrupted")
+            self._handle.cancel(why)
 
     async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Wait for signals until cancelled."""
         try:
-            with anyio.open_signal_receiver(*_SIGNALS) as signals:
+            with anyio.open_signal_receiver(*_signals()) as signals:
                 task_status.started()
                 async for _ in signals:
                     self.hit()

@@ -5,10 +5,9 @@ Both are sinks that keep nothing, so they show what is recorded and nothing else
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,6 +15,7 @@ from sashizu_core.events import Event
 from sashizu_core.protocols import EventSink
 
 from sashizu_cli import render
+from sashizu_cli.json_text import json_text
 from sashizu_cli.view import RunView, count_text, elapsed_text
 
 if TYPE_CHECKING:
@@ -30,7 +30,29 @@ _ASCII = str.maketrans({"█": "#", "░": "-", "…": "."})
 
 
 class _Watcher(EventSink):
-    """A sink that only looks."""
+    """A sink that only looks: when nobody reads what it shows any more, the run goes on."""
+
+    def __init__(self) -> None:
+        self._gone = False
+
+    def write(self, events: Sequence[Event]) -> None:
+        if self._gone:
+            return
+        try:
+            self.look(events)
+        except (OSError, ValueError):  # a closed pipe, a full disk, a stream that was closed
+            self._gone = True
+            self.lost()
+
+    def look(self, events: Sequence[Event]) -> None:
+        """Show events.
+
+        Raises:
+            OSError, ValueError: they cannot be shown any more.
+        """
+
+    def lost(self) -> None:
+        """Hear that nothing can be shown any more."""
 
     @property
     def persistent(self) -> bool:
@@ -46,30 +68,41 @@ class _Watcher(EventSink):
 class JsonLines(_Watcher):
     """Every event as one JSON object per line: `seq`, `ts_ns`, `kind` and the event's columns.
 
-    `seq` counts from 1 within this output; `ts_ns` is the wall clock in Unix nanoseconds.
+    `seq` counts from 1 within this output; `ts_ns` is the wall clock in Unix nanoseconds. `lost` is
+    called once when they cannot be written any more.
     """
 
     def __init__(
-        self, write: Callable[[str], None], clock_ns: Callable[[], int] = time.time_ns
+        self,
+        write: Callable[[str], None],
+        clock_ns: Callable[[], int] = time.time_ns,
+        *,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__()
         self._write = write
         self._clock_ns = clock_ns
+        self._lost = lost
         self._seq = 0
 
-    def write(self, events: Sequence[Event]) -> None:
+    def look(self, events: Sequence[Event]) -> None:
         for event in events:
             self._seq += 1
             head = {"seq": self._seq, "ts_ns": self._clock_ns(), "kind": event.kind}
-            self._write(json.dumps({**head, **event.fields}, default=str))
+            self._write(json_text({**head, **event.fields}))
+
+    def lost(self) -> None:
+        self._lost()
 
 
 class Display(_Watcher):
     """The common part of both displays; `view` is fed before anything is shown."""
 
     def __init__(self, view: RunView) -> None:
+        super().__init__()
         self.view = view
 
-    def write(self, events: Sequence[Event]) -> None:
+    def look(self, events: Sequence[Event]) -> None:
         self.view.take(events)
 
     @contextmanager
@@ -96,7 +129,7 @@ class PlainLines(Display):
         super().__init__(view)
         self._held: list[str] | None = None
 
-    def write(self, events: Sequence[Event]) -> None:
+    def look(self, events: Sequence[Event]) -> None:
         for event in events:
             self.view.take([event])
             text = self._text(event)
@@ -130,9 +163,19 @@ class PlainLines(Display):
                 return (
                     f"{name}: denied {fields.get('tool', '')}: {fields.get('decision_reason', '')}"
                 )
+            case "model.failed":
+                return self._waits(fields)
             case "budget.degraded":
                 return f"{self.view.row(fields).name}: close to its limit, wrapping up"
         return ""
+
+    def _waits(self, fields: Mapping[str, Any]) -> str:
+        """What is told of an attempt that a service wants to have later."""
+        seconds = (fields.get("attrs") or {}).get("retry_after_s")
+        if not seconds:
+            return ""
+        why = str(fields.get("error_type", "")).replace("_", " ")
+        return f"{self.view.row(fields).name}: {why}, asked to wait {elapsed_text(seconds)}"
 
 
 class LiveDisplay(Display):
@@ -179,12 +222,17 @@ class LiveDisplay(Display):
     async def keep_fresh(self) -> None:
         while self._shown:
             if self._live is not None:
-                self._live.refresh()
+                try:
+                    self._live.refresh()
+                except (OSError, ValueError):  # the terminal is gone; the agents go on
+                    self._shown = False
+                    self.close()
             await anyio.sleep(_REFRESH_S)
 
     def close(self) -> None:
         if self._live is not None:
-            self._live.stop()
+            with suppress(OSError, ValueError):
+                self._live.stop()
             self._live = None
 
     def _open(self) -> None:

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -82,7 +83,9 @@ def _run(words: list[str], session: Session) -> int:
         get_completion_inspect_parameters()  # registers typer's shells
     _log_to_stderr(session)
     root = root_command()
-    if not words:
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    if not words and "_SASHIZU_COMPLETE" not in os.environ:
         with typer.Context(root, info_name="sashizu", **root.context_settings) as context:
             render.line(context.get_help(), to_stderr=True)
         return USAGE
@@ -111,6 +114,9 @@ def _failed(error: BaseException, session: Session) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         render.error(f"cannot write the output: {(error.strerror or '').lower()}; it is not whole")
         return FAILED
+    if isinstance(error, FileNotFoundError) and not _is_somewhere():
+        render.error("the current folder is gone: change to one that is there, or name one with -C")
+        return USAGE
     render.error(f"unexpected {type(error).__name__}: {error}")
     if not session.verbose:
         render.hint("-v shows where it comes from")
@@ -119,6 +125,15 @@ def _failed(error: BaseException, session: Session) -> int:
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What the system says of an output that takes no more."""
+
+
+def _is_somewhere() -> bool:
+    """Whether the working directory is still there."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class _ShortFormatter(logging.Formatter):

@@ -7,10 +7,21 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkstemp
 
 from sashizu_core.errors import SashizuError, UsageError
 
 __all__ = ["OutFile", "opened"]
+
+_NO_FILES = (("dev",), ("proc",))
+"""Folders whose files stand for what is open elsewhere."""
+
+
+def _umask() -> int:
+    """What new files are not allowed; there is no other way to ask."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 class OutFile:
@@ -28,20 +39,22 @@ class OutFile:
         Raises:
             UsageError: the target is a folder, or its folder cannot be written.
         """
+        if str(self.path) == "-":
+            raise UsageError("-o '-' is no file; the report goes to stdout with -o /dev/stdout")
         try:
-            target = self.path.resolve()
-            if target.exists():
-                mode = target.stat().st_mode
+            if self.path.exists():
+                mode = self.path.stat().st_mode
                 if stat.S_ISDIR(mode):
                     raise UsageError(f"-o {str(self.path)!r} is a folder; name a file in it")
-                if not os.access(target, os.W_OK):
+                if not os.access(self.path, os.W_OK):
                     raise UsageError(f"-o {str(self.path)!r} exists and may not be written")
-                if not stat.S_ISREG(mode):
-                    return  # a device or a pipe is written to, never replaced
+                if not stat.S_ISREG(mode) or self.path.absolute().parts[1:2] in _NO_FILES:
+                    return  # a device, a pipe or an open file is written to, never replaced
                 self._mode = stat.S_IMODE(mode)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
-            os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            target = self.path.resolve()
+            descriptor, name = mkstemp(".new", f".{target.name}.", target.parent)
+            os.close(descriptor)
+            fresh = Path(name)
         except OSError as error:
             reason = error.strerror or str(error)
             raise UsageError(
@@ -57,14 +70,14 @@ class OutFile:
         """
         try:
             if self._fresh is None:
-                self.path.write_text(text, "utf-8")
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(text)
                 return
             with self._fresh.open("w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            if self._mode is not None:
-                self._fresh.chmod(self._mode)
+            self._fresh.chmod(self._mode if self._mode is not None else 0o666 & ~_umask())
             self._fresh.replace(self.path.resolve())
         except OSError as error:
             reason = error.strerror or str(error)

@@ -16,6 +16,10 @@ _HARMFUL = re.compile(
 )
 
 
+_NARROWEST = 4
+"""Columns that are left of the narrowest cell."""
+
+
 def printable(text: str) -> str:
     r"""The text with every character made visible that could steer a terminal or hide something.
 
@@ -67,13 +71,29 @@ def padded(text: str, width: int) -> str:
     return text + " " * (width - cells(text))
 
 
-def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as aligned columns, two spaces apart; the first row may be a heading."""
+def table_lines(rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """Rows as aligned columns, two spaces apart; the first row may be a heading.
+
+    Within `width` columns, if it is given: the widest are cut first.
+    """
     clean = [[one_line(cell) for cell in row] for row in rows]
     if not clean:
         return []
     widths = [max(cells(row[column]) for row in clean) for column in range(len(clean[0]))]
+    if width is not None:
+        widths = _fitted(widths, width - 2 * (len(widths) - 1))
     return [
         "  ".join(padded(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
         for row in clean
     ]
+
+
+def _fitted(widths: Sequence[int], room: int) -> list[int]:
+    """Widths of columns that fit together: none is cut before all are as narrow as the rest."""
+    fitted = list(widths)
+    open_, left = sorted(range(len(fitted)), key=lambda column: fitted[column]), room
+    for position, column in enumerate(open_):
+        share = max(_NARROWEST, left // (len(open_) - position))
+        fitted[column] = min(fitted[column], share)
+        left -= fitted[column]
+    return fitted

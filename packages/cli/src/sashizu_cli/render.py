@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback as tracebacks
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import IO, TYPE_CHECKING
 
@@ -32,8 +34,19 @@ __all__ = [
 ]
 
 
+LONGEST_MARKDOWN = 100_000
+"""Characters that are rendered; it takes a second or two for a million."""
+
+
 def prepare() -> None:
-    """Make stdout and stderr take any text, whatever the terminal's encoding."""
+    """Make stdout and stderr take any text, whatever the terminal's encoding.
+
+    A stream that was closed before the start leads nowhere.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for good
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -70,8 +83,9 @@ def raw(text: str) -> None:
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns; the first row may be a heading."""
-    for text in table_lines(rows):
+    """Print aligned columns, as wide as the terminal; the first row may be a heading."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for text in table_lines(rows, width):
         line(text)
 
 
@@ -79,7 +93,7 @@ def markdown(text: str, *, indent: int = 0, to_stderr: bool = False) -> None:
     """Print what a model wrote: rendered on a terminal, else as it is, indented."""
     console = terminal(sys.stderr if to_stderr else sys.stdout)
     text = printable(text).strip("\n")
-    if console is None:
+    if console is None or len(text) > LONGEST_MARKDOWN:
         lines = (" " * indent + part if part else "" for part in text.split("\n"))
         line("\n".join(lines), to_stderr=to_stderr)
         return
@@ -142,6 +156,8 @@ def traceback(fault: BaseException) -> None:
 
 
 def _tell(text: str) -> None:
-    sys.stdout.flush()  # so that both come in order where they end up in the same place
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # what fails here fails again where it is a result
+        sys.stdout.flush()  # so that both come in order where they end up in the same place
+    with suppress(OSError, ValueError):  # a remark that nobody can read stops nothing
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sashizu_core.types import AgentReport, BudgetState, RunReport, Usage
+from sashizu_core.types import AgentReport, Amount, BudgetState, RunReport, Usage
 
 from sashizu_cli import render
 from sashizu_cli.plain import one_line
@@ -21,6 +21,7 @@ def print_report(report: RunReport, *, to_stderr: bool = False) -> None:
         _print_result(result, to_stderr)
     for text in _merge_lines(report):
         render.line(text, to_stderr=to_stderr)
+    _warn_of_overrun(report)
     style = "bold green" if report.success_count == len(report.results) else "bold red"
     render.line(totals(report), style=style, to_stderr=to_stderr)
 
@@ -37,6 +38,7 @@ def print_answer(report: RunReport, *, to_stderr: bool = False) -> None:
             render.note(f"to go on: sashizu run --continue {result.conversation_id} PROMPT")
     for text in _merge_lines(report):
         render.note(text)
+    _warn_of_overrun(report)
     render.note(totals(report))
 
 
@@ -45,11 +47,17 @@ def totals(report: RunReport) -> str:
     parts = [
         f"{report.success_count} of {len(report.results)} agents succeeded",
         f"{report.duration_s:.1f} s",
-        _usage_text(report.usage),
+        _usage_text(report.usage, sum(result.doubtful_tokens for result in report.results)),
     ]
     if report.budget is not None:
         parts += [text for text in [_budget_text(report.budget)] if text]
     return f"{', '.join(parts)}; run {report.run_id}"
+
+
+def _warn_of_overrun(report: RunReport) -> None:
+    if report.budget is not None and (over := report.budget.overrun) != Amount():
+        more = f"{over.tokens:,} tokens" if over.tokens else f"{over.nusd / 1e9:.4f} USD"
+        render.warning(f"a provider billed {more} more than was held for its calls")
 
 
 def _print_result(result: AgentReport, to_stderr: bool) -> None:
@@ -104,17 +112,19 @@ def _merge_lines(report: RunReport) -> list[str]:
 
 
 def _figures(result: AgentReport) -> str:
-    parts = [f"{result.duration_s:.1f} s", f"{result.steps} steps", _usage_text(result.usage)]
+    parts = [f"{result.duration_s:.1f} s", f"{result.steps} steps"]
+    parts.append(_usage_text(result.usage, result.doubtful_tokens))
     if result.budget is not None:
         parts += [text for text in [_budget_text(result.budget)] if text]
     return ", ".join(parts)
 
 
-def _usage_text(usage: Usage) -> str:
+def _usage_text(usage: Usage, doubtful: int) -> str:
     text = f"{usage.tokens:,} tokens ({usage.input_tokens:,} in, {usage.output_tokens:,} out"
     if usage.cache_read_tokens:
         text += f", {usage.cache_read_tokens:,} cached"
-    return f"{text}) in {usage.requests:,} calls"
+    text = f"{text}) in {usage.requests:,} calls"
+    return f"{text}, at most {doubtful:,} more in doubt" if doubtful else text
 
 
 def _budget_text(state: BudgetState) -> str:

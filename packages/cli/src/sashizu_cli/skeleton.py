@@ -7,6 +7,7 @@ filled in, and the ending `.txt`, which keeps tools from taking them for code, g
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from enum import StrEnum
 from importlib.metadata import version
@@ -16,6 +17,9 @@ from pathlib import Path
 from string import Template
 
 from sashizu_core.errors import UsageError
+
+from sashizu_cli.checks import PACKAGES
+from sashizu_cli.group import BROUGHT_BY, OWN
 
 __all__ = ["Kind", "write_skeleton"]
 
@@ -60,18 +64,36 @@ def write_skeleton(kind: Kind, name: str, into: Path) -> list[Path]:
         raise UsageError(
             f"{name!r} is no name for a plugin: write small letters and digits, parts joined by '-'"
         )
+    _refuse_taken(kind, name)
     values = _values(kind, name)
     root = into / f"sashizu-{name}"
     try:
         root.mkdir(parents=True)
-        return [
-            _write(root, path.format(**values), Template(text).substitute(values))
-            for path, text in _templates(kind)
-        ]
     except FileExistsError:
         raise UsageError(f"{root} is there already; nothing was written") from None
     except OSError as error:
         raise UsageError(f"{root} cannot be written: {error.strerror}") from error
+    try:
+        return [
+            _write(root, path.format(**values), Template(text).substitute(values))
+            for path, text in _templates(kind)
+        ]
+    except OSError as error:
+        shutil.rmtree(root, ignore_errors=True)  # ours, and of no use
+        raise UsageError(f"{root} cannot be written: {error.strerror}") from error
+
+
+def _refuse_taken(kind: Kind, name: str) -> None:
+    """Names that would replace a package of ours, or never be reached.
+
+    Raises:
+        UsageError: the name is one of them.
+    """
+    ours = {package.removeprefix("sashizu-") for package in PACKAGES}
+    if name in ours | {"core", "cli", "all"}:
+        raise UsageError(f"sashizu-{name} is a package of sashizu itself; choose another name")
+    if kind is Kind.COMMAND and name in {*OWN, *BROUGHT_BY, "help"}:
+        raise UsageError(f"{name!r} is a command of sashizu itself; choose another name")
 
 
 def _values(kind: Kind, name: str) -> dict[str, str]:

@@ -88,6 +88,8 @@ def text_or_stdin(text: str) -> str:
         UsageError: stdin is empty or no UTF-8, or the text is empty.
     """
     if text == "-":
+        if sys.stdin is None:
+            raise UsageError("'-' reads from stdin, and stdin is closed")
         try:
             text = sys.stdin.buffer.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:

@@ -427,8 +427,10 @@ class Changes:
 class AgentReport:
     """What became of one agent instance.
 
-    `budget` is None when the run had no ledger. `error` is a message for a person, empty when the
-    agent answered. `missing` are declared artifacts that do not exist. `changes` is what it changed
+    `usage` is what was billed; `doubtful_tokens` are those of calls that were sent and never came
+    back with a bill, which count against the budget all the same. `budget` is None when the run had
+    no ledger. `error` is a message for a person, empty when the agent answered. `missing` are
+    declared artifacts that do not exist. `changes` is what it changed
     in a folder of its own, None where it had none or changed nothing.
     """
 
@@ -447,6 +449,7 @@ class AgentReport:
     error: str = ""
     conversation_id: str = ""
     changes: Changes | None = None
+    doubtful_tokens: int = 0
 
     @property
     def ok(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from sashizu_cli import render
 from sashizu_cli.catalogue import catalogue_of, complete_agents
 from sashizu_cli.exits import USAGE
+from sashizu_cli.json_text import json_text
 from sashizu_cli.session import Session, session_of
 from sashizu_cli.shared import Command, new_group
 
@@ -27,7 +27,7 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List all agents and where they come from."""
     catalogue = catalogue_of(session_of(ctx))
     if as_json:
-        render.raw(json.dumps([_summary(entry) for entry in catalogue], indent=2))
+        render.raw(json_text([_summary(entry) for entry in catalogue], indent=2))
     else:
         rows = [(entry.name, entry.scope, entry.definition.goal) for entry in catalogue]
         render.table([("NAME", "FROM", "GOAL"), *rows])
@@ -62,7 +62,7 @@ def show(
     found = {**_summary(entry), **_effective(entry, session)}
     definition = entry.definition.model_dump(mode="json", exclude_defaults=True)
     if as_json:
-        render.raw(json.dumps({**found, "definition": definition}, indent=2))
+        render.raw(json_text({**found, "definition": definition}, indent=2))
         return
     import yaml
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from sashizu_cli import render
 from sashizu_cli.checks import all_findings
 from sashizu_cli.exits import FAILED, OK
+from sashizu_cli.json_text import json_text
 from sashizu_cli.session import session_of
 from sashizu_cli.shared import Command, new_app
 
@@ -25,7 +25,7 @@ def doctor(
     """Look for what is missing or broken; the exit code is 1 if anything is broken."""
     findings = list(all_findings(session_of(ctx)))
     if as_json:
-        render.raw(json.dumps([asdict(finding) for finding in findings], indent=2))
+        render.raw(json_text([asdict(finding) for finding in findings], indent=2))
     else:
         render.table([(finding.about, finding.state, finding.text) for finding in findings])
     return FAILED if any(finding.state == "problem" for finding in findings) else OK

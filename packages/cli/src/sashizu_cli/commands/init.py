@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +41,11 @@ def init(
         raise UsageError(
             f"--agent {agent!r} is no name for an agent: write letters, digits and single - . _"
         ) from error
+    if files("sashizu_core").joinpath("shipped", f"{agent}.yaml").is_file():
+        raise UsageError(
+            f"--agent {agent!r} is the name of an agent that comes with sashizu, which a project "
+            "cannot take; choose another"
+        )
     _write(folder, Path("sashizu.toml"), _template("sashizu.toml").template)
     if _write(folder, path, text):
         TrustStore().trust(folder, {path.as_posix(): sha256(text.encode()).hexdigest()})
@@ -56,17 +62,20 @@ def _write(folder: Path, path: Path, text: str) -> bool:
         UsageError: it cannot be written, or a link leads out of the folder.
     """
     target = folder / path
+    fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         if not target.parent.resolve().is_relative_to(folder.resolve()):
             raise UsageError(f"{path} is not written: its folder is a link out of {folder}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:
-        render.note(f"{path} is there already, and stays as it is")
-        return False
+        if target.exists() or target.is_symlink():
+            render.note(f"{path} is there already, and stays as it is")
+            return False
+        fresh.write_bytes(text.encode())
+        fresh.rename(target)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text.encode())
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
     render.line(f"wrote {path}")
     return True

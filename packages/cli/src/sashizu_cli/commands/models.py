@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from sashizu_core.types import Completion, Message, ModelRequest
 
 from sashizu_cli import render
 from sashizu_cli.flags import complete_models
+from sashizu_cli.json_text import json_text
 from sashizu_cli.plain import cut, one_line
 from sashizu_cli.session import Session, session_of
 from sashizu_cli.shared import Command, new_group
@@ -32,7 +32,7 @@ def list_(
     models = session_of(ctx).registry.models
     if as_json:
         found = [{"name": name, "summary": models[name].summary} for name in sorted(models)]
-        render.raw(json.dumps(found, indent=2))
+        render.raw(json_text(found, indent=2))
     else:
         rows = [(name, models[name].summary) for name in sorted(models)]
         render.table([("NAME", "WHAT IT IS"), *rows])

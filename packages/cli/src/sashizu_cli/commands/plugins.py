@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sashizu_cli import render
+from sashizu_cli.json_text import json_text
 from sashizu_cli.session import session_of
 from sashizu_cli.shared import Command, new_group
 from sashizu_cli.skeleton import Kind, write_skeleton
@@ -32,7 +32,7 @@ def list_(
     found += [(name, "disabled", "", "") for name in session.settings.plugins.disable]
     if as_json:
         keys = ("name", "state", "package", "offers")
-        render.raw(json.dumps([dict(zip(keys, row, strict=True)) for row in found], indent=2))
+        render.raw(json_text([dict(zip(keys, row, strict=True)) for row in found], indent=2))
     else:
         render.table([("NAME", "STATE", "PACKAGE", "OFFERS"), *found])
 

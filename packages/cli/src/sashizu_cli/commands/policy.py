@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sashizu_cli import render
 from sashizu_cli.catalogue import complete_agents
+from sashizu_cli.json_text import json_text
 from sashizu_cli.plain import one_line
 from sashizu_cli.session import session_of
 from sashizu_cli.shared import Command, new_group
@@ -38,7 +38,7 @@ def show(ctx: typer.Context, agent: Agent, as_json: AsJson = False) -> None:
 
     found = anyio.run(planned_permission, session_of(ctx), agent)
     if as_json:
-        render.raw(json.dumps(permission_data(found), indent=2))
+        render.raw(json_text(permission_data(found), indent=2))
     else:
         _print_permission(found)
 
@@ -83,7 +83,7 @@ def explain(
 
     found = anyio.run(explained, session_of(ctx), agent, tool, args)
     if as_json:
-        render.raw(json.dumps(asdict(found), indent=2))
+        render.raw(json_text(asdict(found), indent=2))
     else:
         _print_explanation(found)
 

@@ -24,14 +24,7 @@ def run(
     prompt: Annotated[
         str, typer.Argument(metavar="PROMPT", help="What to do; '-' reads it from stdin.")
     ],
-    conversation: Annotated[
-        str | None,
-        typer.Option(
-            "--continue",
-            metavar="ID",
-            help="Go on with a conversation: its id, the beginning of it, or 'last'.",
-        ),
-    ] = None,
+    conversation: flags.Conversation = None,
     scopes: flags.Scope = None,
     budgets: flags.Budgets = None,
     deadline: flags.Deadline = None,
@@ -44,12 +37,14 @@ def run(
 ) -> int:
     """Ask one agent for one thing and print its answer.
 
-    The agent is 'general'. A bare prompt means the same: sashizu "PROMPT".
+    The agent is 'general', or that of the conversation. A bare prompt means the same:
+    sashizu "PROMPT".
     """
     session = session_of(ctx)
-    limits = limits_of(budgets, deadline, session, [AGENT])
+    agent = _agent_of(conversation) if conversation else AGENT
+    limits = limits_of(budgets, deadline, session, [agent])
     tasks = make_tasks(
-        [AGENT], goals=[text_or_stdin(prompt)], scopes=scopes or [], limits=limits.agents
+        [agent], goals=[text_or_stdin(prompt)], scopes=scopes or [], limits=limits.agents
     )
     request = RunRequest(
         tasks,
@@ -65,3 +60,10 @@ def run(
         only_answer=True,
     )
     return execute(request, session)
+
+
+def _agent_of(conversation: str) -> str:
+    from sashizu_core.home import state_home
+    from sashizu_core.runtime.conversation import load_conversation
+
+    return load_conversation(state_home(), conversation).agent

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal, cast
@@ -14,6 +15,7 @@ from sashizu_core.errors import SashizuError, UsageError
 
 from sashizu_cli import render
 from sashizu_cli.approving import show_question
+from sashizu_cli.json_text import json_text
 from sashizu_cli.plain import one_line
 from sashizu_cli.shared import Command, new_group
 
@@ -31,14 +33,14 @@ def list_(
     """List runs, newest first."""
     runs = control.list_runs()
     if as_json:
-        render.raw(json.dumps([asdict(run) for run in runs], indent=2))
+        render.raw(json_text([asdict(run) for run in runs], indent=2))
         return
     if not runs:
         render.note("no run has left a trace yet")
         return
     rows = [("RUN", "STARTED", "STATUS", "AGENTS", "WORKSPACE")]
     rows += [
-        (run.run_id, _time(run.started_at), run.status, ",".join(run.agents), run.workspace)
+        (run.run_id, _time(run.started_at), run.status, _counted(run.agents), run.workspace)
         for run in runs
     ]
     render.table(rows)
@@ -48,7 +50,7 @@ def list_(
 def status(run: Run) -> None:
     """Print the state of a run as JSON: of every agent while it is at work."""
     state = anyio.run(control.status, run)
-    render.raw(json.dumps(state, indent=2, default=str))
+    render.raw(json_text(state, indent=2))
 
 
 @app.command(cls=Command)
@@ -107,6 +109,14 @@ def _show_questions(run: str) -> None:
         render.note("nothing waits for an answer")
     for question in questions:
         show_question(question["id"], question["shown"], to_stderr=False)
+
+
+def _counted(agents: Sequence[str]) -> str:
+    """Names, each once, with how often it was asked."""
+    return ",".join(
+        name if count == 1 else f"{name}\N{MULTIPLICATION SIGN}{count}"
+        for name, count in Counter(agents).items()
+    )
 
 
 def _time(seconds: float) -> str:

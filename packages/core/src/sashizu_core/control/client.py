@@ -19,6 +19,9 @@ from sashizu_core.home import state_home
 
 __all__ = ["approve", "cancel", "events", "find_run", "list_runs", "status"]
 
+ANSWER_S = 10.0
+"""How long a run may take to answer, in seconds."""
+
 UNSUPPORTED = "unsupported: this system has no Unix sockets, so a run cannot be reached"
 
 
@@ -125,6 +128,18 @@ async def events(wanted: str, home: Path | None = None) -> AsyncIterator[Mapping
 
 
 async def _ask(run_id: str, request: Mapping[str, Any], home: Path | None) -> Mapping[str, Any]:
+    try:
+        with anyio.fail_after(ANSWER_S):
+            return await _asked(run_id, request, home)
+    except TimeoutError as error:
+        info = find_run(run_id, home)
+        raise SashizuError(
+            f"the run {run_id} does not answer: its process ({info.pid}) is stopped or stuck; "
+            f"`kill {info.pid}` ends it"
+        ) from error
+
+
+async def _asked(run_id: str, request: Mapping[str, Any], home: Path | None) -> Mapping[str, Any]:
     async with await _connect(run_id, home) as stream:
         await send(stream, request)
         try:

@@ -64,7 +64,7 @@ def end_fields(report: AgentReport) -> dict[str, Any]:
         "attrs": {
             "outcome": report.outcome.value,
             "steps": report.steps,
-            "tokens": usage.tokens,
+            "tokens": usage.tokens + report.doubtful_tokens,
             "requests": usage.requests,
             "criteria": [criterion.verdict for criterion in report.criteria],
             "artifacts": _recorded(report.artifacts),

@@ -162,7 +162,7 @@ class AgentInstance:
             state=self._state,
             step=self._steps.count,
             tool=running,
-            tokens=self._inference.used.tokens,
+            tokens=self._inference.used.tokens + self._inference.doubtful_tokens,
             limit=self.plan.limits.tokens,
         )
 
@@ -288,8 +288,8 @@ class AgentInstance:
     def _open_conversation(self) -> None:
         brief = self.plan.brief(self._tokens_left())
         system, user = first_messages(brief)
-        if not self.messages:
-            self.messages.append(system)
+        # A continued conversation goes on under what holds now: other limits, other files to write.
+        self.messages[:1] = [system]
         self.messages.append(user)
 
     async def _within_deadline(self, loop: AgentLoop) -> Ending:
@@ -401,6 +401,7 @@ class AgentInstance:
             artifacts=artifacts,
             missing=missing,
             usage=self._inference.used,
+            doubtful_tokens=self._inference.doubtful_tokens,
             budget=self._node.state() if self._node is not None else None,
             steps=self._steps.count,
             duration_s=monotonic() - self._started,

@@ -13,6 +13,9 @@ __all__ = ["ProviderGate", "RetryPlan"]
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 8.0
+LONGEST_WAIT_S = 300.0
+"""The longest that a service may ask for before a call counts as failed, in seconds."""
+
 RETRY_FLOOR = 10
 RETRY_SHARE = 0.1
 
@@ -58,7 +61,7 @@ class ProviderGate:
         if error.fault == "quota":
             self.dead = error
         elif error.fault == "rate_limited" and error.retry_after_s is not None:
-            self.close_for(error.retry_after_s)
+            self.close_for(min(error.retry_after_s, LONGEST_WAIT_S))
 
     def close_for(self, seconds: float) -> None:
         self.closed_until = max(self.closed_until, anyio.current_time() + seconds)
@@ -81,7 +84,7 @@ class RetryPlan:
 
     An error status or a failed connection costs nothing and is tried again up to `request_retries`
     times; an attempt that was sent and may be billed only `stream_retries` times; a rate limit with
-    a given waiting time is waited for whatever it takes, as long as the deadline allows.
+    a given waiting time is waited for, up to `LONGEST_WAIT_S` and as long as the deadline allows.
     """
 
     gate: ProviderGate
@@ -93,6 +96,8 @@ class RetryPlan:
         """How long to wait before the next attempt, in seconds; None to give up."""
         self.gate.failed(error)
         if not error.retryable:
+            return None
+        if (error.retry_after_s or 0.0) > LONGEST_WAIT_S:
             return None
         if error.fault == "rate_limited" and error.retry_after_s is not None:
             return error.retry_after_s if self._left("request_retries") else None

@@ -69,10 +69,19 @@ class _Attempt:
 class Inference:
     """Makes the model calls of one agent instance.
 
-    `used` sums what was billed; an attempt in doubt counts with its hold.
+    `used` sums what was billed; `doubtful_tokens` are the holds of attempts that nobody billed.
     """
 
-    __slots__ = ("_bills", "_fields", "_gate", "_ledger", "_model", "_steps", "_told")
+    __slots__ = (
+        "_bills",
+        "_fields",
+        "_gate",
+        "_ledger",
+        "_model",
+        "_steps",
+        "_told",
+        "doubtful_tokens",
+    )
 
     def __init__(
         self, model: Model, steps: StepContext, gate: ProviderGate, ledger: Ledger | None
@@ -83,6 +92,7 @@ class Inference:
         self._ledger = ledger
         self._fields = {"op": "chat", "provider": model.info.provider, "model": model.info.name}
         self._bills: list[Usage] = []
+        self.doubtful_tokens = 0
         self._told = 0
 
     @property
@@ -293,8 +303,8 @@ class Inference:
             "error_type": fault.fault if fault else "cancelled",
             "duration_ns": took_ns,
         }
-        if fault is not None and fault.status is not None:
-            fields["attrs"] = {"http_status": fault.status}
+        if fault is not None and (told := _told(fault)):
+            fields["attrs"] = told
         usage = fault.usage if fault else None
         if usage is not None:
             fields |= _usage_fields(usage)
@@ -311,7 +321,9 @@ class Inference:
     def _settle(self, attempt: _Attempt, usage: Usage | None) -> list[Event]:
         """Book what was billed; without a bill the hold, in doubt."""
         bound = attempt.bound
-        self._bills.append(usage or Usage(bound.input_tokens, bound.output_tokens))
+        self._bills.append(usage or Usage())
+        if usage is None:
+            self.doubtful_tokens += bound.tokens
         if attempt.hold is None or self._ledger is None:
             return []
         over = Amount()
@@ -347,6 +359,12 @@ class Inference:
             "budget_held": attempt.hold.amount.tokens,
         }
         return [self._steps.recorder.event("budget.released", fields)]
+
+
+def _told(fault: ModelError) -> dict[str, Any]:
+    """What a service said of a failure."""
+    said = {"http_status": fault.status, "retry_after_s": fault.retry_after_s}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _usage_fields(usage: Usage) -> dict[str, int]:
