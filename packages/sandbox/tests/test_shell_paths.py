@@ -287,6 +287,27 @@ def test_folders_of_the_workspace_and_relative_ones_are_no_trusted_folders(
         asked((workspace, Programs(workspace, search)), "mytool")
 
 
+def test_behind_the_shims_of_version_managers_are_the_programs_that_they_start(
+    own: tuple[Workspace, Path], tmp_path: Path
+) -> None:
+    workspace, _ = own
+    home = tmp_path / "home"
+    for name in ("shims/python3", "versions/3.13.0/bin/python3", "versions/3.9.1/bin/python3"):
+        script(home / ".pyenv" / name)
+    (home / ".pyenv/version").write_text("3.13.0\n")
+    toolchain = home / ".rustup/toolchains/stable-x"
+    for path in (home / ".cargo/bin/rustup", home / ".cargo/bin/cargo", toolchain / "bin/cargo"):
+        script(path)
+    (home / ".rustup/settings.toml").write_text('default_toolchain = "stable-x"\n')
+    found = Programs(workspace, f"{home}/.pyenv/shims:{home}/.cargo/bin")
+    assert home / ".pyenv/shims" not in found.folders
+    python, cargo = found.trusted("python3"), found.trusted("cargo")
+    assert python is not None
+    assert python.path == home / ".pyenv/versions/3.13.0/bin/python3"
+    assert cargo is not None
+    assert cargo.path == toolchain / "bin/cargo"
+
+
 @pytest.mark.parametrize("word", ["sudo", "xargs", "env", "curl", "vim", "eval", "docker", "apt"])
 def test_programs_that_never_run_say_what_to_do_instead(
     place: tuple[Workspace, Programs], word: str

@@ -16,6 +16,8 @@ from pathlib import Path
 from sashizu_core.errors import ToolError
 from sashizu_core.workspace import Workspace
 
+from sashizu_sandbox.shell.shims import behind_shims
+
 __all__ = ["OWN_FOLDERS", "Program", "Programs", "trusted_folders"]
 
 _SYSTEM_FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin")
@@ -74,9 +76,10 @@ def trusted_folders(roots: Sequence[Path], search: str | None = None) -> tuple[P
     """
     listed = (os.environ.get("PATH", "") if search is None else search).split(os.pathsep)
     found = []
-    for text in dict.fromkeys((*listed, *_SYSTEM_FOLDERS)):
-        folder = Path(text)
-        if not text or not folder.is_absolute() or not folder.is_dir():
+    named = (Path(text) for text in dict.fromkeys((*listed, *_SYSTEM_FOLDERS)) if text)
+    absolute = (folder for folder in named if folder.is_absolute())
+    for folder in dict.fromkeys(one for each in absolute for one in behind_shims(each)):
+        if not folder.is_dir():
             continue
         real = Path(os.path.realpath(folder))
         inside = any(p.is_relative_to(root) for p in (folder, real) for root in roots)

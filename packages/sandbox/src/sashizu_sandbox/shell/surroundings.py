@@ -12,6 +12,9 @@ from sashizu_sandbox.shell.programs import Programs
 
 __all__ = ["environment_of", "homes_of"]
 
+_PLACES = {"CARGO_HOME": "/tmp/cargo", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - its own
+"""Where programs keep what they need for themselves: what is there is gone when they end."""
+
 _PLAIN_OUTPUT = {"CLICOLOR": "0", "NO_COLOR": "1", "PAGER": "cat", "TERM": "dumb"}
 
 _SYSTEM = tuple(map(Path, ("/bin", "/lib", "/lib64", "/sbin", "/usr")))
@@ -35,6 +38,7 @@ def environment_of(
     if any_code:
         folders[:0] = [str(folder) for folder in programs.own_folders if folder.is_dir()]
     return {
+        **_PLACES,
         **given,
         **_PLAIN_OUTPUT,
         "GIT_CEILING_DIRECTORIES": str(workspace.root.parent),
@@ -74,8 +78,9 @@ def _homes(program: Path) -> Iterator[Path]:
 
 
 def _interpreter(path: Path) -> tuple[Path, ...]:
-    """The folder that an interpreter is installed in; none if it is no interpreter."""
+    """The folder that an interpreter or compiler is installed in; none if it is neither."""
     prefix = path.parent.parent
     python = any((folder / "os.py").is_file() for folder in prefix.glob("lib/python3.*"))
     node = (prefix / "include/node/node.h").is_file()
-    return (prefix,) if python or node else ()
+    rust = (prefix / "lib/rustlib").is_dir()
+    return (prefix,) if python or node or rust else ()
