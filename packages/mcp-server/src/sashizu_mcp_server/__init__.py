@@ -1,0 +1,1 @@
+"""Sandboxes, shell, network and worktrees of sashizu's agents."""
