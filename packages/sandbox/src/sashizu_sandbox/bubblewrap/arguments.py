@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sashizu_core.sandboxing import Confinement
@@ -15,11 +17,9 @@ __all__ = ["SYSTEM_FILES", "SYSTEM_FOLDERS", "Arguments", "arguments_of"]
 SYSTEM_FOLDERS = ("bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr")
 
 SYSTEM_FILES = (
-    *("alternatives", "ca-certificates", "ca-certificates.conf", "gai.conf", "group", "host.conf"),
-    *("hosts", "inputrc", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf"),
-    *("ld.so.conf.d", "locale.alias", "localtime", "magic", "mime.types", "nsswitch.conf"),
-    *("os-release", "passwd", "pki", "protocols", "python3", "python3.11", "rpc", "services"),
-    *("ssl/certs", "ssl/openssl.cnf", "timezone"),
+    *("alternatives", "fonts", "group", "hosts", "java-17-openjdk", "java-21-openjdk"),
+    *("ld.so.cache", "localtime", "mime.types", "nsswitch.conf", "os-release", "passwd", "pki"),
+    *("protocols", "services", "ssl/certs", "ssl/openssl.cnf"),
 )
 """What of /etc programs look at to work at all; no keys, no passwords, no host names to resolve."""
 
@@ -110,17 +110,29 @@ class _Sources:
         return str(self._stage / str(number) / path.relative_to(root))
 
 
-def _system(root: Path) -> Iterator[str]:
+def _is_shown(root: Path, link: Path) -> bool:
+    """Whether what a link means lies in a folder of the system."""
+    target = Path(os.path.realpath(link))
+    return any(target.is_relative_to(os.path.realpath(root / name)) for name in SYSTEM_FOLDERS)
+
+
+@cache
+def _system(root: Path) -> tuple[str, ...]:
+    """How to show the system; looked up once, because it does not change while we run."""
+    words: list[str] = []
     for name in SYSTEM_FOLDERS:
         folder = root / name
         if folder.is_symlink():
-            yield from ("--symlink", str(folder.readlink()), f"/{name}")
+            words += ("--symlink", str(folder.readlink()), f"/{name}")
         elif folder.is_dir():
-            yield from ("--ro-bind", str(folder), f"/{name}")
+            words += ("--ro-bind", str(folder), f"/{name}")
     for name in SYSTEM_FILES:
         file = root / "etc" / name
-        if file.exists():
-            yield from ("--ro-bind", str(file), f"/etc/{name}")
+        if file.is_symlink() and _is_shown(root, file):
+            words += ("--symlink", str(file.readlink()), f"/etc/{name}")  # cheaper than a mount
+        elif file.exists():
+            words += ("--ro-bind", str(file), f"/etc/{name}")
+    return tuple(words)
 
 
 def _words(mount: Mount, source: _Sources) -> list[str]:

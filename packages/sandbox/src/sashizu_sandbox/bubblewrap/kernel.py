@@ -6,19 +6,21 @@ import ctypes
 import fcntl
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 __all__ = [
     "IP_FREEBIND",
+    "acting_as",
     "adopt_orphans",
     "drop_to",
     "dropped_user",
     "enter",
+    "ignored_signals",
     "memory_file",
-    "restore_signals",
     "shrink_to_one_write",
     "stage",
     "swapped_users",
@@ -93,11 +95,11 @@ def shrink_to_one_write(pipe: int) -> None:
     fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
 
 
-def restore_signals() -> None:
-    """Undo what this process ignores, so that what comes after does not."""
-    for number in range(1, signal.NSIG):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+def ignored_signals() -> list[int]:
+    """What this process ignores, and what comes after must not."""
+    return [
+        number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN
+    ]
 
 
 @cache
@@ -196,6 +198,20 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int) -> Non
         None,
     )
     _done(result, target)
+
+
+@contextmanager
+def acting_as(user: int) -> Iterator[None]:
+    """Be an ordinary user for a moment; root can be regained until the end."""
+    os.setresgid(user, user, 0)
+    try:
+        os.setresuid(user, user, 0)
+        try:
+            yield
+        finally:
+            os.setresuid(0, 0, 0)
+    finally:
+        os.setresgid(0, 0, 0)
 
 
 def drop_to(user: int) -> None:

@@ -8,6 +8,7 @@ when that socket is closed, however its parent died.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -187,6 +188,8 @@ class Held:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._init[0], 0)
         self._outcome["ended"] = True
+        if "exit-code" in self._outcome and not self._started:  # too quick for us to see it start
+            self._tell({"started": True}, self._listener)
         self._close()
 
     def _tell(self, message: dict[str, Any], fd: int | None = None) -> None:
@@ -222,4 +225,5 @@ def main(fd: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # a person's Ctrl-C is the parent's to answer
     os.set_inheritable(fd, False)
     kernel.adopt_orphans()
+    gc.freeze()  # forked copies are to share what is here
     Launcher(socket.socket(fileno=fd)).run()

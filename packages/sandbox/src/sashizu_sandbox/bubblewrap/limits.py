@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Mapping
 
@@ -32,17 +31,8 @@ def put(pid: int, limits: Mapping[str, int], user: int | None = None) -> None:
     if user is None:
         _put(pid, limits)
         return
-    child = os.fork()
-    if child == 0:
-        try:
-            kernel.drop_to(user)
-            _put(pid, limits)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    if status:
-        raise OSError(f"process {pid} cannot be limited")
+    with kernel.acting_as(user):
+        _put(pid, limits)
 
 
 def _put(pid: int, limits: Mapping[str, int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -65,9 +66,13 @@ def spawn(request: dict[str, Any], given: Descriptors, mapping: int | None) -> S
         arguments = kernel.memory_file("\0".join((*words, "")).encode("utf-8", "surrogateescape"))
         inner.append(arguments)
         argv = [request["bubblewrap"], "--args", str(arguments), "--", *request["argv"]]
-        pid = os.fork()
-        if pid == 0:
-            _become(argv, request, given, (*inner, given.filter), mapping, status_w)
+        kept = (*inner, given.filter)
+        if mapping is None:
+            pid = _spawn(argv, given, kept)
+        else:
+            pid = os.fork()
+            if pid == 0:
+                _become(argv, request, given, kept, mapping, status_w)
         return Spawned(pid, os.pidfd_open(pid), status_r, gate_w)
     except OSError:
         os.close(status_r)
@@ -93,6 +98,22 @@ def _with_descriptors(words: Iterable[str]) -> tuple[list[str], list[int]]:
     return put, opened
 
 
+def _spawn(argv: list[str], given: Descriptors, kept: Iterable[int]) -> int:
+    """Turn into bubblewrap without copying this process.
+
+    All that is open here is closed by the change, but for what is put onto itself.
+    """
+    changes = [
+        *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in kept),
+        (os.POSIX_SPAWN_DUP2, given.stdin, 0),
+        (os.POSIX_SPAWN_DUP2, given.stdout, 1),
+        (os.POSIX_SPAWN_DUP2, given.stderr, 2),
+    ]
+    return os.posix_spawn(
+        argv[0], argv, {}, file_actions=changes, setsigdef=kernel.ignored_signals()
+    )
+
+
 def _close_all_but(kept: Iterable[int]) -> None:
     """Let only what was given be inherited, whatever is open here."""
     last = 2
@@ -108,20 +129,18 @@ def _become(
     request: dict[str, Any],
     given: Descriptors,
     kept: tuple[int, ...],
-    mapping: int | None,
+    mapping: int,
     status: int,
 ) -> NoReturn:
-    """In the child: take another identity if asked for, and turn into bubblewrap."""
+    """In a forked copy: become an ordinary user, and turn into bubblewrap."""
     try:
-        os.setsid()
-        if mapping is not None:
-            kernel.stage(request["stage"], request["staged"], mapping)
-            kernel.drop_to(kernel.dropped_user())
+        kernel.stage(request["stage"], request["staged"], mapping)
+        kernel.drop_to(kernel.dropped_user())
         for source, target in ((given.stdin, 0), (given.stdout, 1), (given.stderr, 2)):
             os.dup2(source, target)
         _close_all_but(kept)
-        os.chdir("/")
-        kernel.restore_signals()
+        for number in kernel.ignored_signals():
+            signal.signal(number, signal.SIG_DFL)
         os.execve(argv[0], argv, {})  # noqa: S606 - no shell is wanted
     except BaseException as error:  # noqa: BLE001 - nothing may go on in a forked copy
         os.write(status, json.dumps({"error": str(error)}).encode() + b"\n")
