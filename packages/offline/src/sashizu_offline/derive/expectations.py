@@ -36,26 +36,39 @@ class Expectation:
     def lines(self) -> tuple[str, ...]:
         """The body of a test. Names of the module are written as they are."""
         before = tuple(line for s in self.setup for line in ast.unparse(s).split("\n"))
-        call = ast.unparse(self.check)
         if self.error:
             match = f", match={_exactly(self.message)!r}" if self.message else ""
+            call = ast.unparse(self.check)
             return (*before, f"with pytest.raises({self.error}{match}):", f"    {call}")
-        expected = literal_text(self.value)
-        if self.value is None or self.value is True or self.value is False:
-            return (*before, f"assert {call} is {expected}")
-        return (*before, f"assert {call} == {expected}")
+        return (*before, *ast.unparse(self._assertion).split("\n"))
+
+    @property
+    def _assertion(self) -> ast.Assert:
+        """As a tree: pasted as text, the operators of the check would take what follows along."""
+        text = literal_text(self.value)
+        assert text is not None
+        operator = ast.Is() if _is_single(self.value) else ast.Eq()
+        expected = ast.parse(text, mode="eval").body
+        return ast.Assert(ast.Compare(self.check, [operator], [expected]))
 
     def holds(self, machine: Machine) -> bool:
-        """Whether it still holds. Raises `NotEvaluable` where that can not be told."""
+        """Whether the written test would pass. Raises `NotEvaluable` where that can not be told."""
         names: dict[str, Any] = {}
         try:
             for statement in self.setup:
                 machine.execute(statement, names)
             value = machine.evaluate(self.check, names)
         except Raised as raised:
-            same = type(raised.error).__name__ == self.error
-            return same and (not self.message or str(raised.error) == self.message)
-        return not self.error and type(value) is type(self.value) and bool(value == self.value)
+            kinds = {kind.__name__ for kind in type(raised.error).__mro__}
+            told = not self.message or re.search(_exactly(self.message), str(raised.error))
+            return self.error in kinds and bool(told)
+        if self.error:
+            return False
+        return value is self.value if _is_single(self.value) else bool(value == self.value)
+
+
+def _is_single(value: Any) -> bool:
+    return value is None or value is True or value is False
 
 
 def _exactly(message: str) -> str:
