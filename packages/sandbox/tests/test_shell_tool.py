@@ -318,6 +318,27 @@ async def test_a_program_that_was_replaced_since_it_was_judged_does_not_run(
     assert not sandbox.started
 
 
+@pytest.mark.parametrize("section", ['[filter "x"]\n\tclean = id', "[include]\n\tpath = x"])
+@pytest.mark.parametrize("linked", [False, True])
+async def test_git_starts_no_filters_where_nothing_enforces(
+    shell: Tool, context: ToolContext, workspace: Workspace, section: str, linked: bool
+) -> None:
+    root = workspace.root
+    repository = root / "elsewhere" if linked else root / ".git"
+    repository.mkdir()
+    (repository / "config").write_text("[core]\n\tbare = false\n")
+    if linked:
+        (repository / "worktrees/x").mkdir(parents=True)
+        (repository / "worktrees/x/commondir").write_text("../..\n")
+        (root / ".git").write_text(f"gitdir: {repository}/worktrees/x\n")
+    unheld = replace(context, sandbox=Unheld("partial"))
+    await ran(shell, unheld, command="git log", cwd="src")
+    (repository / "config").write_text(f"[core]\n\tbare = false\n{section}\n")
+    with pytest.raises(ToolError, match="names filters, which are programs"):
+        await ran(shell, unheld, command="git log", cwd="src")
+    await ran(shell, context, command="git log", cwd="src")
+
+
 # --- what it asks for -----------------------------------------------------------------------------
 
 

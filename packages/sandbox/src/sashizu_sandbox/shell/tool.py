@@ -22,6 +22,7 @@ from sashizu_core.workspace import Workspace
 from sashizu_sandbox.shell.line import Joined, parse_argv, parse_line
 from sashizu_sandbox.shell.output import Output
 from sashizu_sandbox.shell.programs import Programs
+from sashizu_sandbox.shell.repositories import filters_named
 from sashizu_sandbox.shell.running import Command, Ended, Stage, run_commands
 from sashizu_sandbox.shell.surroundings import environment_of, homes_of
 from sashizu_sandbox.shell.understanding import (
@@ -102,6 +103,8 @@ class Shell(TypedTool[ShellArguments]):
         stages = await anyio.to_thread.run_sync(
             _stages, understood, context.workspace, programs, confinement
         )
+        if sandbox.info.kind != "enforced":
+            await anyio.to_thread.run_sync(_check_unheld, stages, context.workspace)
         output = Output(context.progress)
         started = monotonic()
         ended: Ended | None = None
@@ -165,6 +168,21 @@ def _stages(
         )
         for stage in understood
     )
+
+
+def _check_unheld(stages: Sequence[Stage], workspace: Workspace) -> None:
+    """Refuse what only an enforcing sandbox could hold and no argument shows.
+
+    Raises:
+        ToolError: git would start what a repository's configuration names.
+    """
+    for command in (command for stage in stages for command in stage.commands):
+        folder = command.confinement.cwd
+        if command.program.name == "git" and (named := filters_named(folder, workspace.root)):
+            raise ToolError(
+                f"git does not run: {named} names filters, which are programs, and nothing on "
+                "this machine enforces what they may do"
+            )
 
 
 def _command(
