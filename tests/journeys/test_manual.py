@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sashizu_cli._help import TEXTS
+from sashizu_cli.document import ReportDocument, Result
 from sashizu_cli.exits import BUDGET, DEADLINE, FAILED, INTERRUPTED, OK, USAGE
 from sashizu_cli.group import OWN
 
@@ -34,6 +35,16 @@ def test_every_command_has_a_page_that_the_reference_leads_to(name):
 
     assert f"(../how-to/{name}.md)" in REFERENCE
     assert f"sashizu {name}" in page.read_text("utf-8")
+
+
+def test_the_reference_names_every_key_of_the_report():
+    table = REFERENCE.split("## The file of `-o`")[1].split("\n## ")[0]
+    told = set()
+    for cell in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE):
+        names = re.findall(r"`([^`]+)`", cell)
+        told |= {f"results[]{n}" if n.startswith(".") else n for n in names}
+    real = set(ReportDocument.model_fields) | {f"results[].{n}" for n in Result.model_fields}
+    assert told == real
 
 
 def test_the_reference_names_every_exit_code():

@@ -11,11 +11,11 @@ AGENTS = "code-reviewer,sec-audit,test-gen"
 
 def test_three_agents_work_offline_and_everything_is_recorded(place):
     done = place.sashizu(
-        "delegate-parallel", AGENTS, "--scope", ".", "--budget", "500k", "-o", "out/report.json"
+        "delegate-parallel", AGENTS, "--scope", ".", "--budget", "500k", "-o", "report.json"
     )
 
     document = ReportDocument.model_validate_json(
-        (place.project / "out/report.json").read_text(), strict=True
+        (place.project / "report.json").read_text(), strict=True
     )
     rows = json.loads(
         place.sashizu(
