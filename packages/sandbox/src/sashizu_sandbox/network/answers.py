@@ -44,7 +44,7 @@ class Answer:
             self.reason = status
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._complete:
+        if not self.status:  # what follows a body in chunks is dropped
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:

@@ -48,10 +48,7 @@ async def forward(
         RequestRefused: the body of the request is framed wrongly; nothing was sent to the program.
         Cut: the answer ended too early, or is too large, after it was begun.
     """
-    expect = request.value(b"expect")
-    if expect is not None:
-        if expect.lower() != b"100-continue":
-            raise RequestRefused(417, "the only expectation is 100-continue")
+    if request.value(b"expect") is not None:
         await program.send(_CONTINUE)
     await _send_request(server, url, request, limits)
     answer = Answer(server, to_head=request.method == "HEAD")

@@ -18,6 +18,7 @@ __all__ = ["Incoming", "RequestRefused"]
 
 _RECEIVED = 64 * 1024
 _END = b"\r\n\r\n"
+_FIRST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/1\.[01]\r\n")
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\x00|\r\n[ \t]")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _ONCE = (b"host", b"content-length", b"transfer-encoding", b"proxy-authorization", b"expect")
@@ -45,6 +46,7 @@ class Incoming:
         self._stream = stream
         self._parser = httptools.HttpRequestParser(self)
         self._pieces: list[bytes] = []
+        self._has_head = False
         self._complete = False
         self._surplus = False
 
@@ -58,8 +60,11 @@ class Incoming:
             self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._complete:
+        if not self._has_head:  # what follows a body in chunks is dropped
             self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._has_head = True
 
     def on_body(self, body: bytes) -> None:
         if not self._complete:
@@ -91,11 +96,14 @@ class Incoming:
         if not 0 <= end <= most:
             raise RequestRefused(431, f"the headers have more than {most} bytes")
         head, rest = bytes(data[: end + len(_END)]), bytes(data[end + len(_END) :])
+        if not _FIRST_LINE.match(head):
+            raise RequestRefused(400, "that is no request as a proxy takes it")
         if _BARE.search(head):
             raise RequestRefused(400, "lines end in CR LF, and headers have one line each")
         self._feed(head)
         self.method = self._parser.get_method().decode("latin-1")
         self._check()
+        self._check_framing()
         if self.method == "CONNECT":
             self.early = rest
         elif rest:
@@ -129,12 +137,19 @@ class Incoming:
             raise RequestRefused(400, "one request a connection: something followed it")
 
     def _check(self) -> None:
-        """Refuse heads that could be framed in two ways."""
+        """Refuse what a proxy does not take."""
         connect = self.method == "CONNECT"  # for which some clients still speak HTTP/1.0
         if self._parser.get_http_version() != "1.1" and not connect:
             raise RequestRefused(505, "HTTP/1.1 is spoken here")
         if self.method == "TRACE":
             raise RequestRefused(405, "TRACE is not passed on")
+        if self.value(b"host") is None and not connect:
+            raise RequestRefused(400, "there is no Host")
+        if (self.value(b"expect") or b"100-continue").lower() != b"100-continue":
+            raise RequestRefused(417, "the only expectation is 100-continue")
+
+    def _check_framing(self) -> None:
+        """Refuse heads that could be framed in two ways."""
         for name in _ONCE:
             if sum(key == name for key, _ in self.headers) > 1:
                 raise RequestRefused(400, f"{name.decode()} is there more than once")
@@ -148,5 +163,3 @@ class Incoming:
         has_body = coding is not None or int(length or 0) > 0
         if has_body and self._complete:  # it asks for another protocol, and its body would be that
             raise RequestRefused(501, "no other protocol is spoken here")
-        if self.value(b"host") is None and not connect:
-            raise RequestRefused(400, "there is no Host")
