@@ -137,6 +137,8 @@ async def _body(answer: Answer, most: int) -> tuple[bytes, bool]:
                 raise Broken("its body cannot be unpacked") from error
         if len(body) > most:
             return bytes(body[:most]), True
+    if unpack is not None and not unpack.eof:
+        raise Broken("its body cannot be unpacked")
     return bytes(body), False
 
 
