@@ -12,6 +12,7 @@ SashizuError               raised on purpose; the CLI prints it without a traceb
 ├─ ModelError              an attempt at a model call failed; .fault, .sent (it may be billed)
 ├─ PermissionDenied        a tool call is not allowed; .decision
 └─ ToolError               a tool failed; its message goes back to the model
+   ├─ SpawnRefused         an agent may start no further agent; .limit .allowed
    └─ ArgumentsError       the arguments of a tool call do not fit its schema
 ```
 
@@ -42,6 +43,7 @@ __all__ = [
     "PluginError",
     "RecordError",
     "SashizuError",
+    "SpawnRefused",
     "ToolError",
     "TrustNeeded",
     "UntrustedFile",
@@ -233,6 +235,18 @@ class SandboxError(SashizuError):
 
 class ToolError(SashizuError):
     """A tool failed; its message goes back to the model."""
+
+
+class SpawnRefused(ToolError):
+    """An agent may start no further agent.
+
+    `limit` is the limit that was met (`depth`, `agents`, `alive`, `rate`), `allowed` its value.
+    """
+
+    def __init__(self, message: str, *, limit: str, allowed: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.allowed = allowed
 
 
 class ArgumentsError(ToolError):

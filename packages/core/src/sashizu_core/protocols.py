@@ -21,6 +21,7 @@ from sashizu_core.types import (
     ModelRequest,
     Price,
     StepKind,
+    Task,
     ToolResult,
     ToolSchema,
     Usage,
@@ -43,6 +44,8 @@ __all__ = [
     "Question",
     "Readable",
     "Refused",
+    "Spawner",
+    "TailoredTool",
     "Tool",
 ]
 
@@ -117,6 +120,43 @@ class Tool(Protocol):
         ...
 
 
+@runtime_checkable
+class TailoredTool(Tool, Protocol):
+    """A tool that tells each agent something else, such as what that agent may name."""
+
+    def schema_for(self, context: ToolContext) -> ToolSchema:
+        """What the agent's model is told, in place of `schema`; arguments are the same."""
+        ...
+
+
+class Spawner(Protocol):
+    """Starts agents beneath the one that calls; its limits and permission bound them."""
+
+    def offered(self) -> Mapping[str, str]:
+        """The agents that the caller may start, and what each is for."""
+        ...
+
+    def name_of(self, agent: str) -> str:
+        """The name by which an agent is judged and recorded, however it is written.
+
+        Raises:
+            ToolError: there is no such agent.
+        """
+        ...
+
+    async def spawn(self, task: Task) -> AgentReport:
+        """Run one agent to its end. The caller has judged the request; the scope holds names.
+
+        Who is cancelled here cancels the agent, and waits until it has ended.
+
+        Raises:
+            SpawnRefused: a limit is met; nothing was started.
+            SashizuError: it cannot be started as it was asked for.
+            RecordError: the record cannot be written.
+        """
+        ...
+
+
 class Readable(Protocol):
     """Which paths an agent may read: for tools that look at more than the one path they are given.
 
@@ -158,7 +198,8 @@ class ToolContext:
     that a search of a folder leaves out what is not granted; by default nothing is.
     `sandbox` starts programs, held by `confinement`, which is made from the agent's effective
     permission; None where no program can be started. `judge` decides on a request that comes up
-    while the tool runs, such as a redirect, and records the decision.
+    while the tool runs, such as a redirect, and records the decision. `spawner` starts agents;
+    None for an agent that may start none.
     """
 
     agent_id: str
@@ -171,6 +212,7 @@ class ToolContext:
     sandbox: Sandbox | None = None
     confinement: Confinement | None = None
     judge: Callable[[PermissionRequest], Awaitable[Decision]] | None = None
+    spawner: Spawner | None = None
 
 
 @runtime_checkable

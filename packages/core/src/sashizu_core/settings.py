@@ -33,6 +33,7 @@ from sashizu_core.settings_tables import (
     PluginSettings,
     PolicySettings,
     RunSettings,
+    SpawnSettings,
     Table,
 )
 
@@ -86,6 +87,10 @@ class Settings:
     @cached_property
     def run(self) -> RunSettings:
         return self.plugin("run", RunSettings)
+
+    @cached_property
+    def spawn(self) -> SpawnSettings:
+        return self.plugin("spawn", SpawnSettings)
 
     @cached_property
     def plugins(self) -> PluginSettings:

@@ -43,6 +43,10 @@ PROJECT_KEYS: Mapping[KeyPath, Callable[[Any, Any], bool]] = {
     ("run", "deadline"): _narrower_duration,
     ("run", "agent_deadline"): _narrower_duration,
     ("run", "budget"): lambda _mine, _theirs: True,
+    ("spawn", "depth"): _narrower_count,
+    ("spawn", "agents"): _narrower_count,
+    ("spawn", "alive"): _narrower_count,
+    ("spawn", "rate"): _narrower_count,
 }
 """What a project may set, each with the test whether a value narrows the operator's.
 

@@ -16,7 +16,16 @@ from sashizu_core.policy_tables import PolicySettings
 from sashizu_core.secret_tables import SecretsSettings
 from sashizu_core.types import Limits
 
-__all__ = ["RAW", "TYPED", "Origin", "PluginSettings", "PolicySettings", "RunSettings", "Table"]
+__all__ = [
+    "RAW",
+    "TYPED",
+    "Origin",
+    "PluginSettings",
+    "PolicySettings",
+    "RunSettings",
+    "SpawnSettings",
+    "Table",
+]
 
 
 class Table(BaseModel):
@@ -75,6 +84,19 @@ class RunSettings(Table):
         return parse_budget_flags(self.budget)
 
 
+class SpawnSettings(Table):
+    """The table `[spawn]`: what agents that start agents are bounded by, over a whole run.
+
+    `depth` counts levels below the agents of the request, 0 lets none start any; `agents` is how
+    many are started in all, `alive` how many at one time, `rate` how many within a minute.
+    """
+
+    depth: Annotated[int, Field(strict=True, ge=0, le=32)] = 4
+    agents: Annotated[int, Field(strict=True, ge=0, le=100_000)] = 100
+    alive: Count = 32
+    rate: Count = 60
+
+
 class PluginSettings(Table):
     """The table `[plugins]`: which are not imported, and whether a broken one is an error."""
 
@@ -87,6 +109,7 @@ TYPED: Mapping[str, type[BaseModel]] = {
     "plugins": PluginSettings,
     "policy": PolicySettings,
     "secrets": SecretsSettings,
+    "spawn": SpawnSettings,
 }
 """The tables that core itself reads."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -323,10 +323,14 @@ class StepKey:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool answers. `content` goes to the model."""
+    """What a tool answers. `content` goes to the model.
+
+    `error_type` is one word for the record where `is_error`; empty leaves it to what was raised.
+    """
 
     content: str
     is_error: bool = False
+    error_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,6 +436,8 @@ class AgentReport:
     no ledger. `error` is a message for a person, empty when the agent answered. `missing` are
     declared artifacts that do not exist. `changes` is what it changed
     in a folder of its own, None where it had none or changed nothing.
+    `children` are the reports of the agents that it started, in the order in which they ended;
+    `usage` and `doubtful_tokens` are without theirs, `budget` is with them.
     """
 
     agent: str
@@ -450,10 +456,17 @@ class AgentReport:
     conversation_id: str = ""
     changes: Changes | None = None
     doubtful_tokens: int = 0
+    children: tuple[AgentReport, ...] = ()
 
     @property
     def ok(self) -> bool:
         return self.status == "ok"
+
+    def tree(self) -> Iterator[AgentReport]:
+        """This report, and those of all agents below, each after the one that started it."""
+        yield self
+        for child in self.children:
+            yield from child.tree()
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,7 +509,9 @@ class RunReport:
 
     @property
     def usage(self) -> Usage:
-        return sum((result.usage for result in self.results), Usage(requests=0))
+        """What all agents used, those that agents started included."""
+        reports = (report for result in self.results for report in result.tree())
+        return sum((report.usage for report in reports), Usage(requests=0))
 
     @property
     def success_count(self) -> int:

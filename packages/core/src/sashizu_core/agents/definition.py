@@ -202,6 +202,9 @@ class Spawn(_Part):
         default=(), description="Names of agents, or `*` for any."
     )
     max: Count | None = Field(default=None, description="How many in all.")
+    depth: Count | None = Field(
+        default=None, description="How many levels below it; 1 keeps them from starting any."
+    )
 
 
 class AgentDefinition(_Part):
@@ -262,6 +265,7 @@ class AgentDefinition(_Part):
             requests=budget.requests,
             agents=_smaller([budget.agents, spawned]),
             seconds=budget.seconds,
+            depth=self.spawn.depth,
         )
 
 

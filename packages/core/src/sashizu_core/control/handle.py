@@ -36,8 +36,9 @@ class RunHandle:
     """A run from the inside: its state, and how to stop it.
 
     `cancel` ends every agent with a report, `cancel_agent` one of them. `snapshot` gives the state
-    of every agent as JSON values. `waiting` are the agents that have not begun; `approvals` are the
-    questions that wait for an answer, None where nobody is asked.
+    of every agent as JSON values. `waiting` are the agents that nothing can interrupt yet, and that
+    end as soon as they begin to work; `approvals` are the questions that wait for an answer, None
+    where nobody is asked.
     """
 
     run_id: str
@@ -51,11 +52,13 @@ class RunHandle:
 
     def track(self, agent_id: str, scope: anyio.CancelScope) -> None:
         """Make an agent instance cancellable."""
+        self.waiting.discard(agent_id)
         self._scopes[agent_id] = scope
         if self.stops(agent_id):
             scope.cancel()
 
     def untrack(self, agent_id: str) -> None:
+        self.waiting.discard(agent_id)
         self._scopes.pop(agent_id, None)
 
     def cancel(self, reason: str = "cancelled") -> None:
