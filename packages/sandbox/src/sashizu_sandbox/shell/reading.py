@@ -100,7 +100,11 @@ class _Reader:
 
     def _value(self, kind: Kind, text: str, of: str) -> None:
         if access := _FOR_FILES.get(kind):
+            if text.startswith("@") and kind != "revision":
+                self._doubt(f"{text!r} may name a file of further arguments: write './{text}'")
             self._path(kind, access, text)
+        elif kind == "format" and not text.startswith("+"):
+            self._doubt(f"{text!r} is no format: it begins with '+'")
         elif (check := _SCRIPTS.get(kind)) and (doubt := check(text)):
             self._doubt(f"{of}: {doubt}")
 

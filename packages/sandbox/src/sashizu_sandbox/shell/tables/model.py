@@ -8,10 +8,10 @@ from typing import Literal, cast
 
 __all__ = ["Kind", "Table", "code", "each", "named", "never", "table"]
 
-Kind = Literal["text", "read", "write", "revision", "archive", "sed", "jq"]
+Kind = Literal["text", "read", "write", "revision", "archive", "format", "sed", "jq"]
 """What a value is: text that reaches no file, a path that is read or written, a revision of git or
-a path, an archive that is read and whose name must not be that of another machine, or a script in
-a language of its own."""
+a path, an archive that is read and whose name must not be that of another machine, a format that
+begins with `+`, or a script in a language of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

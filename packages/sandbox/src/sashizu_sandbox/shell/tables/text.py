@@ -72,7 +72,10 @@ TEXT: dict[str, Table] = {
         rest="read",
     ),
     "date": table(
-        "-u --utc -R --rfc-email", "-d --date -r:read", "-I --iso-8601 --rfc-3339", operands="text"
+        "-u --utc -R --rfc-email",
+        "-d --date -r:read",
+        "-I --iso-8601 --rfc-3339",
+        operands="format",
     ),
     "diff": table(
         "-q --brief -s --report-identical-files -c -u -e --ed -n --rcs -y --side-by-side "
