@@ -124,7 +124,7 @@ class TestFetchKeepsTheContract(ToolContract):
         return {"url": f"http://127.0.0.1:{self.port}/"}
 
     @pytest.fixture
-    async def context(self, workspace: Workspace) -> AsyncIterator[ToolContext]:  # type: ignore[override]
+    async def context(self, workspace: Workspace) -> AsyncIterator[ToolContext]:
         async with site() as found:
             type(self).port = found.port
             yield ToolContext("agent", "tester", "run", workspace)
