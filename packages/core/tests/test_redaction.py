@@ -12,8 +12,10 @@ from urllib.parse import quote
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sashizu_core.redaction import Redactor
-from sashizu_core.redaction.formats import KINDS
+from sashizu_core.redaction import Redactor, formats
+from sashizu_core.redaction.formats import ASSIGNMENTS, KINDS, secrets_in
+from sashizu_core.redaction.formats import TOKENS as TOKEN_FORMATS
+from sashizu_core.redaction.suspicion import may_hold_secret
 
 # Put together here, so that no scanner of this file takes them for leaked ones.
 TOKENS = {
@@ -279,6 +281,25 @@ def test_what_is_between_secrets_stays(text: str) -> None:
     position = 0
     for part in re.split(r"\[redacted:[a-z-]+:[0-9a-f]{8}\]", clean):
         position = text.index(part, position) + len(part)
+
+
+@settings(max_examples=400)
+@given(st.lists(PIECES | st.text(max_size=6), max_size=12))
+def test_looking_first_overlooks_nothing(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    plain = text.encode("latin-1", "replace").decode("latin-1")
+    if not may_hold_secret(plain):
+        assert TOKEN_FORMATS.search(text) is None
+        assert ASSIGNMENTS.search(plain.lower()) is None
+
+
+@given(st.lists(PIECES | st.text(max_size=6), max_size=12), st.integers(1, 40))
+def test_parts_of_a_text_hold_what_the_whole_holds(pieces: list[str], size: int) -> None:
+    text = "".join(pieces)
+    whole = secrets_in(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "_PART", size)
+        assert secrets_in(text) == whole
 
 
 HOSTILE = [

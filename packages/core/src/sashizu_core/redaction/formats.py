@@ -16,8 +16,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from sashizu_core.redaction.spans import Span
+from sashizu_core.redaction.suspicion import may_hold_secret
 
-__all__ = ["ASSIGNMENTS", "KINDS", "TOKENS", "assigned", "tokens"]
+__all__ = ["ASSIGNMENTS", "KINDS", "TOKENS", "secrets_in"]
+
+_PART = 1024
+"""Characters of a part of a text that is looked at on its own."""
 
 
 def _starts(width: int) -> str:
@@ -86,6 +90,7 @@ ASSIGNMENTS = re.compile(
 )
 """For a text in lower case."""
 
+_KEY = re.compile("PRIVATE KEY(?: BLOCK)?-----")
 _CERTAIN = frozenset({"bearer", "basic"})
 
 KINDS = frozenset(
@@ -95,9 +100,35 @@ KINDS = frozenset(
 """What a mark may say."""
 
 
-def tokens(text: str) -> Iterator[Span]:
-    """Where a text holds a token of a well-known format."""
-    for found in TOKENS.finditer(text):
+def secrets_in(text: str) -> list[Span]:
+    """Where a text holds what looks like a secret."""
+    plain = text if text.isascii() else text.encode("latin-1", "replace").decode("latin-1")
+    if not may_hold_secret(plain):
+        return []
+    found: list[Span] = []
+    folded = plain.lower()
+    for start, end in _parts(plain):
+        if end - start == len(plain) or may_hold_secret(plain[start:end]):
+            found += _tokens(text, start, end)
+            found += _assigned(text, folded, start, end)
+    return found
+
+
+def _parts(text: str) -> Iterator[tuple[int, int]]:
+    """Parts that no secret reaches beyond: lines, many at a time; from the first key on, all."""
+    key = _KEY.search(text)
+    last = text.rfind("\n", 0, key.start()) + 1 if key is not None else len(text)
+    start = 0
+    while start < last:
+        end = min(text.find("\n", start + _PART) + 1 or last, last)
+        yield start, end
+        start = end
+    if last < len(text):
+        yield last, len(text)
+
+
+def _tokens(text: str, begin: int, stop: int) -> Iterator[Span]:
+    for found in TOKENS.finditer(text, begin, stop):
         group = found.lastgroup
         assert group is not None
         start, end = found.span(group)
@@ -106,9 +137,8 @@ def tokens(text: str) -> Iterator[Span]:
         yield start, end, group.replace("_", "-")
 
 
-def assigned(text: str, folded: str) -> Iterator[Span]:
-    """Where a text assigns what looks like a secret to a name; `folded` is it in lower case."""
-    for found in ASSIGNMENTS.finditer(folded):
+def _assigned(text: str, folded: str, begin: int, stop: int) -> Iterator[Span]:
+    for found in ASSIGNMENTS.finditer(folded, begin, stop):
         group = found.lastgroup
         assert group is not None
         start, end = found.span(group)

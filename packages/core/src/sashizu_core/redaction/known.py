@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sashizu_core.redaction.spans import Span
+from sashizu_core.redaction.suspicion import holds_any_of
 from sashizu_core.redaction.values import LEAST_LENGTH, forms
 
 __all__ = ["SPACES", "KnownValues"]
@@ -30,6 +31,7 @@ class KnownValues:
                 for form in forms(value):
                     self._value_of.setdefault(form, value)
         self._forms = sorted(self._value_of, key=len, reverse=True)
+        self._may_hold = holds_any_of(self._forms)
         if self._forms:
             self.longest = len(self._forms[0])
         self.with_space = tuple(f for f in self._forms if any(space in f for space in SPACES))
@@ -39,6 +41,8 @@ class KnownValues:
 
     def spans(self, text: str) -> Iterator[Span]:
         """Every place of every form."""
+        if not self._may_hold(text):
+            return
         for form in self._forms:
             if form in text:
                 yield from _places(text, form)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2s
 from typing import Any
 
-from sashizu_core.redaction.formats import KINDS, assigned, tokens
+from sashizu_core.redaction.formats import KINDS, secrets_in
 from sashizu_core.redaction.known import KnownValues
 from sashizu_core.redaction.spans import Span, merged
 from sashizu_core.redaction.values import is_strong, named_like_a_secret
@@ -93,16 +93,13 @@ class Redactor:
 
     def spans(self, text: str) -> list[Span]:
         """Where the text holds secrets, in order."""
-        folded = text.lower()
-        if len(folded) != len(text) or not text.isascii():
-            folded = text.encode("latin-1", "replace").lower().decode("latin-1")
-        found = [*tokens(text), *assigned(text, folded)]
+        found = secrets_in(text)
         for pattern in self.patterns:
             found += [(*match.span(), "configured") for match in pattern.finditer(text)]
         if found and "[redacted:" in text:
             found = _outside_marks(found, text)
-        found += self.known.spans(text)
-        return merged(found) if found else found
+        known = [*self.known.spans(text)]
+        return merged([*known, *found]) if known or found else []
 
     def mark(self, secret: str, kind: str) -> str:
         """What stands in place of a secret."""
@@ -112,8 +109,12 @@ class Redactor:
     def _marked(self, text: str, spans: Sequence[Span]) -> str:
         parts: list[str] = []
         done = 0
+        marks: dict[tuple[str, str], str] = {}
         for start, end, kind in spans:
-            parts += (text[done:start], self.mark(text[start:end], kind))
+            secret = text[start:end]
+            if (mark := marks.get((secret, kind))) is None:
+                mark = marks[secret, kind] = self.mark(secret, kind)
+            parts += (text[done:start], mark)
             done = end
         return "".join((*parts, text[done:]))
 

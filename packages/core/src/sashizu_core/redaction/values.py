@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 __all__ = ["LEAST_LENGTH", "forms", "is_strong", "named_like_a_secret", "secret_variables"]
@@ -29,6 +30,7 @@ _NAME = re.compile(
 _FOLDERS = frozenset({"PWD", "OLDPWD"})
 
 
+@lru_cache(4096)
 def named_like_a_secret(name: str) -> bool:
     """Whether the value under a name of a variable, a member or a header may be a secret."""
     return _NAME.search(name[:256]) is not None
