@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sashizu_offline.checks.tree import PythonFile
-from sashizu_offline.derive.cases import Derived, derive_tests
+from sashizu_offline.derive.cases import Derived, TestCase, derive_tests
 from sashizu_offline.derive.mutants import mutants
 from sashizu_offline.derive.testfile import test_file as file_of
 from sashizu_offline.sources import Sources
@@ -29,13 +29,17 @@ def derived(project: Mapping[str, str]) -> Derived:
     )
 
 
-def pytest_says(folder: Path, project: Mapping[str, str]) -> tuple[int, str]:
+def pytest_says(
+    folder: Path, project: Mapping[str, str], cases: list[TestCase] | None = None
+) -> tuple[int, str]:
     """Lay a project and its derived tests out, and run pytest: its exit code and last line."""
+    if cases is None:
+        cases = derived(project).cases
     for path, text in project.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     (folder / TARGET).parent.mkdir(parents=True)
-    (folder / TARGET).write_text(file_of(TARGET, derived(project).cases, "made"))
+    (folder / TARGET).write_text(file_of(TARGET, cases, "made"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TARGET]
     command += ["-c", "/dev/null", "--rootdir", str(folder), "-W", "error"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -124,7 +128,7 @@ def test_the_written_test_passes_now_and_fails_on_the_changes_that_are_claimed(
     exec(f"def f(a):\n    return {result}\n", scope)
     try:
         value = eval(expression, scope)
-    except (AssertionError, TypeError, ValueError, ArithmeticError, LookupError):
+    except (SyntaxError, AssertionError, TypeError, ValueError, ArithmeticError, LookupError):
         assume(False)
     text = with_examples((expression, repr(value))).replace("return a + 1", f"return {result}")
     tree = ast.parse(text)
@@ -143,3 +147,81 @@ def test_the_written_test_passes_now_and_fails_on_the_changes_that_are_claimed(
     if case.tried == len(changed):
         caught = sum(_fails(test, "derivable", change) for change in changed)
         assert caught == case.caught, file_of(TARGET, cases, "made")
+
+
+def function(name: str, example: str = "{}(1)", value: str = "2", body: str = "a + 1") -> str:
+    said = f"    >>> {example.format(name)}\n    {value}\n"
+    return f'def {name}(a):\n    """K.\n\n{said}    """\n    return {body}\n\n\n'
+
+
+def test_modules_whose_names_are_keywords_leave_the_other_tests_alone(tmp_path: Path) -> None:
+    unimportable = ["class.py", "async.py", "None.py", "lambda/__init__.py", "lambda/x.py"]
+    project = {path: function("k") for path in [*unimportable, "match.py", "good.py"]}
+    assert pytest_says(tmp_path, project) == (0, "2 passed")
+    reasons = {gap.path: gap.reason for gap in derived(project).untested}
+    assert reasons == dict.fromkeys(unimportable, "its name can not be imported")
+
+
+SHADOWING = ["sum", "open", "max", "format", "print", "ValueError", "target"]
+
+
+@pytest.mark.parametrize(("body", "said"), [("a + 1", "passed"), ("a + 2", "failed")])
+def test_functions_that_are_named_like_builtins_are_the_ones_that_are_tested(
+    body: str, said: str, tmp_path: Path
+) -> None:
+    cases = derived({f"m_{name}.py": function(name) for name in SHADOWING}).cases
+    project = {f"m_{name}.py": function(name, body=body) for name in SHADOWING}
+    assert pytest_says(tmp_path, project, cases)[1] == f"{len(SHADOWING)} {said}"
+
+
+def test_other_names_of_the_module_beside_the_target_are_its_own(tmp_path: Path) -> None:
+    text = (
+        "LIMIT = 3\n\n\nclass TimeoutError(ValueError):\n    pass\n\n\n"
+        + function("abs", "{}(-1)", "-10", body="a * 10")
+        + function("total", "{}(abs(-1))", "-9")
+        + function("again", "{}(LIMIT)", "4")
+        + "def late(a: int):\n    if a > LIMIT:\n        raise TimeoutError('late')\n    return a\n"
+        + "\n\ndef moved(a):\n"
+        '    """M.\n\n    >>> LIMIT += 1\n    >>> moved(LIMIT)\n    5\n    """\n    return a + 1\n'
+    )
+    functions = {case.function for case in derived({"m.py": text}).cases}
+    assert functions == {"abs", "total", "again", "late", "moved"}
+    assert pytest_says(tmp_path, {"m.py": text})[0] == 0
+
+
+@pytest.mark.parametrize("path", ["pytest.py", "pluggy.py"])
+def test_modules_that_pytest_would_take_for_its_own_are_not_tested(
+    path: str,
+) -> None:
+    (gap,) = derived({path: function("k")}).untested
+    assert gap.reason == "its name can not be imported"
+
+
+def test_a_function_named_pytest_is_listed_and_spoils_no_other_test(tmp_path: Path) -> None:
+    project = {"m.py": function("pytest") + function("good")}
+    assert pytest_says(tmp_path, project) == (0, "1 passed")
+    (gap,) = derived(project).untested
+    assert gap.function == "pytest"
+    assert "it uses the name 'pytest'" in gap.reason
+
+
+def test_names_that_may_come_from_anywhere_are_not_taken_for_builtins() -> None:
+    project = {"m.py": "from other import *\n\n\n" + function("k", "{}(sum([1]))"), "other.py": ""}
+    (gap,) = derived(project).untested
+    assert "import *" in gap.reason
+
+
+def test_folders_with_hostile_names_write_no_code_into_the_file(tmp_path: Path) -> None:
+    project = {"a\nimport sys; sys.exit(3)\n#/m.py": function("k")}
+    assert pytest_says(tmp_path, project) == (0, "1 passed")
+
+
+VALUES = [r"'\n'", r"'a\tb'", r"'\x1b'", r"'\ud83d'", r"'a\u202eb'", "'\"'", r"b'\x00'"]
+
+
+def test_values_with_control_characters_are_written_as_they_are(tmp_path: Path) -> None:
+    project = {
+        f"m{number}.py": function("k", value=value.replace("\\", "\\\\"), body=f"{value} * a")
+        for number, value in enumerate(VALUES)
+    }
+    assert pytest_says(tmp_path, project) == (0, f"{len(VALUES)} passed")

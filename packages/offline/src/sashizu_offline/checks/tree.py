@@ -80,6 +80,16 @@ def parsed(text: str) -> ast.Module:
         return ast.parse(text)
 
 
+def compiled(text: str) -> None:
+    """Compile a text without running it, for what parses and is no program.
+
+    Raises as `compile`.
+    """
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compile(text, "<text>", "exec", dont_inherit=True)
+
+
 @dataclass
 class PythonFile:
     """A Python file that parses. `path` is relative to the workspace."""

@@ -13,8 +13,9 @@ from sashizu_offline.derive.expectations import Expectation, Maker
 from sashizu_offline.derive.machine import Links, Machine, Raised
 from sashizu_offline.derive.mutants import mutants
 from sashizu_offline.derive.places import Importer, Module, declared_packages
-from sashizu_offline.derive.scopes import Meter
+from sashizu_offline.derive.scopes import Meter, definitions
 from sashizu_offline.derive.values import NotEvaluable
+from sashizu_offline.derive.written import test_body
 from sashizu_offline.languages import is_test_path
 from sashizu_offline.sources import Sources
 
@@ -29,7 +30,7 @@ MOST_CASES = 5
 
 @dataclass(frozen=True, slots=True)
 class TestCase:
-    """A test of one function: `lines` are the body, with the module as `module_alias`.
+    """A test of one function: `lines` are the body, which begins with its import.
 
     `kind` says where the expectation comes from: `example`, `constant` or `raises`. `caught` of
     `tried` changes of the function make the test fail.
@@ -39,7 +40,6 @@ class TestCase:
 
     path: str
     line: int
-    module: str
     root: str
     function: str
     kind: str
@@ -48,16 +48,16 @@ class TestCase:
     tried: int
 
     def as_row(self) -> list[object]:
-        head = [self.path, self.line, self.module, self.root, self.function, self.kind]
+        head = [self.path, self.line, self.root, self.function, self.kind]
         return [*head, list(self.lines), self.caught, self.tried]
 
     @classmethod
     def of_row(cls, row: list[object]) -> TestCase:
-        path, line, module, root, function, kind, lines, caught, tried = row
+        path, line, root, function, kind, lines, caught, tried = row
         assert isinstance(lines, list)
         body = tuple(str(text) for text in lines)
         numbers = (int(str(line)), int(str(caught)), int(str(tried)))
-        names = (str(module), str(root), str(function), str(kind))
+        names = (str(root), str(function), str(kind))
         return cls(str(path), numbers[0], *names, body, numbers[1], numbers[2])
 
 
@@ -139,6 +139,11 @@ def _cases(
         reason = reason or outcome.problem
     added = 0
     for expectation in found[:MOST_CASES]:
+        try:
+            lines = test_body(module.name, definitions(file.tree), expectation)
+        except NotEvaluable as error:
+            reason = reason or str(error)
+            continue
         caught, tried = _score(make, node, expectation)
         if caught == 0:
             reason = reason or "no change of the function would be noticed"
@@ -148,11 +153,10 @@ def _cases(
             TestCase(
                 file.path,
                 expectation.line,
-                module.name,
                 module.root,
                 node.name,
                 expectation.kind,
-                expectation.lines,
+                lines,
                 caught,
                 tried,
             )

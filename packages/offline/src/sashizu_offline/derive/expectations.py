@@ -33,14 +33,17 @@ class Expectation:
     message: str = ""
 
     @property
-    def lines(self) -> tuple[str, ...]:
+    def statements(self) -> tuple[ast.stmt, ...]:
         """The body of a test. Names of the module are written as they are."""
-        before = tuple(line for s in self.setup for line in ast.unparse(s).split("\n"))
-        if self.error:
-            match = f", match={_exactly(self.message)!r}" if self.message else ""
-            call = ast.unparse(self.check)
-            return (*before, f"with pytest.raises({self.error}{match}):", f"    {call}")
-        return (*before, *ast.unparse(self._assertion).split("\n"))
+        return (*self.setup, self._refusal if self.error else self._assertion)
+
+    @property
+    def _refusal(self) -> ast.With:
+        match = f", match={_exactly(self.message)!r}" if self.message else ""
+        (block,) = ast.parse(f"with pytest.raises({self.error}{match}): pass").body
+        assert isinstance(block, ast.With)
+        block.body = [ast.Expr(self.check)]
+        return block
 
     @property
     def _assertion(self) -> ast.Assert:

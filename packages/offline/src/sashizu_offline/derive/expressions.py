@@ -44,6 +44,8 @@ class Expressions(Calls):
             return self._globals[name]
         node = self._replaced.get(name) or self._definitions.get(name)
         if node is None:
+            if "*" in self._definitions:
+                raise NotEvaluable(f"the name {name!r}, which may come from 'import *'")
             if name in FUNCTIONS:
                 return FUNCTIONS[name]
             if name in ERRORS:

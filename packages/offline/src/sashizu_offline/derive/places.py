@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 import sys
 import tomllib
@@ -36,6 +37,14 @@ _EFFECT_ROOTS = _words(
 """Packages none of whose functions may be called while a module is imported."""
 
 _EFFECT_METHODS = _words("parse_args run main connect serve_forever mainloop exit start read_text")
+
+
+_OF_PYTEST = _words("pytest pluggy iniconfig packaging pygments exceptiongroup colorama")
+"""Modules that are there before a test is: the workspace's own of that name is never imported."""
+
+
+def _is_name(part: str) -> bool:
+    return part.isidentifier() and not keyword.iskeyword(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +112,9 @@ class Importer:
                 return None
             parts.insert(0, folder.name)
             folder = folder.parent
-        if not parts or not all(part.isidentifier() for part in parts):
+        if not parts or not all(map(_is_name, parts)):
             return None
-        if parts[0] in sys.stdlib_module_names:
+        if parts[0] in sys.stdlib_module_names or parts[0] in _OF_PYTEST:
             return None
         return Module(".".join(parts), folder.as_posix(), path)
 

@@ -184,6 +184,10 @@ def _stored(node: ast.stmt) -> set[str]:
                 names.add(asname or name.partition(".")[0])
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 names.add(name)
+            case ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+                names.add(name)
             case _:
                 pass
     return names

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import builtins
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from sashizu_offline.derive.cases import TestCase
+from sashizu_offline.visible import visible
 
 __all__ = ["test_file"]
 
@@ -33,25 +32,9 @@ def _name(case: TestCase, seen: Counter[str]) -> str:
     return name if seen[name] == 1 else f"{name}_{seen[name]}"
 
 
-def _needed(lines: Sequence[str]) -> list[str]:
-    """The names of the module that the lines use."""
-    used: set[str] = set()
-    bound: set[str] = {"pytest"}
-    for node in ast.walk(ast.parse("\n".join(lines))):
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()):
-                used.add(name)
-            case ast.Name(id=name) | ast.arg(arg=name) | ast.FunctionDef(name=name):
-                bound.add(name)
-            case _:
-                pass
-    return sorted(name for name in used - bound if not hasattr(builtins, name))
-
-
-def _body(case: TestCase) -> list[str]:
-    """Imports inside the test: a module that fails to import fails its own tests alone."""
-    imported = f"from {case.module} import {', '.join(_needed(case.lines))}"
-    return [f"    {line}" if line else "" for line in (imported, "", *case.lines)]
+def _test(case: TestCase, name: str) -> list[str]:
+    place = f"    # {visible(case.path)}:{case.line}"
+    return [f"def {name}():", place, *(f"    {line}" if line else "" for line in case.lines)]
 
 
 def test_file(path: str, cases: Sequence[TestCase], mark: str) -> str:
@@ -69,8 +52,7 @@ def test_file(path: str, cases: Sequence[TestCase], mark: str) -> str:
     lines += [f"sys.path.insert(0, str({_back(path, root)}))" for root in roots]
     seen: Counter[str] = Counter()
     for case in cases:
-        place = f"    # {case.path}:{case.line}"
-        lines += ["", "", f"def {_name(case, seen)}():", place, *_body(case)]
+        lines += ["", "", *_test(case, _name(case, seen))]
     return "\n".join([*lines, ""])
 
 
