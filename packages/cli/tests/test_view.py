@@ -103,6 +103,17 @@ def test_streamed_text_shows_that_the_model_is_answering():
     assert [row.state for row in shown.rows.values()] == ["answering"]
 
 
+def test_the_last_line_of_a_running_tool_is_shown_beside_it():
+    shown, _ = view()
+    shown.take([event("agent.started"), event("tool.requested", tool="shell", step=1)])
+
+    for line in ("collected 3 items", "test_a.py ..."):
+        shown.hear_line("id-a", line)
+    shown.hear_line("id-unknown", "lost")
+
+    assert [row.state for row in shown.rows.values()] == ["shell: test_a.py ..."]
+
+
 def test_the_clock_of_an_agent_stops_when_it_has_ended():
     shown, clock = view()
     shown.take([event("agent.started")])

@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> Path:
     return folder
 
 
-async def report(place: Path, model: ScriptedModel, sink: MemorySink, **more: Any) -> AgentReport:
+async def report(place: Path, model: ScriptedModel, heard: list[str], **more: Any) -> AgentReport:
     tools = {
         "mcp": ["shell"],
         "fs": {"read": ["."], "write": ["out"]},
@@ -56,8 +56,9 @@ async def report(place: Path, model: ScriptedModel, sink: MemorySink, **more: An
                 tools={spec.name: spec for spec in register_tools(Settings())},
                 sandboxes=SANDBOXES,
             ),
-            sinks=[sink],
+            sinks=[MemorySink()],
             audit=False,
+            on_line=lambda _agent_id, line: heard.append(line),
         )
 
 
@@ -78,7 +79,9 @@ async def test_what_is_granted_runs_and_what_is_not_does_not(place: Path, tmp_pa
         "ls",
         f"sh -c 'cat {tmp_path}/secret; echo evil > a.txt; echo good > out/c.txt'",
     )
-    await report(place, scripted, MemorySink())
+    heard: list[str] = []
+    await report(place, scripted, heard)
+    assert heard[0] == "alpha"
     ran, outside, write, other, code = answers(scripted)
     assert ran.endswith("\nalpha\n")
     assert (place / "out/b.txt").read_text() == "alpha\n"
@@ -91,7 +94,7 @@ async def test_what_is_granted_runs_and_what_is_not_does_not(place: Path, tmp_pa
 
 
 async def test_commands_that_have_to_pass_are_held_too(place: Path) -> None:
-    result = await report(place, model(), MemorySink(), verify=["true", "cat a.txt", "false"])
+    result = await report(place, model(), [], verify=["true", "cat a.txt", "false"])
     assert [criterion.verdict for criterion in result.criteria] == ["met", "met", "not met"]
     assert result.criteria[1].evidence.endswith("\nalpha")
     assert result.status == "error"

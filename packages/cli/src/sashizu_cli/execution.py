@@ -164,6 +164,7 @@ async def _run(
                 run_id=run_id,
                 sinks=sinks,
                 on_text=display.view.hear,
+                on_line=display.view.hear_line,
                 on_start=interrupts.attach,
                 continue_conversation=request.conversation,
             )

@@ -71,6 +71,12 @@ class RunView:
         if text and agent_id in self.rows:
             self.rows[agent_id].state = "answering"
 
+    def hear_line(self, agent_id: str, line: str) -> None:
+        """Learn what the tool prints that an agent runs."""
+        if line and agent_id in self.rows:
+            row = self.rows[agent_id]
+            row.state = f"{row.state.partition(': ')[0]}: {line}"
+
     @property
     def tokens(self) -> int:
         return sum(row.tokens for row in self.rows.values())

@@ -41,6 +41,7 @@ class Asked:
     sinks: Sequence[EventSink]
     approver: Approver | None
     on_text: Callable[[str, str], None] | None
+    on_line: Callable[[str, str], None] | None
     on_start: Callable[[RunHandle], None] | None
     conversation: Conversation | None
     isolation: str

@@ -66,6 +66,7 @@ async def delegate_parallel(
     sinks: Sequence[EventSink] = (),
     approver: Approver | None = None,
     on_text: Callable[[str, str], None] | None = None,
+    on_line: Callable[[str, str], None] | None = None,
     on_start: Callable[[RunHandle], None] | None = None,
     continue_conversation: str | None = None,
     settings: Settings | None = None,
@@ -92,6 +93,8 @@ async def delegate_parallel(
         sinks: further sinks for this run's events.
         approver: who answers when a rule says `ask`; None denies.
         on_text: called with agent id and text as answers stream in.
+        on_line: called with agent id and a line of what a tool prints while it runs, without
+            secrets; at most ten times a second for each agent.
         on_start: called once with a handle that can cancel the run.
         continue_conversation: the id of a conversation to go on with; needs exactly one task.
         settings: None reads them for the workspace.
@@ -127,6 +130,7 @@ async def delegate_parallel(
         sinks=sinks,
         approver=approver,
         on_text=on_text,
+        on_line=on_line,
         on_start=on_start,
         conversation=conversation,
         isolation=isolation or run.isolation,
@@ -205,6 +209,7 @@ async def _parts(
         max_turns=run.max_turns,
         max_output_tokens=run.max_output_tokens,
         on_text=asked.on_text,
+        on_line=asked.on_line,
     )
 
 

@@ -34,6 +34,7 @@ from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.showing import shown_lines
 from sashizu_core.runtime.verification import failed, outranked, unverified, verify
 from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.turn.answer import Answer, read_answer
@@ -101,6 +102,7 @@ class RunParts:
     max_turns: int
     max_output_tokens: int
     on_text: Callable[[str, str], None] | None
+    on_line: Callable[[str, str], None] | None
 
     def gate(self, model: Model) -> ProviderGate:
         """The limiter that all callers of a provider with the same key share."""
@@ -241,6 +243,7 @@ class AgentInstance:
             readable=readable(subject),
             sandbox=parts.sandbox,
             confinement=await self._confinement(subject),
+            progress=shown_lines(parts.on_line, self.agent_id, self._recorder.redactor),
         )
         tools = {name: parts.tools[name] for name in plan.tools}
         if plan.targets:
