@@ -16,7 +16,15 @@ from sashizu_core.workspace import Workspace
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Workspace]:
-    for name in ("src/a.py", "src/.env", "src/deep/key.pem", "out/x", ".git/config", "docs/a.md"):
+    for name in (
+        "src/a.py",
+        "src/.env",
+        "src/deep/key.pem",
+        "out/x",
+        ".git/config",
+        "docs/a.md",
+        "pkg/AGENTS.md",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x", "utf-8")
@@ -54,6 +62,7 @@ def test_secrets_are_hidden_unless_they_are_named(place: Workspace) -> None:
 def test_protected_files_stay_as_they_are_also_where_there_are_none(place: Workspace) -> None:
     held = confined(place, Grants(fs_read=(".",), fs_write=(".",)))
     assert {".git", ".github", "AGENTS.md"} <= names(place, held.protected)
+    assert "pkg/AGENTS.md" in names(place, held.protected)  # found where it is
     named = confined(place, Grants(fs_read=(".",), fs_write=(".", ".github")))
     assert ".github" not in names(place, named.protected)
 

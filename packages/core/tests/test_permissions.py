@@ -21,6 +21,7 @@ from sashizu_core.grants import (
 )
 from sashizu_core.permissions import (
     PROTECTED,
+    PROTECTED_ANYWHERE,
     authorize,
     combined,
     effective,
@@ -180,7 +181,7 @@ def test_reading_and_writing_are_granted_apart() -> None:
     assert verdict(PathRequest("a", "read"), Grants(fs_write=(".",))) == "deny"
 
 
-@pytest.mark.parametrize("guard", PROTECTED)
+@pytest.mark.parametrize("guard", [*PROTECTED, *PROTECTED_ANYWHERE])
 def test_what_decides_over_agents_is_written_only_where_a_grant_names_it(guard: str) -> None:
     for path in (guard, f"{guard}/x", f"{guard.upper()}/x"):
         assert not writes(path, ".")
@@ -188,6 +189,15 @@ def test_what_decides_over_agents_is_written_only_where_a_grant_names_it(guard: 
         assert reads(path, ".") or guard == ".envrc"
     assert writes(f"{guard}/x", guard)
     assert writes(f"{guard}/x", ".", f"{guard}/x")
+
+
+@pytest.mark.parametrize("guard", PROTECTED_ANYWHERE)
+def test_what_counts_in_every_folder_is_protected_in_every_folder(guard: str) -> None:
+    for path in (f"pkg/{guard}", f"a/b/{guard}/x", f"pkg/{guard.upper()}"):
+        assert not writes(path, ".")
+        assert not writes(path, "pkg", "a/b")
+    assert writes(f"pkg/{guard}", f"pkg/{guard}")
+    assert not writes(f"other/{guard}", f"pkg/{guard}", ".")
 
 
 def test_runs_may_be_written_beside_protected_agents() -> None:

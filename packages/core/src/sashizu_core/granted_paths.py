@@ -9,38 +9,59 @@ from typing import Literal
 
 from sashizu_core.secret_files import folded_paths, secret_depth
 
-__all__ = ["PROTECTED", "Touch", "clean", "common_paths", "covers", "lies_in", "reaches_folded"]
+__all__ = [
+    "PROTECTED",
+    "PROTECTED_ANYWHERE",
+    "Touch",
+    "clean",
+    "common_paths",
+    "covers",
+    "guards",
+    "lies_in",
+    "reaches_folded",
+]
 
 PROTECTED = (
     ".bitbucket",
     ".circleci",
-    ".claude",
-    ".codex",
-    ".cursor",
-    ".devcontainer",
-    ".envrc",
-    ".git",
+    ".gitattributes",
     ".github",
     ".gitlab-ci.yml",
-    ".husky",
-    ".mcp.json",
+    ".gitmodules",
     ".pre-commit-config.yaml",
     ".sashizu/agents",
     ".sashizu/sashizu.toml",
     ".travis.yml",
-    ".vscode",
-    "AGENTS.md",
-    "CLAUDE.md",
     "Jenkinsfile",
     "azure-pipelines.yml",
     "bitbucket-pipelines.yml",
     "sashizu.toml",
 )
-"""Files that decide what agents may do, or that other programs run.
+"""Files of the workspace's root that other programs run, or that decide what agents may do.
 
 To write one takes a grant that names it, or a path in it: a grant of the folder around it does not
 reach it. Compared without regard to case, for file systems that have none.
 """
+
+PROTECTED_ANYWHERE = (
+    ".claude",
+    ".codex",
+    ".cursor",
+    ".cursorrules",
+    ".devcontainer",
+    ".devcontainer.json",
+    ".envrc",
+    ".git",
+    ".husky",
+    ".mcp.json",
+    ".sashizu",
+    ".vscode",
+    ".windsurfrules",
+    "AGENTS.md",
+    "CLAUDE.md",
+    "GEMINI.md",
+)
+"""The same for what counts in every folder: agents, editors, shells and git look for it there."""
 
 Touch = Literal["read", "write"]
 """What is done to a path."""
@@ -68,13 +89,21 @@ def lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
 
 
-def _guards(path: str) -> tuple[str, ...]:
-    """The protected paths that a path lies in, lower-case."""
-    return tuple(
-        guard.lower()
-        for guard in PROTECTED
-        if any(lies_in(folded, guard.lower()) for folded in folded_paths(path))
-    )
+_ROOT = tuple(guard.lower() for guard in PROTECTED)
+_ANYWHERE = frozenset(guard.lower() for guard in PROTECTED_ANYWHERE)
+
+
+@lru_cache(maxsize=4096)
+def guards(path: str) -> tuple[str, ...]:
+    """The protected paths that a clean path is or lies in, lower-case."""
+    found = []
+    for folded in folded_paths(path):
+        found += [guard for guard in _ROOT if lies_in(folded, guard)]
+        parts = folded.split("/")
+        found += [
+            "/".join(parts[: place + 1]) for place, part in enumerate(parts) if part in _ANYWHERE
+        ]
+    return tuple(dict.fromkeys(found))
 
 
 def _depth(granted: str) -> int:
@@ -91,7 +120,7 @@ def covers(granted: str, path: str, touch: Touch) -> bool:
         return False
     if touch == "read":
         return True
-    return all(lies_in(granted.lower(), guard) for guard in _guards(path))
+    return all(lies_in(granted.lower(), guard) for guard in guards(path))
 
 
 def reaches_folded(pattern: str, path: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from sashizu_core.granted_commands import common_commands
-from sashizu_core.granted_paths import PROTECTED, clean, common_paths, lies_in
+from sashizu_core.granted_paths import PROTECTED, PROTECTED_ANYWHERE, clean, common_paths, lies_in
 from sashizu_core.granted_rules import rule_matches
 from sashizu_core.granted_urls import common_urls
 from sashizu_core.granting import granted_path, judge
@@ -23,6 +23,7 @@ from sashizu_core.types import Decision
 
 __all__ = [
     "PROTECTED",
+    "PROTECTED_ANYWHERE",
     "authorize",
     "combined",
     "effective",

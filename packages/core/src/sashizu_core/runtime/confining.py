@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sashizu_core.errors import SandboxError
-from sashizu_core.granted_paths import PROTECTED, clean, common_paths, covers, lies_in
+from sashizu_core.granted_paths import (
+    PROTECTED,
+    PROTECTED_ANYWHERE,
+    clean,
+    common_paths,
+    covers,
+    guards,
+    lies_in,
+)
 from sashizu_core.grants import Grants, Subject
 from sashizu_core.permissions import effective, readable
 from sashizu_core.protocols import Readable
@@ -36,6 +44,7 @@ def confinement_of(
     read = _outermost(may_read.roots())
     write = _outermost(_writable(grants, read))
     root = workspace.root
+    hidden, protected = _exceptions(root, (*read, *write), may_read, grants)
     return Confinement(
         cwd=root,
         readable=(
@@ -43,8 +52,12 @@ def confinement_of(
             *further,
         ),
         writable=tuple(_place(root, path) for path in write),
-        protected=tuple(_place(root, path) for path in _protected(grants, write)),
-        hidden=tuple(_hidden(root, (*read, *write), may_read)),
+        protected=tuple(
+            _place(root, path)
+            for path in dict.fromkeys((*_protected(grants, write), *protected))
+            if _lies_in_any(path, write)
+        ),
+        hidden=tuple(_place(root, path) for path in dict.fromkeys(hidden)),
     )
 
 
@@ -86,18 +99,29 @@ def _ruled(grants: Grants) -> tuple[str, ...] | None:
 
 
 def _protected(grants: Grants, write: Sequence[str]) -> Iterator[str]:
-    """What lies in a writable folder and is not to be written all the same."""
-    granted = [path for text in grants.fs_write if (path := clean(text))]
-    for guard in PROTECTED:
-        if _lies_in_any(guard, write) and not any(covers(path, guard, "write") for path in granted):
+    """What is not to be written in a writable folder, whether it is there or not.
+
+    What is protected in every folder is named for those that are granted; elsewhere it is found
+    where it is, and nothing keeps a program from making one where there is none.
+    """
+    anywhere = [f"{folder}/{name}" for folder in write for name in PROTECTED_ANYWHERE]
+    for guard in (*PROTECTED, *(path.removeprefix("./") for path in anywhere)):
+        if not _may_write(guard, grants):
             yield guard
-    for pattern in _ruled(grants) or ():
-        if _lies_in_any(pattern, write):
-            yield pattern
+    yield from _ruled(grants) or ()
 
 
-def _hidden(root: Path, shown: Iterable[str], may_read: Readable) -> Iterator[Path]:
-    """What lies in a folder that may be read, and may not be read itself."""
+def _may_write(path: str, grants: Grants) -> bool:
+    return any(
+        covers(granted, path, "write") for text in grants.fs_write if (granted := clean(text))
+    )
+
+
+def _exceptions(
+    root: Path, shown: Iterable[str], may_read: Readable, grants: Grants
+) -> tuple[list[str], list[str]]:
+    """What lies in a folder that may be read and may not be read itself, and what is protected."""
+    hidden, protected = [], []
     count = 0
     waiting = list(shown)
     while waiting:
@@ -111,9 +135,14 @@ def _hidden(root: Path, shown: Iterable[str], may_read: Readable) -> Iterator[Pa
                 )
             name = entry.name if folder == "." else f"{folder.rstrip('/')}/{entry.name}"
             if not may_read(name):
-                yield _place(root, name)
-            elif entry.is_dir(follow_symlinks=False):
+                hidden.append(name)
+                continue
+            if guards(name) and not _may_write(name, grants):
+                protected.append(name)
+                continue  # as a whole, with all that lies in it
+            if entry.is_dir(follow_symlinks=False):
                 waiting.append(name)
+    return hidden, protected
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
