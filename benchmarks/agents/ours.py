@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from _measure import arguments, measure, tick
@@ -18,6 +19,7 @@ from sashizu_core.plugins import Registry, open_registry
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.settings import Settings
 from sashizu_core.specs import BudgetSpec, ModelSpec, ToolSpec
+from sashizu_core.trust import TrustStore
 from sashizu_core.types import (
     Bound,
     Completion,
@@ -120,6 +122,8 @@ def main() -> None:
     agents.mkdir(parents=True, exist_ok=True)
     (agents / "adder.yaml").write_text(AGENT)
     os.environ["SASHIZU_HOME"] = str(asked.workspace / "state")
+    fingerprint = sha256(AGENT.encode()).hexdigest()
+    TrustStore().trust(asked.workspace, {".sashizu/agents/adder.yaml": fingerprint})
     endpoint = {"base_url": asked.url, "api": "chat", "key_env": "OPENAI_API_KEY"}
     tables = {"models": {"local": endpoint}} if asked.url else {}
     settings = Settings({**tables, "run": {"max_turns": asked.steps + 2}})
