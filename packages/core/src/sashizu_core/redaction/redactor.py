@@ -34,6 +34,9 @@ _OURS = frozenset(
 """Columns that hold nothing but our own ids, digests and words."""
 
 
+_NO_TEXT = frozenset({int, float, bool, type(None)})
+
+
 class Redactor:
     """Takes secrets out of texts and of JSON values. Made once for a run.
 
@@ -126,21 +129,26 @@ class Redactor:
 
     # --- values -----------------------------------------------------------------------------------
 
-    def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def fields(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """The columns of an event; `redactions` counts what was taken out of them."""
-        clean = {}
-        count = 0
         harmless = self._harmless
+        changed: dict[str, Any] = {}
+        count = 0
         for name, value in fields.items():
             kind = type(value)
-            if kind is int or value is None or name in _OURS or (kind is str and value in harmless):
-                clean[name] = value
+            if kind is str:
+                if value in harmless or name in _OURS:
+                    continue
+            elif kind is int or value is None:
                 continue
-            clean[name], more = self._value(value, 0)
-            count += more
-        if count:
-            clean["redactions"] = min(count + int(clean.get("redactions", 0)), 65_535)
-        return clean
+            clean, more = self._value(value, 0)
+            if more:
+                changed[name] = clean
+                count += more
+        if not count:
+            return fields
+        count += int(fields.get("redactions", 0))
+        return {**fields, **changed, "redactions": min(count, 65_535)}
 
     def value(self, value: Any) -> Any:
         """A JSON value; what stands under a name like `password` is taken out as a whole."""
@@ -152,7 +160,7 @@ class Redactor:
         if value is None or isinstance(value, bool | int | float):
             return value, 0
         if depth >= _DEEPEST:
-            return "[nested too deeply]", 0
+            return "[nested too deeply]", 1
         if isinstance(value, Mapping):
             return self._members(value, depth)
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
@@ -164,6 +172,9 @@ class Redactor:
         clean: dict[str, Any] = {}
         count = 0
         for name, value in members.items():
+            if name in self._harmless and type(value) in _NO_TEXT:
+                clean[name] = value
+                continue
             key, more = self.counted(str(name))
             count += more
             if isinstance(value, str) and value and named_like_a_secret(key):
