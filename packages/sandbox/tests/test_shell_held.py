@@ -91,6 +91,7 @@ async def test_what_is_granted_runs_and_what_is_not_does_not(place: Path, tmp_pa
     assert "hidden" not in code
     assert (place / "a.txt").read_text() == "alpha\n"
     assert (place / "out/c.txt").read_text() == "good\n"
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["b.txt", "c.txt"]
 
 
 async def test_commands_that_have_to_pass_are_held_too(place: Path) -> None:

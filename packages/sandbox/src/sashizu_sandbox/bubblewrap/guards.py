@@ -10,14 +10,23 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["hold", "let_go"]
+__all__ = ["hold", "is_placeholder", "let_go"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _TRIES = 100
+
+_MODE = 0o755 | stat.S_ISVTX
+"""The mode of a folder of ours: nobody gives a folder that only its owner can write this mark."""
+
+
+def is_placeholder(mode: int) -> bool:
+    """Whether a mode is that of a folder which stands in for nothing, and may go at any time."""
+    return stat.S_ISDIR(mode) and bool(mode & stat.S_ISVTX)
 
 
 def hold(paths: Iterable[str]) -> list[int]:
@@ -46,7 +55,8 @@ def let_go(held: Iterable[int]) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path = Path(f"/proc/self/fd/{fd}").readlink()
-            if os.path.samestat(path.lstat(), os.fstat(fd)):
+            status = os.fstat(fd)
+            if is_placeholder(status.st_mode) and os.path.samestat(path.lstat(), status):
                 path.rmdir()
         except OSError:
             pass  # somebody else needs it, has put something there, or has removed it
@@ -57,7 +67,7 @@ def let_go(held: Iterable[int]) -> None:
 def _hold(path: str) -> int | None:
     for _ in range(_TRIES):
         try:
-            os.mkdir(path, 0o755)  # noqa: PTH102
+            os.mkdir(path, _MODE)  # noqa: PTH102
         except FileExistsError:
             pass
         except PermissionError:

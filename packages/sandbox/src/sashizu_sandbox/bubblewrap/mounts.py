@@ -12,6 +12,8 @@ from typing import Literal
 from sashizu_core.errors import SandboxError
 from sashizu_core.sandboxing import Confinement
 
+from sashizu_sandbox.bubblewrap.guards import is_placeholder
+
 __all__ = ["Mount", "mounts_of"]
 
 Kind = Literal["read", "write", "pin", "protect", "guard", "hide-folder", "hide-file", "link"]
@@ -145,8 +147,9 @@ def _protected(path: Path, write: tuple[Path, ...]) -> Iterator[Mount]:
     if root is None or path == root:
         return  # nothing else there can be written anyway
     for place, mode in _steps(root, path):
-        if mode is None:
+        if mode is None or is_placeholder(mode):
             yield Mount("guard", place)
+            return
         elif stat.S_ISLNK(mode):
             yield from _protected_link(place, root, write)
             return
