@@ -337,6 +337,14 @@ def test_no_text_takes_more_than_its_share_of_time(piece: str) -> None:
     assert large < 2.0
 
 
+def test_a_text_of_nothing_but_secrets_is_taken_out_as_a_whole(redactor: Redactor) -> None:
+    token = TOKENS["npm-token"]
+    clean, count = redactor.counted(f"{token} " * 10_000)
+    assert re.fullmatch(r"\[redacted:crowded:[0-9a-f]{8}\]", clean)
+    assert count == 1
+    assert redactor.text(f"{token} " * 100).count("[redacted:npm-token:") == 100
+
+
 # --- values and events ----------------------------------------------------------------------------
 
 

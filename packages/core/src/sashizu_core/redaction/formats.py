@@ -14,11 +14,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 from sashizu_core.redaction.spans import Span
 from sashizu_core.redaction.suspicion import may_hold_secret
 
-__all__ = ["ASSIGNMENTS", "KINDS", "TOKENS", "secrets_in"]
+__all__ = ["ASSIGNMENTS", "KINDS", "MOST_SECRETS", "TOKENS", "secrets_in"]
+
+MOST_SECRETS = 10_000
+"""Secrets of one text that are told apart; a text that holds as many is taken out as a whole."""
 
 _PART = 1024
 """Characters of a part of a text that is looked at on its own."""
@@ -95,13 +99,13 @@ _CERTAIN = frozenset({"bearer", "basic"})
 
 KINDS = frozenset(
     {kind.replace("_", "-") for kind in TOKENS.groupindex}
-    | {"known", "named", "assigned", "bearer", "basic", "configured"}
+    | {"known", "named", "assigned", "bearer", "basic", "configured", "crowded"}
 )
 """What a mark may say."""
 
 
 def secrets_in(text: str) -> list[Span]:
-    """Where a text holds what looks like a secret."""
+    """Where a text holds what looks like a secret; after `MOST_SECRETS` the rest is left out."""
     plain = text if text.isascii() else text.encode("latin-1", "replace").decode("latin-1")
     if not may_hold_secret(plain):
         return []
@@ -109,8 +113,10 @@ def secrets_in(text: str) -> list[Span]:
     folded = plain.lower()
     for start, end in _parts(plain):
         if end - start == len(plain) or may_hold_secret(plain[start:end]):
-            found += _tokens(text, start, end)
-            found += _assigned(text, folded, start, end)
+            found += islice(_tokens(text, start, end), MOST_SECRETS)
+            found += islice(_assigned(text, folded, start, end), MOST_SECRETS)
+            if len(found) >= MOST_SECRETS:
+                break
     return found
 
 

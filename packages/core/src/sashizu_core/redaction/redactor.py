@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2s
+from itertools import islice
 from typing import Any
 
-from sashizu_core.redaction.formats import KINDS, secrets_in
+from sashizu_core.redaction.formats import KINDS, MOST_SECRETS, secrets_in
 from sashizu_core.redaction.known import KnownValues
 from sashizu_core.redaction.spans import Span, merged
 from sashizu_core.redaction.values import is_strong, named_like_a_secret
@@ -95,13 +96,16 @@ class Redactor:
         return self._marked(text, spans) if spans else text
 
     def spans(self, text: str) -> list[Span]:
-        """Where the text holds secrets, in order."""
+        """Where the text holds secrets, in order; of very many one that is all of the text."""
         found = secrets_in(text)
         for pattern in self.patterns:
-            found += [(*match.span(), "configured") for match in pattern.finditer(text)]
+            matches = islice(pattern.finditer(text), MOST_SECRETS)
+            found += [(*match.span(), "configured") for match in matches]
         if found and "[redacted:" in text:
             found = _outside_marks(found, text)
-        known = [*self.known.spans(text)]
+        known = list(islice(self.known.spans(text), MOST_SECRETS))
+        if len(known) + len(found) >= MOST_SECRETS:
+            return [(0, len(text), "crowded")]
         return merged([*known, *found]) if known or found else []
 
     def mark(self, secret: str, kind: str) -> str:
