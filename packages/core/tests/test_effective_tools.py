@@ -137,6 +137,10 @@ def test_tools_of_older_files_are_there_or_said_to_be_absent(file: Path) -> None
     assert "grep" not in listed or "grep" in present
 
 
+HISTORY = {"git log", "git diff", "git show", "git blame", "git status"}
+RUNS_TESTS = {"test-gen": {"python -m pytest", "pytest"}}
+
+
 def test_shipped_agents_load_without_a_warning_and_grant_no_more_than_reading() -> None:
     sources = [source for source in register_agents(Settings()) if source.scope == "shipped"]
     catalogue = load_catalogue(sources, workspace=Path())
