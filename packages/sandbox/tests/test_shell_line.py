@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sashizu_core.errors import ToolError
-from sashizu_sandbox.shell.line import Joined, parse_argv, parse_line
+from sashizu_sandbox.shell.joining import Joined
+from sashizu_sandbox.shell.line import parse_argv, parse_line
 
 BASH = shutil.which("bash")
 

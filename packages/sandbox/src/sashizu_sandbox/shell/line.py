@@ -10,49 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
 
 import tree_sitter_bash
 from sashizu_core.errors import ToolError
 from tree_sitter import Language, Node, Parser
 
+from sashizu_sandbox.shell.joining import (
+    REDIRECTS,
+    Joined,
+    Pipeline,
+    SimpleCommand,
+    Token,
+    grouped,
+)
 from sashizu_sandbox.shell.words import check_characters, quoted_text, unquoted_text
 
-__all__ = ["Joined", "Pipeline", "SimpleCommand", "parse_argv", "parse_line"]
+__all__ = ["parse_argv", "parse_line"]
 
 MAX_LINE_CHARACTERS = 32_768
 MAX_COMMANDS = 32
 MAX_WORDS = 2_000
-
-Target = Literal["out", "err", "nowhere"]
-"""Where what a command prints goes: on to the next command or the answer, straight to the answer,
-or nowhere."""
-
-Joint = Literal["", ";", "&&", "||"]
-
-
-@dataclass(frozen=True, slots=True)
-class SimpleCommand:
-    """A program and its arguments; `stdout` and `stderr` say where its output goes."""
-
-    words: tuple[str, ...]
-    stdout: Target = "out"
-    stderr: Target = "err"
-
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """Commands, each of which reads what the one before it prints."""
-
-    commands: tuple[SimpleCommand, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """A pipeline, and how it is joined to what comes before it; the first is joined by nothing."""
-
-    joint: Joint
-    pipeline: Pipeline
 
 
 def parse_argv(argv: Sequence[str]) -> tuple[Joined, ...]:
@@ -82,7 +59,7 @@ def parse_line(text: str) -> tuple[Joined, ...]:
     data = text.encode()
     tokens = _Tokens(data)
     tokens.read(_parser().parse(data).root_node)
-    found = tuple(_grouped(tokens.found))
+    found = tuple(grouped(tokens.found))
     if not found:
         raise ToolError("the command is empty")
     commands = [command for joined in found for command in joined.pipeline.commands]
@@ -104,14 +81,6 @@ def _parser() -> Parser:
 
 
 # --- tokens ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    """A word, an operator, or a redirection: `kind` is `word`, `redirect` or the operator."""
-
-    kind: str
-    text: str = ""
 
 
 _COMPOSED = frozenset({"program", "list", "pipeline", "command", "command_name"})
@@ -162,7 +131,7 @@ class _Tokens:
     """Flattens a syntax tree, so that how commands group is ours to say, by the rules of POSIX."""
 
     data: bytes
-    found: list[_Token] = field(default_factory=list)
+    found: list[Token] = field(default_factory=list)
     _end: int = 0
 
     def read(self, root: Node) -> None:
@@ -185,24 +154,24 @@ class _Tokens:
         if node.is_error or node.is_missing:
             raise _refusal(self.data, node)
         if kind in _ATOMS:
-            self._take(node, _Token("word", self._word(node)))
+            self._take(node, Token("word", self._word(node)))
         elif kind in _COMPOSED:
             self._composed(node)
         elif kind in _OPERATORS:
-            self._take(node, _Token(kind))
+            self._take(node, Token(kind))
         elif kind == "\n":
-            self._take(node, _Token(";"))
+            self._take(node, Token(";"))
         elif kind == "redirected_statement":
             self._composed(node)
         elif kind == "file_redirect":
-            self._take(node, _Token("redirect", self._redirect(node)))
+            self._take(node, Token("redirect", self._redirect(node)))
         elif kind == "comment":
             self._gap(node.start_byte, "word")
             self._end = node.end_byte
         else:
             raise _refusal(self.data, node)
 
-    def _take(self, node: Node, token: _Token) -> None:
+    def _take(self, node: Node, token: Token) -> None:
         self._gap(node.start_byte, token.kind)
         self.found.append(token)
         self._end = node.end_byte
@@ -219,7 +188,7 @@ class _Tokens:
                 f"{gap.decode(errors='replace')!r} is not understood: {_UNKNOWN_INSTEAD}"
             )
         if b"\n" in gap:
-            self.found.append(_Token(";"))
+            self.found.append(Token(";"))
         elif not gap and before in _PARTS and self.found and self.found[-1].kind in _PARTS:
             raise ToolError(
                 "words and redirections touch each other: put blanks between them, also before a "
@@ -269,91 +238,10 @@ class _Tokens:
     def _redirect(self, node: Node) -> str:
         """A redirection without its blanks, if it is one of those that touch no file."""
         text = "".join(self._text(part) for part in node.children)
-        if text not in _REDIRECTS:
+        if text not in REDIRECTS:
             raise ToolError(
                 f"{self._text(node)!r} is not understood: files are not written or read by "
                 "redirection; output is shown to you, write_file writes a file, and "
                 "'2>&1' and '>/dev/null' are understood"
             )
         return text
-
-
-# --- redirections ---------------------------------------------------------------------------------
-
-_REDIRECTS = frozenset(
-    f"{descriptor}{rest}"
-    for descriptor, rest in (
-        *((d, f"{arrow}/dev/null") for d in ("", "1", "2") for arrow in (">", ">>")),
-        ("", "&>/dev/null"),
-        ("", "&>>/dev/null"),
-        ("", "</dev/null"),
-        ("", ">&2"),
-        ("1", ">&2"),
-        ("2", ">&1"),
-    )
-)
-
-
-def _redirected(redirects: Sequence[str]) -> tuple[Target, Target]:
-    """Where standard output and error go, after redirections from left to right."""
-    out: Target = "out"
-    err: Target = "err"
-    for text in redirects:
-        if text.startswith("&"):
-            out = err = "nowhere"
-        elif text == "2>&1":
-            err = out
-        elif text.endswith(">&2"):
-            out = err
-        elif text.startswith("2"):
-            err = "nowhere"
-        elif not text.startswith("<"):
-            out = "nowhere"
-    return out, err
-
-
-# --- groups ---------------------------------------------------------------------------------------
-
-
-def _grouped(tokens: Sequence[_Token]) -> Iterator[Joined]:
-    """Pipelines and how they are joined: `|` binds closest, `&&` and `||` alike, then `;`."""
-    joint: Joint = ""
-    commands: list[SimpleCommand] = []
-    current: list[_Token] = []
-    before = ""
-    for token in (*tokens, _Token("end")):
-        if token.kind in ("word", "redirect"):
-            current.append(token)
-            continue
-        if not current and _may_be_empty(token.kind, before):
-            continue
-        commands.append(_command(current, token.kind, before))
-        current, before = [], token.kind
-        if token.kind not in ("|", "|&"):
-            yield Joined(joint, Pipeline(tuple(commands)))
-            commands, joint = [], _joint(token.kind)
-
-
-def _may_be_empty(operator: str, before: str) -> bool:
-    """Whether there may be nothing: on an empty line, also after an operator, and at the end."""
-    return operator == ";" or (operator == "end" and before in ("", ";"))
-
-
-def _joint(operator: str) -> Joint:
-    match operator:
-        case "&&" | "||":
-            return operator
-        case _:
-            return ";"
-
-
-def _command(tokens: Sequence[_Token], operator: str, before: str) -> SimpleCommand:
-    words = tuple(token.text for token in tokens if token.kind == "word")
-    redirects = [token.text for token in tokens if token.kind == "redirect"]
-    if not words:
-        beside = f"before {operator!r}" if operator != "end" else f"after {before!r}"
-        raise ToolError(f"there is no command {beside}")
-    if not words[0]:
-        raise ToolError("the first word of a command is empty: it names the program")
-    out, err = _redirected([*redirects, "2>&1"] if operator == "|&" else redirects)
-    return SimpleCommand(words, out, err)

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream
 from sashizu_core.sandboxing import Confinement, Sandbox, SandboxedProcess
 
-from sashizu_sandbox.shell.line import Joint, Target
+from sashizu_sandbox.shell.joining import Joint, Target
 from sashizu_sandbox.shell.output import Lines, Output
 from sashizu_sandbox.shell.programs import Program
 

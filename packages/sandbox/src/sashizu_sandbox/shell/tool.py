@@ -19,7 +19,8 @@ from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.types import StepKind, ToolResult
 from sashizu_core.workspace import Workspace
 
-from sashizu_sandbox.shell.line import Joined, parse_argv, parse_line
+from sashizu_sandbox.shell.joining import Joined
+from sashizu_sandbox.shell.line import parse_argv, parse_line
 from sashizu_sandbox.shell.output import Output
 from sashizu_sandbox.shell.programs import Programs
 from sashizu_sandbox.shell.repositories import filters_named

@@ -10,7 +10,7 @@ from sashizu_core.errors import ToolError
 from sashizu_core.grants import ExecRequest, PathRequest, PermissionRequest
 from sashizu_core.workspace import Workspace
 
-from sashizu_sandbox.shell.line import Joined, Joint, Pipeline, SimpleCommand, Target
+from sashizu_sandbox.shell.joining import Joined, Joint, Pipeline, SimpleCommand, Target
 from sashizu_sandbox.shell.programs import Program, Programs
 from sashizu_sandbox.shell.reading import Reading, read_command
 from sashizu_sandbox.shell.tables import Table, table_of
