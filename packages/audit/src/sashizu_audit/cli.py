@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -203,22 +201,10 @@ def _ask(
 
 def _record(folder: Path, query: str, count: int) -> None:
     """Record who asked what; a record that cannot be written can still be read."""
-    from sashizu_core.events import Event
+    from sashizu_audit.asking import record_query
 
-    from sashizu_audit.writer import AuditWriter
-
-    if not (folder / "store.json").exists():
-        return
-    fields = {
-        "actor": f"user:{getpass.getuser()}",
-        "status": "ok",
-        "args_sha256": sha256(query.encode("utf-8", "surrogatepass")).hexdigest(),
-        "attrs": {"rows": count},
-    }
     try:
-        with AuditWriter(folder) as writer:
-            writer.write([Event("audit.queried", fields)])
-            writer.flush()
+        record_query(folder, query, count)
     except RecordError as error:
         typer.echo(f"sashizu: warning: this query is not on record: {error}", err=True)
 

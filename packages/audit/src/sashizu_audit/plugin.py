@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from sashizu_core.hookspecs import hookimpl
 from sashizu_core.protocols import EventSink
 from sashizu_core.settings import Settings
-from sashizu_core.specs import CommandSpec, SinkSpec
+from sashizu_core.specs import CommandSpec, RecordRows, SinkSpec
 
 from sashizu_audit.settings import AuditSettings
 
@@ -24,7 +24,12 @@ def register_sinks(settings: Settings) -> Sequence[SinkSpec]:
 
         return open_sink(own)
 
-    return [SinkSpec("audit", f"the durable record in {own.folder}", open_)]
+    def query(sql: str, limit: int, timeout_s: float) -> RecordRows:
+        from sashizu_audit.asking import asked
+
+        return asked(own.folder, sql, limit=limit, timeout_s=timeout_s)
+
+    return [SinkSpec("audit", f"the durable record in {own.folder}", open_, query)]
 
 
 @hookimpl

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sashizu_core.isolation import Isolation
 from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool
@@ -24,6 +24,7 @@ __all__ = [
     "IsolationSpec",
     "ModelSpec",
     "PolicySpec",
+    "RecordRows",
     "SandboxSpec",
     "SinkSpec",
     "ToolSpec",
@@ -86,12 +87,27 @@ class SandboxSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordRows:
+    """What a query of a record gave. `truncated` says that there was more."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SinkSpec:
-    """A sink; every sink gets every event."""
+    """A sink; every sink gets every event.
+
+    `query` asks what the sink has kept: one SELECT in SQL, the most rows, and the most seconds. It
+    changes nothing but that the question is recorded, may block, and raises `UsageError` for what
+    it does not allow. None where the record cannot be asked.
+    """
 
     name: str
     summary: str
     open: Callable[[], AbstractAsyncContextManager[EventSink]]
+    query: Callable[[str, int, float], RecordRows] | None = None
 
 
 @dataclass(frozen=True, slots=True)
