@@ -24,7 +24,7 @@ from sashizu_core.grants import (
 from sashizu_core.secret_files import secret_depth
 from sashizu_core.types import Decision
 
-__all__ = ["granted_path", "judge", "request_text"]
+__all__ = ["granted_path", "judge", "request_text", "whole_server"]
 
 _SERVER = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -132,7 +132,13 @@ def _allowing(request: PermissionRequest, grants: Grants) -> str | None:
 def _tool(name: str, tools: frozenset[str] | None) -> str | None:
     if tools is None:
         return "tools: *"
-    return f"tools: {name}" if name in tools else None
+    return next((f"tools: {known}" for known in (name, whole_server(name)) if known in tools), None)
+
+
+def whole_server(tool: str) -> str:
+    """All tools of the server that a tool is of: `docs/*` for `docs/find`; empty for another."""
+    server, slash, _ = tool.partition("/")
+    return f"{server}/*" if slash else ""
 
 
 def _named(name: str, granted: Collection[str]) -> bool:

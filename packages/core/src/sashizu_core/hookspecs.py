@@ -22,6 +22,7 @@ from sashizu_core.specs import (
     PolicySpec,
     SandboxSpec,
     SinkSpec,
+    ToolSourceSpec,
     ToolSpec,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "register_policies",
     "register_sandboxes",
     "register_sinks",
+    "register_tool_sources",
     "register_tools",
 ]
 
@@ -58,6 +60,16 @@ def register_models(settings: Settings) -> Sequence[ModelSpec]:
 @hookspec
 def register_tools(settings: Settings) -> Sequence[ToolSpec]:
     """Offer tools.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_tool_sources(settings: Settings) -> Sequence[ToolSourceSpec]:
+    """Offer tools that are known only once somebody is asked, such as those of servers.
 
     Args:
         settings: the settings; ask for the plugin's own table with `settings.plugin`.

@@ -16,7 +16,7 @@ from sashizu_core.granted_commands import common_commands
 from sashizu_core.granted_paths import PROTECTED, PROTECTED_ANYWHERE, clean, common_paths, lies_in
 from sashizu_core.granted_rules import rule_matches
 from sashizu_core.granted_urls import common_urls
-from sashizu_core.granting import granted_path, judge
+from sashizu_core.granting import granted_path, judge, whole_server
 from sashizu_core.grants import Grants, PathRequest, PermissionRequest, Subject
 from sashizu_core.protocols import Policy, Readable
 from sashizu_core.types import Decision
@@ -86,7 +86,12 @@ def _common_tools(
 ) -> frozenset[str] | None:
     if first is None or second is None:
         return second if first is None else first
-    return first & second
+    return frozenset(
+        name
+        for mine, theirs in ((first, second), (second, first))
+        for name in mine
+        if name in theirs or whole_server(name) in theirs
+    )
 
 
 def _common_names(first: frozenset[str], second: frozenset[str]) -> frozenset[str]:

@@ -25,6 +25,7 @@ from sashizu_core.specs import (
     PolicySpec,
     SandboxSpec,
     SinkSpec,
+    ToolSourceSpec,
     ToolSpec,
 )
 
@@ -50,6 +51,7 @@ S = TypeVar(
     PolicySpec,
     SandboxSpec,
     SinkSpec,
+    ToolSourceSpec,
     ToolSpec,
 )
 
@@ -95,6 +97,7 @@ class Registry:
 
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     tools: Mapping[str, ToolSpec] = field(default_factory=dict)
+    tool_sources: Mapping[str, ToolSourceSpec] = field(default_factory=dict)
     policies: Mapping[str, PolicySpec] = field(default_factory=dict)
     sandboxes: Mapping[str, SandboxSpec] = field(default_factory=dict)
     sinks: Mapping[str, SinkSpec] = field(default_factory=dict)
@@ -203,6 +206,7 @@ def make_registry(plugins: Plugins, settings: Settings) -> Registry:
     return Registry(
         models=_collect(plugins, "register_models", ModelSpec, settings),
         tools=tools,
+        tool_sources=_collect(plugins, "register_tool_sources", ToolSourceSpec, settings),
         policies=_collect(plugins, "register_policies", PolicySpec, settings),
         sandboxes=_collect(plugins, "register_sandboxes", SandboxSpec, settings),
         sinks=_collect(plugins, "register_sinks", SinkSpec, settings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from sashizu_core.events import Event
@@ -47,6 +47,10 @@ __all__ = [
     "Spawner",
     "TailoredTool",
     "Tool",
+    "ToolContext",
+    "ToolSource",
+    "ToolsServed",
+    "ToolsWanted",
 ]
 
 T = TypeVar("T")
@@ -213,6 +217,46 @@ class ToolContext:
     confinement: Confinement | None = None
     judge: Callable[[PermissionRequest], Awaitable[Decision]] | None = None
     spawner: Spawner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsWanted:
+    """One agent instance that lists tools of servers.
+
+    `listed` are names as `server/tool` or `server/*`; `servers` what its own definition says of
+    servers, by name, and `source` whose definition that is. `sandbox` and `confinement` hold what
+    is started for the agent. `suspicious` records that something looks like an attack: it takes the
+    columns of an event.
+    """
+
+    subject: Subject
+    listed: tuple[str, ...]
+    workspace: Workspace
+    servers: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    sandbox: Sandbox | None = None
+    confinement: Confinement | None = None
+    suspicious: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsServed:
+    """The tools by name, `server/tool`, and why listed ones are not among them."""
+
+    tools: Mapping[str, Tool]
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+class ToolSource(Protocol):
+    """Tools that are known only once somebody is asked, such as those of servers."""
+
+    async def tools(self, wanted: ToolsWanted) -> ToolsServed:
+        """The tools that exist for one agent.
+
+        Whatever goes wrong with one server is told in `absent`, and harms nobody else. What agents
+        share belongs to the source, and ends with it.
+        """
+        ...
 
 
 @runtime_checkable

@@ -113,8 +113,8 @@ TYPED: Mapping[str, type[BaseModel]] = {
 }
 """The tables that core itself reads."""
 
-RAW = frozenset({"models"})
-"""Tables that several plugins share: `[models.NAME]` describes one model or endpoint."""
+RAW = frozenset({"mcp", "models"})
+"""Tables of tables: `[models.NAME]` is one model or endpoint, `[mcp.NAME]` one server of tools."""
 
 
 @dataclass(frozen=True, slots=True)

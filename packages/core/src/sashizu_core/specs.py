@@ -6,14 +6,14 @@ A spec has a `name`, a `summary` of one line and an `open`. Heavy imports and co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from sashizu_core.isolation import Isolation
-from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool
+from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool, ToolSource
 from sashizu_core.sandboxing import Sandbox, SandboxInfo
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "RecordRows",
     "SandboxSpec",
     "SinkSpec",
+    "ToolSourceSpec",
     "ToolSpec",
 ]
 
@@ -60,6 +61,23 @@ class ToolSpec:
     open: Callable[[], AbstractAsyncContextManager[Tool]]
     needs: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSourceSpec:
+    """Tools that are known only once somebody is asked: those of servers, as `server/tool`.
+
+    `open` gets the workspace; it asks nobody yet. `check` gets the workspace and, for each agent
+    that lists such tools, the names and what its definition says of servers; it raises what a run
+    has to be refused for before anything happens. `secrets` are taken out of everything that is
+    recorded or shown.
+    """
+
+    name: str
+    summary: str
+    open: Callable[[Path], AbstractAsyncContextManager[ToolSource]]
+    check: Callable[[Path, Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]], None]
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from sashizu_core.granted_urls import understood_urls
 from sashizu_core.grants import Grants
+from sashizu_core.server_entries import ServerEntry
 from sashizu_core.types import Limits
 
 __all__ = ["AgentDefinition", "agent_key", "tool_name"]
@@ -20,7 +21,8 @@ __all__ = ["AgentDefinition", "agent_key", "tool_name"]
 NAME = r"^[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_])?$"
 """Names of agents: no separator of paths, lists (`,`), budgets (`=`) or scopes (`:`)."""
 
-_TOOL = r"^[A-Za-z0-9_.-]{1,64}(?:/[A-Za-z0-9_.-]{1,128})?$"
+_TOOL = r"^[A-Za-z0-9_.-]{1,64}(?:/(?:\*|[A-Za-z0-9_.-]{1,128}))?$"
+_SERVER = r"^[A-Za-z0-9_.-]{1,64}$"
 _SPAWN = r"^(?:\*|(?:repo:)?[A-Za-z0-9][A-Za-z0-9 ._-]{0,63})$"
 _ISOLATION = r"^[a-z][a-z0-9-]*$"
 
@@ -146,7 +148,8 @@ class Tools(_Part):
     """The tools of an agent, and what bounds them; a tool that is not listed does not exist."""
 
     mcp: Annotated[tuple[ToolName, ...], AfterValidator(_unique)] = Field(
-        default=(), description="Tools by name: a built-in one, or `server/tool`."
+        default=(),
+        description="Tools by name: a built-in one, `server/tool`, or all: `server/*`.",
     )
     fs: FsTools = FsTools()
     net: NetTools = NetTools()
@@ -227,6 +230,9 @@ class AgentDefinition(_Part):
         default=None, description="The model for when its budget runs low; nothing reads it yet."
     )
     budget: Budget = Field(default=Budget(), description="What one instance may use.")
+    servers: dict[Annotated[str, Field(pattern=_SERVER)], ServerEntry] = Field(
+        default={}, description="Servers of tools of its own, by name."
+    )
     spawn: Spawn = Field(default=Spawn(), description="Which agents it may start.")
     isolation: str | None = Field(
         default=None,

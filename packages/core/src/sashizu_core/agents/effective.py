@@ -10,7 +10,7 @@ from sashizu_core.errors import UsageError, nearest
 from sashizu_core.grants import Grants
 from sashizu_core.specs import ToolSpec
 
-__all__ = ["allows_tool", "effective_tools"]
+__all__ = ["allows_tool", "effective_tools", "served_tools"]
 
 _PACKAGES = {"analyze": "sashizu-offline", "shell": "sashizu-sandbox", "fetch": "sashizu-sandbox"}
 """Tools of packages that may not be installed."""
@@ -42,13 +42,18 @@ _OFFERED_BY_NOBODY = frozenset(
 
 
 def effective_tools(
-    definition: AgentDefinition, tools: Mapping[str, ToolSpec], grants: Grants | None = None
+    definition: AgentDefinition,
+    tools: Mapping[str, ToolSpec],
+    grants: Grants | None = None,
+    *,
+    served: bool = False,
 ) -> tuple[dict[str, ToolSpec], dict[str, str]]:
     """The tools that exist for an agent, and why the other listed ones do not, both by name.
 
     `tools` are those that plugins offer; `grants` are what is granted: by default what the
     definition says, and writing its artifacts, which every run grants. A tool exists if it is
-    listed *and* everything that bounds it is granted.
+    listed *and* everything that bounds it is granted. With `served` somebody asks servers for their
+    tools, which are in neither answer.
 
     Raises:
         UsageError: a listed name is no tool that anybody knows; names the nearest.
@@ -60,6 +65,8 @@ def effective_tools(
     for listed in definition.tools.mcp:
         name = tool_name(listed)
         spec = tools.get(listed) or tools.get(name) or aliases.get(listed) or aliases.get(name)
+        if spec is None and served and "/" in listed:
+            continue
         if spec is None:
             absent[listed] = _why_absent(definition, listed, tools)
         elif lacking := [need for need in spec.needs if not _is_granted(need, granted)]:
@@ -67,6 +74,11 @@ def effective_tools(
         else:
             present[spec.name] = spec
     return present, absent
+
+
+def served_tools(definition: AgentDefinition, tools: Mapping[str, ToolSpec]) -> tuple[str, ...]:
+    """What a definition lists of servers: names that no plugin offers, with a `/` in them."""
+    return tuple(name for name in definition.tools.mcp if "/" in name and name not in tools)
 
 
 def allows_tool(spec: ToolSpec, granted: Grants) -> bool:
