@@ -1,4 +1,4 @@
-"""The file tools of core as specs: the real things are imported when they are opened."""
+"""The tools of core as specs: the real things are imported when they are opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import import_module
 from sashizu_core.protocols import Tool
 from sashizu_core.specs import ToolSpec
 
-__all__ = ["file_tools"]
+__all__ = ["delegate_tool", "file_tools"]
 
 _READ = ("fs.read",)
 _WRITE = ("fs.write",)
@@ -36,3 +36,8 @@ def _spec(name: str, class_name: str, summary: str, needs: tuple[str, ...]) -> T
 def file_tools() -> list[ToolSpec]:
     """One spec for each tool, in the order in which models see them."""
     return [_spec(*tool) for tool in _TOOLS]
+
+
+def delegate_tool() -> ToolSpec:
+    """The tool that starts agents, for agents that may."""
+    return _spec("delegate", "Delegate", "have another agent do a part of the work", ("spawn",))

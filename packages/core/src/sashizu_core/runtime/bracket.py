@@ -18,7 +18,7 @@ from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.turn.steps import LAST_WORDS_S
 from sashizu_core.types import Amount, RunReport
 
-__all__ = ["RunStatus", "bracketed", "deadline", "run_status"]
+__all__ = ["RunStatus", "bracketed", "deadline", "run_status", "sandbox_events"]
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ async def bracketed(
         fields |= {"budget_id": parts.root.node_id, "budget_unit": "tokens"}
         if asked.budget.tokens is not None:
             fields["budget_limit"] = asked.budget.tokens
-    await recorder.record([recorder.event("run.started", fields), *_held_by(parts)])
+    await recorder.record([recorder.event("run.started", fields), *sandbox_events(parts)])
     started, status = monotonic(), RunStatus()
     try:
         yield status
@@ -66,7 +66,7 @@ async def bracketed(
             await recorder.record([recorder.event("run.ended", ended)])
 
 
-def _held_by(parts: RunParts) -> list[Event]:
+def sandbox_events(parts: RunParts) -> list[Event]:
     """What holds the programs of the run, if it may start any."""
     if parts.sandbox is None:
         return []

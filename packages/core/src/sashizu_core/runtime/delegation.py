@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic, time
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from sashizu_core.protocols import Approver, EventSink, Executor
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, check_asked, workspace_folder
 from sashizu_core.runtime.bracket import bracketed, deadline, run_status
+from sashizu_core.runtime.child_opening import OwnedStack
 from sashizu_core.runtime.conversation import (
     Conversation,
     load_conversation,
@@ -31,13 +33,14 @@ from sashizu_core.runtime.conversation import (
 from sashizu_core.runtime.instance import AgentInstance, RunParts
 from sashizu_core.runtime.opening import Opened, run_context
 from sashizu_core.runtime.places import Places, with_isolation
-from sashizu_core.runtime.plan import AgentPlan, plan_agents
+from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
 from sashizu_core.runtime.redacting import (
     redacted_error,
     redacted_messages,
     redacted_report,
     run_redactor,
 )
+from sashizu_core.runtime.spawning import Spawning, spawning_plans, spawns
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.trust import TrustStore
 from sashizu_core.turn.record import Recorder
@@ -160,8 +163,9 @@ def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def _run(asked: Asked, redactor: Redactor) -> RunReport:
+    sources = _sources(asked)
     plans = await with_isolation(
-        _plans(asked), asked.registry, asked.root, asked=asked.isolation, jobs=asked.jobs
+        _plans(asked, sources), asked.registry, asked.root, asked=asked.isolation, jobs=asked.jobs
     )
     async with AsyncExitStack() as stack:
         opened = Opened(asked.registry, stack)
@@ -173,8 +177,14 @@ async def _run(asked: Asked, redactor: Redactor) -> RunReport:
         sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
         context = run_context(asked.run_id, asked.root)
         recorder = Recorder([*sinks, control.feed], context, redactor)
-        places = Places(asked.registry, opened.workspace(asked.root, plans), asked.run_id, stack)
+        late = await stack.enter_async_context(OwnedStack()) if any(map(spawns, plans)) else None
+        shared = opened.workspace(asked.root, plans)
+        places = Places(asked.registry, shared, asked.run_id, late or stack)
         parts = await _parts(asked, plans, opened, recorder, handle, places)
+        if late is not None:
+            spawning = Spawning(asked, sources, Opened(asked.registry, late))
+            parts = replace(parts, spawning=spawning)
+            spawning.begin(parts)
         executor = await opened.executor(asked.settings.run.executor)
         async with control.serve():
             report = await _execute(asked, plans, parts, executor)
@@ -213,16 +223,22 @@ async def _parts(
     )
 
 
-def _plans(asked: Asked) -> list[AgentPlan]:
+def _sources(asked: Asked) -> Sources:
+    catalogue = load_catalogue(
+        asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
+    )
+    run, policy = asked.settings.run, asked.settings.policy
+    return Sources(catalogue, asked.registry, run.model, asked.model, policy)
+
+
+def _plans(asked: Asked, sources: Sources) -> list[AgentPlan]:
     tasks = list(asked.tasks)
     if asked.conversation is not None:
         if len(tasks) != 1:
             raise UsageError(f"one conversation is continued by one agent, not by {len(tasks)}")
         model = tasks[0].model or asked.model or asked.conversation.model
         tasks = [replace(tasks[0], agent=asked.conversation.agent, model=model)]
-    catalogue = load_catalogue(
-        asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
-    )
+    catalogue = sources.catalogue
     TrustStore().require(asked.root, [catalogue.entry(task.agent) for task in tasks])
     plans = plan_agents(
         tasks,
@@ -236,7 +252,7 @@ def _plans(asked: Asked) -> list[AgentPlan]:
     )
     if asked.registry.budget is None and asked.budget.counted:
         raise MissingPackage("a run with a budget", "sashizu-budget")
-    return plans
+    return spawning_plans(plans, asked)
 
 
 # --- the run itself -------------------------------------------------------------------------------
@@ -248,15 +264,21 @@ async def _execute(
     started = monotonic()
     async with bracketed(asked, plans, parts) as status:
         instances = [await _instance(asked, plan, parts) for plan in plans]
+        spawning = parts.spawning
         parts.handle.snapshot = lambda: {
-            "agent_states": [asdict(instance.progress()) for instance in instances]
+            "agent_states": [
+                *(asdict(instance.progress()) for instance in instances),
+                *(asdict(progress) for progress in (spawning.progress() if spawning else ())),
+            ]
         }
+        calls = [
+            instance.run if spawning is None else partial(spawning.work, instance)
+            for instance in instances
+        ]
         if asked.on_start is not None:
             asked.on_start(parts.handle)
         async with deadline(asked, parts.handle):
-            results = await executor.execute(
-                [instance.run for instance in instances], jobs=asked.jobs
-            )
+            results = await executor.execute(calls, jobs=asked.jobs)
         report = await _concluded(asked, plans, parts, instances, results, started)
         status.text = run_status(report, parts.handle)
     return report

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import anyio.to_thread
 
 from sashizu_core.errors import UsageError, nearest
+from sashizu_core.runtime.child_opening import OwnedStack
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.sandboxing import NoSandbox, Sandbox, SandboxInfo
 from sashizu_core.specs import SandboxSpec
@@ -29,7 +30,7 @@ def starts_programs(plan: AgentPlan) -> bool:
 
 
 async def open_sandbox(
-    wanted: str, offered: Mapping[str, SandboxSpec], stack: AsyncExitStack
+    wanted: str, offered: Mapping[str, SandboxSpec], stack: AsyncExitStack | OwnedStack
 ) -> Sandbox:
     """The sandbox that an operator chose by name, or with `auto` the best that works here.
 
@@ -55,7 +56,7 @@ async def open_sandbox(
     return await stack.enter_async_context(spec.open())
 
 
-async def _best(offered: Sequence[SandboxSpec], stack: AsyncExitStack) -> Sandbox:
+async def _best(offered: Sequence[SandboxSpec], stack: AsyncExitStack | OwnedStack) -> Sandbox:
     """One that enforces, else one that does so in part, else none."""
     partial: SandboxSpec | None = None
     refused: SandboxInfo | None = None

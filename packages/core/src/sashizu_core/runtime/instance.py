@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -56,7 +57,10 @@ from sashizu_core.types import (
     StepKind,
 )
 
-__all__ = ["AgentInstance", "AgentProgress", "RunParts"]
+if TYPE_CHECKING:
+    from sashizu_core.runtime.spawning import ChildSpawner, Spawning
+
+__all__ = ["Above", "AgentInstance", "AgentProgress", "RunParts"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +85,8 @@ class AgentProgress:
     tool: str
     tokens: int
     limit: int | None
+    depth: int = 0
+    parent_agent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +109,29 @@ class RunParts:
     max_output_tokens: int
     on_text: Callable[[str, str], None] | None
     on_line: Callable[[str, str], None] | None
+    spawning: Spawning | None = None
 
     def gate(self, model: Model) -> ProviderGate:
         """The limiter that all callers of a provider with the same key share."""
         key = (model.info.provider, model.info.endpoint)
         return self.gates.setdefault(key, ProviderGate())
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """What an agent instance is beneath: nothing, or the one that started it."""
+
+    depth: int = 0
+    agent_id: AgentId | None = None
+    agent_name: str = ""
+    span_id: object = None
+    node: BudgetNode | None = None
+
+    @classmethod
+    def of(cls, parent: AgentInstance) -> Above:
+        """What the children of an agent instance are beneath."""
+        span = parent._recorder.context.get("span_id")
+        return cls(parent.depth + 1, parent.agent_id, parent.plan.name, span, parent.node)
 
 
 class AgentInstance:
@@ -122,28 +146,32 @@ class AgentInstance:
         *,
         conversation_id: str = "",
         history: Sequence[Message] = (),
+        above: Above | None = None,
     ) -> None:
+        self._above = above if above is not None else Above()
         self.plan = plan
         self.agent_id = agent_id
         self.conversation_id = conversation_id
         self.messages: list[Message] = list(history)
-        self._place = place
+        self.place = place
         self._parts = parts
         self._recorder = parts.recorder.derive(
             agent_id=agent_id,
             agent_name=plan.name,
             actor=f"agent:{plan.name}",
-            depth=0,
+            parent_agent_id=self._above.agent_id,
+            depth=self._above.depth,
             conversation_id=conversation_id or None,
-            parent_span_id=parts.recorder.context.get("span_id"),
+            parent_span_id=self._above.span_id or parts.recorder.context.get("span_id"),
             span_id=span_id(),
         )
         self._steps = StepContext(self._recorder, parts.run_id, agent_id)
         model = parts.models[plan.model]
-        self._node = parts.root.open(plan.name, plan.limits) if parts.root is not None else None
+        root = self._above.node or parts.root
+        self.node = root.open(plan.name, plan.limits) if root is not None else None
         ledger = (
-            Ledger(parts.budget, self._node)
-            if parts.budget is not None and self._node is not None
+            Ledger(parts.budget, self.node)
+            if parts.budget is not None and self.node is not None
             else None
         )
         self._inference = Inference(model, self._steps, parts.gate(model), ledger)
@@ -152,8 +180,21 @@ class AgentInstance:
         self._state = "waiting"
         self._tools: ToolBox | None = None
         self._before: Versions = {}
-        self._deadline = float("inf")
+        self.deadline = float("inf")
+        self._spawner: ChildSpawner | None = None
+        if place.borrowed and place.claims is not None and self._above.agent_id is not None:
+            place.claims.descend(agent_id, self._above.agent_id, self._above.agent_name)
         self._checks = unverified(plan.definition.verify, "the agent did not answer")
+
+    @property
+    def depth(self) -> int:
+        """How many agents are above it."""
+        return self._above.depth
+
+    def left_place(self) -> None:
+        """Give up what nobody else could change where it worked, after it has ended."""
+        if self.place.claims is not None:
+            self.place.claims.pass_on(self.agent_id)
 
     def progress(self) -> AgentProgress:
         """How far it is."""
@@ -166,6 +207,8 @@ class AgentInstance:
             tool=running,
             tokens=self._inference.used.tokens + self._inference.doubtful_tokens,
             limit=self.plan.limits.tokens,
+            depth=self.depth,
+            parent_agent_id=self._above.agent_id,
         )
 
     async def run(self) -> AgentReport:
@@ -176,9 +219,8 @@ class AgentInstance:
         """
         self._started = monotonic()
         self._state = "working"
-        self._parts.handle.waiting.discard(self.agent_id)
         await self._recorder.record(
-            [self._recorder.event("agent.started", start_fields(self.plan, self._node))]
+            [self._recorder.event("agent.started", start_fields(self.plan, self.node))]
         )
         report: AgentReport | None = None
         try:
@@ -189,6 +231,7 @@ class AgentInstance:
                 last = self._report(Ending(Outcome.CANCELLED, Answer("", ()), "cancelled"))
             else:
                 last = report
+            self._parts.handle.untrack(self.agent_id)
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
                 await self._end(last)
         return redacted_report(report, self._recorder.redactor)
@@ -215,9 +258,9 @@ class AgentInstance:
 
     def _spawn(self) -> Ending | None:
         """Book one agent with the ledger."""
-        if self._node is None:
+        if self.node is None:
             return None
-        answer = self._node.reserve(Amount(agents=1))
+        answer = self.node.reserve(Amount(agents=1))
         if isinstance(answer, Busy):  # agents are booked at once, so nothing is in flight for long
             answer = Refused(answer.node, answer.unit, answer.asked, answer.left)
         if isinstance(answer, Refused):
@@ -234,15 +277,17 @@ class AgentInstance:
     async def _loop(self) -> AgentLoop:
         plan, parts = self.plan, self._parts
         subject = Subject(self.agent_id, plan.name, plan.chain)
+        self._spawner = parts.spawning.spawner_of(self) if parts.spawning is not None else None
         context = ToolContext(
             agent_id=self.agent_id,
             agent_name=plan.name,
             run_id=parts.run_id,
-            workspace=self._place.workspace,
+            workspace=self.place.workspace,
             scope=plan.task.scope,
             readable=readable(subject),
             sandbox=parts.sandbox,
             confinement=await self._confinement(subject),
+            spawner=self._spawner,
             progress=shown_lines(parts.on_line, self.agent_id, self._recorder.redactor),
         )
         tools = {name: parts.tools[name] for name in plan.tools}
@@ -257,7 +302,7 @@ class AgentInstance:
             self._steps,
             policies=parts.policies,
             approvals=parts.approvals,
-            claims=self._place.claims,
+            claims=self.place.claims,
             hide_secrets=plan.definition.policies.secrets.redact,
         )
         return AgentLoop(
@@ -276,17 +321,17 @@ class AgentInstance:
         """What holds its programs; None for an agent that starts none."""
         if self._parts.sandbox is None or not starts_programs(self.plan):
             return None
-        folder = self._place.folder
+        folder = self.place.folder
         return await anyio.to_thread.run_sync(
             confinement_of,
-            self._place.workspace,
+            self.place.workspace,
             subject,
             folder.readable if folder is not None else (),
         )
 
     def _prepare_for_artifacts(self) -> None:
-        prepare_run_folder(self._place.workspace, self.plan.folder)
-        self._before = versions(self._place.workspace, self.plan.targets)
+        prepare_run_folder(self.place.workspace, self.plan.folder)
+        self._before = versions(self.place.workspace, self.plan.targets)
 
     def _open_conversation(self) -> None:
         brief = self.plan.brief(self._tokens_left())
@@ -299,7 +344,7 @@ class AgentInstance:
         seconds = self.plan.deadline_s
         deadline = anyio.current_time() + seconds if seconds is not None else float("inf")
         ending: Ending | None = None
-        self._deadline = deadline
+        self.deadline = deadline
         with anyio.CancelScope(deadline=deadline) as scope:
             self._parts.handle.track(self.agent_id, scope)
             ending = await loop.run()
@@ -320,12 +365,12 @@ class AgentInstance:
                 self._tools,
                 handle=self._parts.handle,
                 agent_id=self.agent_id,
-                deadline=self._deadline,
+                deadline=self.deadline,
             )
         return ending
 
     def _tokens_left(self) -> int | None:
-        return self._node.left("tokens") if self._node is not None else None
+        return self.node.left("tokens") if self.node is not None else None
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -341,7 +386,7 @@ class AgentInstance:
                 if self.plan.targets:
                     artifacts, missing = await anyio.to_thread.run_sync(
                         verify_artifacts,
-                        self._place.workspace,
+                        self.place.workspace,
                         self.plan.targets,
                         self._before,
                         self._tools.written if self._tools is not None else (),
@@ -358,15 +403,15 @@ class AgentInstance:
 
     async def _keep(self, artifacts: tuple[Artifact, ...]) -> Changes | None:
         """Bring home what was made in a folder of its own: on record before a file is touched."""
-        if self._place.folder is None:
+        if self.place.folder is None:
             return None
         recorder, common = self._recorder, {"step": self._steps.next_seq(), "op": "keep_changes"}
         common["step_kind"] = StepKind.IDEMPOTENT.value
         common["tool"] = self.plan.isolation
 
         async def keep() -> Changes | None:
-            await self._parts.places.bring_home(self._place, artifacts, self.plan.folder)
-            return await self._place.conclude()
+            await self._parts.places.bring_home(self.place, artifacts, self.plan.folder)
+            return await self.place.conclude()
 
         def outcome(
             changes: Changes | None,  # noqa: ARG001 - `agent.ended` names them
@@ -405,16 +450,17 @@ class AgentInstance:
             missing=missing,
             usage=self._inference.used,
             doubtful_tokens=self._inference.doubtful_tokens,
-            budget=self._node.state() if self._node is not None else None,
+            budget=self.node.state() if self.node is not None else None,
             steps=self._steps.count,
             duration_s=monotonic() - self._started,
             error=error,
             conversation_id=self.conversation_id,
+            children=tuple(self._spawner.reports) if self._spawner is not None else (),
         )
 
     async def _end(self, report: AgentReport) -> None:
-        if self._node is not None:
-            self._node.close()
+        if self.node is not None:
+            self.node.close()
         self._state = report.status
         await self._recorder.record([self._recorder.event("agent.ended", end_fields(report))])
 

@@ -12,6 +12,7 @@ from sashizu_core.errors import MissingPackage, UsageError, nearest
 from sashizu_core.ids import RunId, span_id, trace_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Budget, BudgetNode, EventSink, Executor, Model, Policy, Tool
+from sashizu_core.runtime.child_opening import OwnedStack
 from sashizu_core.runtime.executor import LocalExecutor
 from sashizu_core.runtime.held import open_sandbox, starts_programs
 from sashizu_core.runtime.plan import AgentPlan, find_model
@@ -19,13 +20,13 @@ from sashizu_core.sandboxing import Sandbox
 from sashizu_core.types import Limits
 from sashizu_core.workspace import Workspace
 
-__all__ = ["Opened", "run_context"]
+__all__ = ["Opened", "require_price", "run_context"]
 
 
 class Opened:
     """Everything that plugins opened for one run; closed when the stack is."""
 
-    def __init__(self, registry: Registry, stack: AsyncExitStack) -> None:
+    def __init__(self, registry: Registry, stack: AsyncExitStack | OwnedStack) -> None:
         self._registry = registry
         self._stack = stack
 
@@ -47,7 +48,9 @@ class Opened:
         """The workspace, with what scopes name outside of it."""
         paths = {Path(path) for plan in plans for path in plan.task.scope}
         outside = sorted(path for path in paths if path.is_absolute())
-        return self._stack.enter_context(Workspace.open(root, extra=outside))
+        workspace = Workspace.open(root, extra=outside)
+        self._stack.callback(workspace.close)
+        return workspace
 
     async def models(self, plans: Iterable[AgentPlan]) -> dict[str, Model]:
         """Every model that a plan names, once."""
@@ -107,14 +110,23 @@ class Opened:
         budget = await self._stack.enter_async_context(self._registry.budget.open())
         root = budget.root("run", limits)
         for plan in plans:
-            dollars = limits.nusd is not None or plan.limits.nusd is not None
-            if dollars and budget.price_of(models[plan.model].info) is None:
-                raise UsageError(
-                    f"no price is known for {plan.model!r}, so a limit in USD cannot be kept: "
-                    "give one in the settings (`sashizu budget prices` shows the list), "
-                    "or limit tokens instead"
-                )
+            require_price(budget, plan, models[plan.model], limited=limits.nusd is not None)
         return budget, root
+
+
+def require_price(budget: Budget, plan: AgentPlan, model: Model, *, limited: bool) -> None:
+    """Refuse a model without a price where USD are `limited`, or the plan limits them.
+
+    Raises:
+        UsageError: the limit could not be kept.
+    """
+    dollars = limited or plan.limits.nusd is not None
+    if dollars and budget.price_of(model.info) is None:
+        raise UsageError(
+            f"no price is known for {plan.model!r}, so a limit in USD cannot be kept: "
+            "give one in the settings (`sashizu budget prices` shows the list), "
+            "or limit tokens instead"
+        )
 
 
 def run_context(run_id: RunId, root: Path) -> dict[str, object]:

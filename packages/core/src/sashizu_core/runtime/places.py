@@ -7,11 +7,13 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 from sashizu_core.errors import MissingPackage, SashizuError, ToolError, UsageError, nearest
 from sashizu_core.isolation import IsolatedFolder, Isolation
 from sashizu_core.plugins import Registry
+from sashizu_core.runtime.child_opening import OwnedStack
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.turn.claims import Claims
 from sashizu_core.types import Artifact, Changes, MergePlan
@@ -65,22 +67,32 @@ def _unknown(name: str, plan: AgentPlan, registry: Registry) -> SashizuError:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one agent works. `claims` is None where it cannot meet another; `folder` is its own."""
+    """Where one agent works. `claims` is None where it cannot meet another; `folder` is its own.
+
+    A `borrowed` place is that of the agent that waits for this one, and keeps what was changed.
+    """
 
     workspace: Workspace
     claims: Claims | None
     folder: IsolatedFolder | None = None
+    borrowed: bool = False
 
     async def conclude(self) -> Changes | None:
         """Keep what was changed in a folder of its own."""
-        return await self.folder.conclude() if self.folder is not None else None
+        if self.folder is None or self.borrowed:
+            return None
+        return await self.folder.conclude()
 
 
 class Places:
     """Makes the places of a run. What it opens is closed with the stack."""
 
     def __init__(
-        self, registry: Registry, shared: Workspace, run_id: str, stack: AsyncExitStack
+        self,
+        registry: Registry,
+        shared: Workspace,
+        run_id: str,
+        stack: AsyncExitStack | OwnedStack,
     ) -> None:
         self._registry = registry
         self._shared = shared
@@ -88,6 +100,8 @@ class Places:
         self._stack = stack
         self._claims = Claims()
         self._opened: dict[str, Isolation] = {}
+        self._opening = anyio.Lock()
+        self._lent: dict[Path, Claims] = {}
 
     async def of(self, plan: AgentPlan, agent_id: str) -> Place:
         """The place of one agent instance.
@@ -102,14 +116,23 @@ class Places:
         folder = await isolation.separate(plan.name, agent_id)
         return Place(self._open(folder.root), None, folder)
 
+    def beneath(self, place: Place) -> Place:
+        """The same place for an agent that the one who has it waits for."""
+        claims = place.claims
+        if claims is None:  # alone so far; those that it starts can meet each other
+            claims = self._lent.setdefault(place.workspace.root, Claims())
+        return replace(place, claims=claims, borrowed=True)
+
     async def _isolation(self, plan: AgentPlan) -> Isolation:
         name = plan.isolation
-        if name not in self._opened:
-            spec = self._registry.isolations.get(name)
-            if spec is None:
-                raise MissingPackage(f"the {name} of the agent {plan.name!r}", "sashizu-sandbox")
-            opened = spec.open(self._shared.root, self._run_id)
-            self._opened[name] = await self._stack.enter_async_context(opened)
+        async with self._opening:
+            if name not in self._opened:
+                spec = self._registry.isolations.get(name)
+                if spec is None:
+                    wanted = f"the {name} of the agent {plan.name!r}"
+                    raise MissingPackage(wanted, "sashizu-sandbox")
+                opened = spec.open(self._shared.root, self._run_id)
+                self._opened[name] = await self._stack.enter_async_context(opened)
         return self._opened[name]
 
     def _open(self, root: Path) -> Workspace:

@@ -20,7 +20,7 @@ from sashizu_core.runtime.artifacts import RUNS_FOLDER, artifact_targets
 from sashizu_core.specs import ModelSpec, ToolSpec
 from sashizu_core.types import Limits, Task
 
-__all__ = ["AgentPlan", "find_model", "plan_agents"]
+__all__ = ["AgentPlan", "Sources", "find_model", "plan_agents", "plan_child", "without_tools"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,17 @@ class AgentPlan:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What plans are made of. `model` is one for every agent, before what definitions say."""
+
+    catalogue: Catalogue
+    registry: Registry
+    default_model: str
+    model: str | None = None
+    policy: OperatorPolicy | None = None
+
+
 def find_model(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
     """The spec that offers a model: by its whole name, or by a family's prefix.
 
@@ -111,48 +122,99 @@ def plan_agents(
     """
     if not tasks:
         raise UsageError("no agent is named: give at least one, such as 'code-reviewer'")
-    folders = _folders(tasks, run_id)
+    sources = Sources(catalogue, registry, default_model, model, policy)
     plans = []
-    for task, folder in zip(tasks, folders, strict=True):
-        definition = catalogue.get(task.agent)
-        chosen = task.model or model or definition.model or default_model
-        find_model(chosen, registry.models)
+    for task, folder in zip(tasks, _folders(tasks, run_id), strict=True):
         scope, outside = _scope(task.scope, root)
-        grants = _granted(definition, outside, folder)
-        written = folder if definition.artifacts else ""
-        ceilings = policy.ceilings(grants, written) if policy is not None else ()
-        targets = artifact_targets(definition.artifacts, narrow(ceilings, grants), folder)
-        present, absent = _tools(definition, registry, grants, ceilings)
-        limits = narrowed(definition.limits(), task.limits)
-        plans.append(
-            AgentPlan(
-                task=replace(task, scope=scope),
-                definition=definition,
-                model=chosen,
-                tools=present,
-                absent=absent,
-                grants=replace(grants, tools=frozenset(present)),
-                limits=limits,
-                deadline_s=min(
-                    (s for s in (task.deadline_s, limits.seconds) if s is not None), default=None
-                ),
-                targets=targets,
-                folder=folder,
-                ceilings=ceilings,
-            )
-        )
+        plans.append(_plan(replace(task, scope=scope), sources, folder, outside=outside))
     _check_packages(plans, registry)
     return plans
 
 
+def plan_child(
+    task: Task, sources: Sources, folder: str, above: Sequence[Grants], *, default_model: str
+) -> AgentPlan:
+    """Resolve what one agent asks of another.
+
+    `above` is the chain of the agent that asks, `default_model` its model. The task's scope holds
+    names of the workspace that were judged. `folder` lies in that of the agent that asks.
+
+    Raises:
+        UsageError: the agent, its model or one of its tools is unknown.
+        MissingPackage: a budget is asked for and there is no ledger.
+    """
+    plan = _plan(task, replace(sources, default_model=default_model), folder, above=above)
+    _check_packages([plan], sources.registry)
+    return plan
+
+
+def without_tools(plan: AgentPlan, need: str, reason: str) -> AgentPlan:
+    """The plan without the tools that a grant bounds, as if they were not granted."""
+    gone = [name for name, spec in plan.tools.items() if need in spec.needs]
+    if not gone:
+        return plan
+    tools = {name: spec for name, spec in plan.tools.items() if name not in gone}
+    return replace(
+        plan,
+        tools=tools,
+        absent={**plan.absent, **dict.fromkeys(gone, reason)},
+        grants=replace(plan.grants, tools=frozenset(tools)),
+    )
+
+
+def _plan(
+    task: Task,
+    sources: Sources,
+    folder: str,
+    *,
+    outside: Sequence[str] = (),
+    above: Sequence[Grants] = (),
+) -> AgentPlan:
+    definition, registry = sources.catalogue.get(task.agent), sources.registry
+    chosen = task.model or sources.model or definition.model or sources.default_model
+    find_model(chosen, registry.models)
+    grants = _granted(definition, outside, folder)
+    written = folder if _has_folder(definition) else ""
+    bounds = sources.policy.ceilings(grants, written) if sources.policy is not None else ()
+    ceilings = (*above, *bounds)
+    targets = artifact_targets(definition.artifacts, narrow(ceilings, grants), folder)
+    whose = (
+        "the agent that started it may not" if above else "the operator's policy does not allow it"
+    )
+    present, absent = _tools(definition, registry, grants, ceilings, whose)
+    limits = narrowed(definition.limits(), task.limits)
+    return AgentPlan(
+        task=task,
+        definition=definition,
+        model=chosen,
+        tools=present,
+        absent=absent,
+        grants=replace(grants, tools=frozenset(present)),
+        limits=limits,
+        deadline_s=min(
+            (s for s in (task.deadline_s, limits.seconds) if s is not None), default=None
+        ),
+        targets=targets,
+        folder=folder,
+        ceilings=ceilings,
+    )
+
+
 def _tools(
-    definition: AgentDefinition, registry: Registry, grants: Grants, ceilings: Sequence[Grants]
+    definition: AgentDefinition,
+    registry: Registry,
+    grants: Grants,
+    ceilings: Sequence[Grants],
+    reason: str,
 ) -> tuple[dict[str, ToolSpec], dict[str, str]]:
-    """The tools that exist for an agent under its ceilings, and why the others do not."""
+    """The tools that exist for an agent under its ceilings, and why the others do not.
+
+    `reason` is why the ceilings take some away.
+    """
     own, absent = effective_tools(definition, registry.tools, grants)
     under = effective(narrow(ceilings, replace(grants, tools=None)))
     present = {name: spec for name, spec in own.items() if allows_tool(spec, under)}
-    bounded = dict.fromkeys(own.keys() - present.keys(), "the operator's policy does not allow it")
+    bounded = dict.fromkeys(own.keys() - present.keys(), reason)
     return present, absent | bounded
 
 
@@ -199,6 +261,11 @@ def _granted(definition: AgentDefinition, outside: Sequence[str], folder: str) -
     grants = definition.grants()
     if outside and grants.fs_read:
         grants = replace(grants, fs_read=(*grants.fs_read, *outside))
-    if definition.artifacts:
+    if _has_folder(definition):
         grants = replace(grants, fs_write=(*grants.fs_write, folder))
     return grants
+
+
+def _has_folder(definition: AgentDefinition) -> bool:
+    """Whether the run gives an agent a folder: for its artifacts, or those of agents it starts."""
+    return bool(definition.artifacts or definition.spawn.agents)

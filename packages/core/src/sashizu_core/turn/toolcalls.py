@@ -17,7 +17,7 @@ from sashizu_core.events import Event
 from sashizu_core.granting import request_text
 from sashizu_core.grants import PathRequest, PermissionRequest, Subject, ToolRequest
 from sashizu_core.permissions import authorize, effective
-from sashizu_core.protocols import Policy, Tool, ToolContext
+from sashizu_core.protocols import Policy, TailoredTool, Tool, ToolContext
 from sashizu_core.turn.claims import Claims
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
@@ -31,6 +31,9 @@ MAX_DECISIONS = 1024
 """Decisions that are kept for one agent instance."""
 
 UNTOUCHED = StepKind.PURE
+
+SIDE_BY_SIDE = (StepKind.PURE, StepKind.CHILD)
+"""Kinds of call that may run beside others of the same kind."""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,10 @@ class ToolBox:
         self._redactor = steps.recorder.redactor
         # What the product itself knows to be secret is nobody's to read, whatever the agent.
         self._shown = self._redactor.text if hide_secrets else self._redactor.without_known
-        self.schemas = tuple(tool.schema for tool in tools.values())
+        self.schemas = tuple(
+            tool.schema_for(context) if isinstance(tool, TailoredTool) else tool.schema
+            for tool in tools.values()
+        )
         self.malformed = 0
         self.running = ""
         self.written: set[str] = set()
@@ -87,19 +93,20 @@ class ToolBox:
     async def run(self, calls: Sequence[ToolCall]) -> list[Message]:
         """Answer every call, in order.
 
-        Calls that only read run side by side; one that changes something runs alone, in its turn.
+        Calls that only read run side by side, and so do those that start agents; one that changes
+        something runs alone, in its turn.
         """
         results: list[ToolResult] = []
         batch: list[ToolCall] = []
+        together = UNTOUCHED
         for call in calls:
             tool = self._tools.get(call.name)
-            if tool is None or tool.kind is UNTOUCHED:
-                batch.append(call)
-                continue
-            if batch:
+            kind = tool.kind if tool is not None else UNTOUCHED
+            if batch and (kind is not together or kind not in SIDE_BY_SIDE):
                 results += await self._side_by_side(batch)
-            batch = []
-            results.append(await self._one(call))
+                batch = []
+            together = kind
+            batch.append(call)
         if batch:
             results += await self._side_by_side(batch)
         return [
@@ -332,7 +339,9 @@ class ToolBox:
             self.running = state.call.name
             state.result = await _run(tool, state, self._context_of(state, seq))
             self.running = ""
-            if not state.result.is_error:
+            if state.result.is_error:
+                state.error_type = state.error_type or state.result.error_type
+            else:
                 self.written.update(state.writes)
             return state.result
 

@@ -1,0 +1,120 @@
+"""How many agents agents may start, how deep, how many at once and how fast."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from sashizu_core.errors import SpawnRefused
+
+__all__ = ["SpawnBounds", "Started"]
+
+MINUTE = 60.0
+
+
+class SpawnBounds:
+    """What one level of a run bounds: the operator's settings, the run, an agent.
+
+    `depth_left` is how many levels may still come below; `agents` how many agents may be started
+    below in all, `alive` how many at one time, `rate` how many within a minute. None bounds
+    nothing. What is started counts on every level up to the outermost. Not thread-safe: all agents
+    of a run belong to one event loop.
+    """
+
+    __slots__ = (
+        "_agents",
+        "_alive",
+        "_clock",
+        "_count",
+        "_living",
+        "_path",
+        "_rate",
+        "_starts",
+        "depth_left",
+        "name",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        depth: int | None = None,
+        agents: int | None = None,
+        alive: int | None = None,
+        rate: int | None = None,
+        above: SpawnBounds | None = None,
+        below: bool = False,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`below` says that this is a level of agents below `above`, and not the same one."""
+        self.name = name
+        inherited = above.depth_left if above is not None else None
+        if inherited is not None and below:
+            inherited -= 1
+        given = [left for left in (depth, inherited) if left is not None]
+        self.depth_left: int | None = min(given, default=None)
+        self._agents = agents
+        self._alive = alive
+        self._rate = rate
+        self._count = 0
+        self._living = 0
+        self._starts: deque[float] = deque()
+        self._clock: Callable[[], float] = clock if above is None else above._clock
+        self._path: tuple[SpawnBounds, ...] = (self, *(above._path if above is not None else ()))
+
+    def start(self) -> Started:
+        """Count one more agent below, on every level or on none.
+
+        Raises:
+            SpawnRefused: a level allows no more; says which, and what to do.
+        """
+        if self.depth_left is not None and self.depth_left < 1:
+            raise SpawnRefused(
+                "no agent is started: this agent is as deep as agents may go; do the work yourself",
+                limit="depth",
+                allowed=max(0, self.depth_left),
+            )
+        now = self._clock()
+        for level in self._path:
+            level._check(now)
+        for level in self._path:
+            level._count += 1
+            level._living += 1
+            if level._rate is not None:
+                level._starts.append(now)
+        return Started(self._path)
+
+    def _check(self, now: float) -> None:
+        while self._starts and self._starts[0] <= now - MINUTE:
+            self._starts.popleft()
+        if self._agents is not None and self._count >= self._agents:
+            self._refuse("agents", self._agents, "agents were started in all; go on without more")
+        if self._alive is not None and self._living >= self._alive:
+            self._refuse(
+                "alive", self._alive, "agents are at work at once; ask again when some end"
+            )
+        if self._rate is not None and len(self._starts) >= self._rate:
+            wait_s = max(1, round(self._starts[0] + MINUTE - now))
+            self._refuse(
+                "rate", self._rate, f"agents were started within a minute; wait {wait_s} s"
+            )
+
+    def _refuse(self, limit: str, allowed: int, what: str) -> None:
+        message = f"no agent is started: {self.name} allows {allowed}, and as many {what}"
+        raise SpawnRefused(message, limit=limit, allowed=allowed)
+
+
+class Started:
+    """One agent that was started; it counts as alive until `ended`."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: tuple[SpawnBounds, ...]) -> None:
+        self._path = path
+
+    def ended(self) -> None:
+        """Count it as alive no more; a second call changes nothing."""
+        for level in self._path:
+            level._living -= 1
+        self._path = ()
