@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
+from sashizu_core.granted_paths import PROTECTED, PROTECTED_ANYWHERE
 from sashizu_core.sandboxing import Confinement
 from sashizu_sandbox.bubblewrap.sandbox import open_bubblewrap
 
@@ -40,7 +41,7 @@ async def bare(commands: int, folder: Path) -> None:
 
 
 async def held(commands: int, folder: Path) -> None:
-    names = (".git/hooks", ".git/config", ".gitmodules", ".mcp.json", ".github", ".vscode")
+    names = (*PROTECTED, *PROTECTED_ANYWHERE)
     confinement = Confinement(
         folder,
         writable=(folder,),

@@ -1,4 +1,6 @@
-"""Attacks from inside, as root and as an ordinary user: none gets through, all would without us."""
+"""Attacks from inside, as root and as an ordinary user: none gets through, all would without us.
+
+Of Landlock is shown that it lets through what it says."""
 
 from __future__ import annotations
 
@@ -57,12 +59,36 @@ def results(request: pytest.FixtureRequest, folder: Path) -> Results:
     return _attack(folder / "nobody", _as_nobody(folder))
 
 
+@pytest.fixture(scope="module")
+def landlock_results(folder: Path) -> Results:
+    if sys.platform != "linux":
+        pytest.skip("Landlock is for Linux")
+    from sashizu_sandbox.landlock.becoming import best_version
+    from sashizu_sandbox.landlock.sandbox import NEEDED_VERSION
+
+    if best_version() < NEEDED_VERSION:
+        pytest.skip(f"Landlock of version {NEEDED_VERSION} is needed, as in Linux 6.12")
+    root = os.geteuid() == 0
+    argv = _as_nobody(folder) if root else [sys.executable, str(HERE / "bait.py")]
+    return _attack(folder / "landlock", argv, "landlock")
+
+
 def _as_nobody(folder: Path) -> list[str]:
     """The same as another user, with copies of what that user cannot reach."""
     setpriv = shutil.which("setpriv")
     if setpriv is None or not SYSTEM_PYTHON.exists():
         pytest.skip("needs setpriv and a Python of the system to become another user")
     code = folder / "code"
+    if not code.exists():
+        _copy_to(code)
+    return [
+        *(setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"),
+        *("env", "-i", "PATH=/usr/bin:/bin", f"PYTHONPATH={code}", str(SYSTEM_PYTHON), "-B"),
+        str(code / "escapes/bait.py"),
+    ]
+
+
+def _copy_to(code: Path) -> None:
     shutil.copytree(HERE, code / "escapes", ignore=shutil.ignore_patterns("__pycache__"))
     for name in (*NEEDED, "sashizu_core", "sashizu_sandbox"):
         spec = importlib.util.find_spec(name) if "." not in name else None
@@ -75,19 +101,14 @@ def _as_nobody(folder: Path) -> list[str]:
         for source in (origin.parent, origin.parent.with_name(f"{name}.libs")):
             if source.is_dir():
                 shutil.copytree(source, code / source.name, ignore=shutil.ignore_patterns("*.pyc"))
-    return [
-        *(setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"),
-        *("env", "-i", "PATH=/usr/bin:/bin", f"PYTHONPATH={code}", str(SYSTEM_PYTHON), "-B"),
-        str(code / "escapes/bait.py"),
-    ]
 
 
-def _attack(folder: Path, argv: list[str]) -> Results:
+def _attack(folder: Path, argv: list[str], sandbox: str = "bubblewrap") -> Results:
     folder.mkdir()
     if "setpriv" in argv[0]:
         os.chown(folder, int(NOBODY), int(NOBODY))
     done = subprocess.run(
-        [*argv, str(folder)], capture_output=True, text=True, timeout=ENOUGH_S, check=False
+        [*argv, str(folder), sandbox], capture_output=True, text=True, timeout=ENOUGH_S, check=False
     )
     assert done.returncode == 0, done.stderr
     results: Results = json.loads(done.stdout)
@@ -118,3 +139,14 @@ def test_every_attack_would_get_through_without_the_sandbox(
     }
     assert {n: how for n, how in allowed.items() if how not in ("escaped", "lacks")} == {}
     assert sum(how == "escaped" for how in allowed.values()) >= (60 if root else 50)
+
+
+def test_landlock_lets_through_what_it_says_and_nothing_else(landlock_results: Results) -> None:
+    inside = {name: result["inside"] for name, result in landlock_results.items()}
+    through = {n for n, how in inside.items() if how not in ("held", "killed", "lacks")}
+    assert through == {
+        "connect_to_a_socket_of_the_host",
+        "reach_system_v_memory",
+        "start_too_many_processes",
+    }
+    assert all(inside[name] == "escaped" for name in through)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -10,30 +9,17 @@ from pathlib import Path
 from sashizu_core.hookspecs import hookimpl
 from sashizu_core.isolation import Isolation
 from sashizu_core.protocols import Tool
-from sashizu_core.sandboxing import Sandbox, SandboxInfo
 from sashizu_core.settings import Settings
 from sashizu_core.specs import CommandSpec, IsolationSpec, SandboxSpec, ToolSpec
+
+from sashizu_sandbox.offers import sandbox_specs
 
 __all__ = ["register_commands", "register_isolations", "register_sandboxes", "register_tools"]
 
 
 @hookimpl
 def register_sandboxes(settings: Settings) -> Sequence[SandboxSpec]:
-    return [_bubblewrap()] if sys.platform == "linux" else []
-
-
-def _bubblewrap() -> SandboxSpec:
-    def probe() -> SandboxInfo:
-        from sashizu_sandbox.bubblewrap.probe import probe_bubblewrap
-
-        return probe_bubblewrap()
-
-    def open_() -> AbstractAsyncContextManager[Sandbox]:
-        from sashizu_sandbox.bubblewrap.sandbox import open_bubblewrap
-
-        return open_bubblewrap()
-
-    return SandboxSpec("bubblewrap", "namespaces of Linux, by bubblewrap", probe, open_, rank=10)
+    return sandbox_specs()
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Lays out bait, lets every attack of `probes.py` loose on it, and prints as JSON who got through.
 
-`bait.py FOLDER` makes and leaves what it needs in FOLDER, which has to be empty. Each attack runs
-twice, as an ordinary child of this process and in the sandbox.
+`bait.py FOLDER [SANDBOX]` makes and leaves what it needs in FOLDER, which has to be empty. Each
+attack runs twice, as an ordinary child of this process and in the sandbox.
 """
 
 import ctypes
@@ -23,6 +23,7 @@ from pathlib import Path
 import anyio
 from sashizu_core.sandboxing import Confinement, ProcessLimits
 from sashizu_sandbox.bubblewrap.sandbox import open_bubblewrap
+from sashizu_sandbox.landlock.sandbox import open_landlock
 from sashizu_sandbox.seccomp.numbers import ARCHITECTURES
 
 PROBES = Path(__file__).with_name("probes.py")
@@ -32,6 +33,8 @@ LIMITS = ProcessLimits(
 )
 
 ENOUGH_S = 30
+
+SANDBOXES = {"bubblewrap": open_bubblewrap, "landlock": open_landlock}
 
 
 def workspace_in(folder):
@@ -43,7 +46,7 @@ def workspace_in(folder):
         ".git/hooks/README": "",
         ".env": "TOKEN=secret",
         "deep/keys/token": "secret",
-        "main.py": "",
+        "free/main.py": "",
     }.items():
         place = workspace / path
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -151,11 +154,11 @@ def what_is_left(name, context):
         return found
     if name == "live_on_as_a_daemon":
         workspace = Path(context["workspace"])
-        with (workspace / "lock").open("r+") as lock:
+        with (workspace / "free/lock").open("r+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                os.kill(int((workspace / "daemon").read_text()), signal.SIGKILL)
+                os.kill(int((workspace / "free/daemon").read_text()), signal.SIGKILL)
                 return True
     return False
 
@@ -184,7 +187,8 @@ async def attack_outside(argv, workspace):
 
 async def attack_inside(sandbox, argv, confinement):
     said = []
-    with anyio.fail_after(ENOUGH_S):
+    status = None
+    with anyio.move_on_after(ENOUGH_S):
         async with sandbox.start(argv, confinement) as process:
 
             async def listen(stream):
@@ -197,13 +201,13 @@ async def attack_inside(sandbox, argv, confinement):
     return status, b"".join(said).decode("utf-8", "replace")
 
 
-async def main(folder):
+async def main(folder, kind):
     known = runpy.run_path(str(PROBES), run_name="known")
     library = folder / "library"
     results = {}
     with bait_in(folder) as context:
         shutil.copy(PROBES, library)
-        async with open_bubblewrap() as sandbox:
+        async with SANDBOXES[kind]() as sandbox:
             for name in known["PROBES"]:
                 result = results[name] = {"root_only": name in known["ROOT_ONLY"]}
                 for where in ("outside", "inside"):
@@ -221,4 +225,4 @@ async def main(folder):
 
 
 if __name__ == "__main__":
-    anyio.run(main, Path(sys.argv[1]))
+    anyio.run(main, Path(sys.argv[1]), (*sys.argv[2:], "bubblewrap")[0])

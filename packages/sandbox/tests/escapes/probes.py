@@ -72,7 +72,7 @@ def read_ssh_key(context):
 
 @probe
 def read_through_a_symlink(context):
-    link = Path(context["workspace"], "look")
+    link = Path(context["workspace"], "free/look")
     link.symlink_to(Path(context["home"], "notes"))
     return "secret" in link.read_text()
 
@@ -115,7 +115,7 @@ def write_outside(context):
 
 @probe
 def write_outside_through_a_symlink(context):
-    link = Path(context["workspace"], "out")
+    link = Path(context["workspace"], "free/out")
     link.symlink_to(context["home"])
     Path(link, "written too").write_text("x")
     return True
@@ -123,14 +123,14 @@ def write_outside_through_a_symlink(context):
 
 @probe
 def link_a_file_from_outside(context):
-    inner = Path(context["workspace"], "hard")
+    inner = Path(context["workspace"], "free/hard")
     inner.hardlink_to(Path(context["home"], "notes"))
     return "secret" in inner.read_text()
 
 
 @probe
 def move_a_file_outside(context):
-    source = Path(context["workspace"], "payload")
+    source = Path(context["workspace"], "free/payload")
     source.write_text("x")
     source.rename(Path(context["home"], "payload"))
     return True
@@ -205,7 +205,7 @@ def write_system_folder(context):
 
 @probe
 def make_a_setuid_file(context):
-    place = Path(context["workspace"], "suid")
+    place = Path(context["workspace"], "free/suid")
     place.write_text("x")
     place.chmod(0o4755)
     return bool(place.stat().st_mode & 0o4000)
@@ -213,7 +213,7 @@ def make_a_setuid_file(context):
 
 @probe
 def make_a_setuid_file_by_opening_it(context):
-    place = Path(context["workspace"], "suid2")
+    place = Path(context["workspace"], "free/suid2")
     os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o4755))
     return bool(place.stat().st_mode & 0o4000)
 
@@ -278,14 +278,14 @@ def read_a_disk(context):
 
 @root_only
 def make_a_device(context):
-    place = Path(context["workspace"], "device")
+    place = Path(context["workspace"], "free/device")
     os.mknod(place, 0o600 | 0o020000, os.makedev(1, 1))
     return True
 
 
 @root_only
 def mount(context):
-    target = Path(context["workspace"], "mount")
+    target = Path(context["workspace"], "free/mount")
     target.mkdir()
     if _libc.mount(b"tmpfs", os.fsencode(target), b"tmpfs", 0, None) == 0:
         _libc.umount2(os.fsencode(target), 2)
@@ -485,15 +485,16 @@ def live_on_as_a_daemon(context):
             for number in range(1, 32):
                 if number not in (signal.SIGKILL, signal.SIGSTOP):
                     signal.signal(number, signal.SIG_IGN)
-            lock = os.open(Path(context["workspace"], "lock"), os.O_RDWR | os.O_CREAT)
+            lock = os.open(Path(context["workspace"], "free/lock"), os.O_RDWR | os.O_CREAT)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            Path(context["workspace"], "daemon").write_text(str(os.getpid()))
+            Path(context["workspace"], "free/daemon").write_text(str(os.getpid()))
             os.write(ready_w, b"+")
             os.closerange(0, lock)
             os.closerange(lock + 1, 64)
             while True:
                 signal.pause()
         os._exit(0)
+    os.close(ready_w)
     os.read(ready_r, 1)
 
 
@@ -619,7 +620,7 @@ def take_too_much_memory(context):
 @probe
 def write_too_large_a_file(context):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    with Path(context["workspace"], "large").open("wb") as file:
+    with Path(context["workspace"], "free/large").open("wb") as file:
         file.writelines(bytes(65536) for _ in range(context["limits"]["file_bytes"] // 65536 + 1))
     return True
 

@@ -138,8 +138,8 @@ def _system(root: Path) -> tuple[str, ...]:
 def _words(mount: Mount, source: _Sources) -> list[str]:
     path = str(mount.path)
     match mount.kind:
-        case "guard":  # it may be missing where we could not make it, and so no program can
-            return ["--ro-bind-try", source(mount.path), path]
+        case "guard":  # a file system of its own is cheaper than to show the folder read-only
+            return ["--size", "4096", "--perms", "0555", "--tmpfs", path]
         case "read" | "protect":
             return ["--ro-bind", source(mount.path), path]
         case "write" | "pin":

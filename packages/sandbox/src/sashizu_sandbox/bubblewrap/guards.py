@@ -1,92 +1,78 @@
 """Stands in for protected paths that do not exist, so that nothing can be put there.
 
-A mount needs a place to be put on. An empty folder is made, and removed after the last program that
-needed it: every launcher holds a shared lock on it, and whoever gets the lock alone removes it. A
-folder rather than a file, because git sees no empty folders.
+A mount needs a place to be put on. Empty folders of a mode that nobody else uses are made, and
+removed after the last program that needed them: every launcher holds a shared lock on the folder
+around them, and whoever gets that lock alone removes them. What was left by a launcher that was
+killed is known by its mode, and taken over. Folders rather than files, because git sees no empty
+folders.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import stat
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import suppress
 
-__all__ = ["hold", "is_placeholder", "let_go"]
+__all__ = ["Guards", "is_placeholder"]
+
+_MODE = 0o1555
+"""A sticky folder that nobody may write to."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_TRIES = 100
-
-_MODE = 0o755 | stat.S_ISVTX
-"""The mode of a folder of ours: nobody gives a folder that only its owner can write this mark."""
-
 
 def is_placeholder(mode: int) -> bool:
-    """Whether a mode is that of a folder which stands in for nothing, and may go at any time."""
-    return stat.S_ISDIR(mode) and bool(mode & stat.S_ISVTX)
+    """Whether a mode is that of a folder which stands in for something that is not there."""
+    return stat.S_ISDIR(mode) and stat.S_IMODE(mode) == _MODE
 
 
-def hold(paths: Iterable[str]) -> list[int]:
-    """Make empty folders, and hold them by the descriptors that are returned.
+class Guards:
+    """The folders that are held for the programs of one launcher."""
 
-    A path at which there is something by now is left as it is.
+    def __init__(self) -> None:
+        self._left: dict[str, set[str]] = {}
 
-    Raises:
-        OSError: a folder could not be made.
-    """
-    held: list[int] = []
-    try:
-        for path in paths:
-            fd = _hold(path)
-            if fd is not None:
-                held.append(fd)
-    except OSError:
-        let_go(held)
-        raise
-    return held
+    def hold(self, paths: Iterable[str]) -> dict[str, int]:
+        """Make empty folders where there is nothing; what holds them, for `let_go`.
 
-
-def let_go(held: Iterable[int]) -> None:
-    """Remove the folders that nobody needs any more and that are still empty."""
-    for fd in held:
+        Raises:
+            OSError: a folder could not be made.
+        """
+        held: dict[str, int] = {}
+        before = os.umask(0)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path = Path(f"/proc/self/fd/{fd}").readlink()
-            status = os.fstat(fd)
-            if is_placeholder(status.st_mode) and os.path.samestat(path.lstat(), status):
-                path.rmdir()
+            for path in paths:
+                folder, name = os.path.split(path)
+                if folder not in held:
+                    held[folder] = os.open(folder, _FOLDER)
+                    fcntl.flock(held[folder], fcntl.LOCK_SH)
+                self._make(held[folder], folder, name)
         except OSError:
-            pass  # somebody else needs it, has put something there, or has removed it
+            self.let_go(held)
+            raise
         finally:
+            os.umask(before)
+        return held
+
+    def let_go(self, held: dict[str, int]) -> None:
+        """Remove the folders that nobody needs any more and that are still empty."""
+        for folder, fd in held.items():
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(fd)  # somebody else needs them
+                continue
+            for name in self._left.pop(folder, ()):
+                with suppress(OSError):  # it is no longer there, or no longer empty
+                    os.rmdir(name, dir_fd=fd)
             os.close(fd)
 
-
-def _hold(path: str) -> int | None:
-    for _ in range(_TRIES):
+    def _make(self, fd: int, folder: str, name: str) -> None:
         try:
-            os.mkdir(path, _MODE)  # noqa: PTH102
+            os.mkdir(name, _MODE, dir_fd=fd)
         except FileExistsError:
-            pass
-        except PermissionError:
-            return None  # nor can what we start put anything there
-        except OSError as error:
-            if error.errno != errno.EROFS:
-                raise
-            return None
-        try:
-            fd = os.open(path, _FOLDER)
-        except NotADirectoryError:
-            return None  # something else by now, which is protected as it is
-        except FileNotFoundError:
-            continue
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        try:
-            if os.path.samestat(os.lstat(path), os.fstat(fd)):
-                return fd
-        except FileNotFoundError:
-            pass
-        os.close(fd)  # removed while we waited for the lock
-    raise OSError(f"{path!r} comes and goes")
+            if not is_placeholder(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                return  # made meanwhile, and protected as it is
+        self._left.setdefault(folder, set()).add(name)

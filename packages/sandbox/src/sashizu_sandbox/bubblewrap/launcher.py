@@ -17,7 +17,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from sashizu_sandbox.bubblewrap import guards, kernel, limits, passing, reaching
+from sashizu_sandbox.bubblewrap import kernel, limits, passing, reaching
+from sashizu_sandbox.bubblewrap.guards import Guards
 from sashizu_sandbox.bubblewrap.spawning import Descriptors, Spawned, spawn
 
 __all__ = ["main"]
@@ -34,6 +35,7 @@ class Launcher:
         self._ready: dict[int, Callable[[], None]] = {}
         self._held: set[Held] = set()
         self._mapping: int | None = None
+        self.guards = Guards()
         self._open = True
 
     def run(self) -> None:
@@ -86,7 +88,7 @@ class Held:
     def __init__(self, launcher: Launcher, given: Descriptors, family: set[Held]) -> None:
         self._launcher = launcher
         self._control = socket.socket(fileno=given.control)
-        self._guards: list[int] = []
+        self._guards: dict[str, int] = {}
         self._listener: int | None = None
         self._init: tuple[int, int] | None = None  # process id, and descriptor
         self._outcome: dict[str, Any] = {}
@@ -96,7 +98,7 @@ class Held:
         self._spawned: Spawned | None = None
         try:
             self._request = json.loads(_read_all(given.description))
-            self._guards = guards.hold(self._request["guards"])
+            self._guards = launcher.guards.hold(self._request["guards"])
             mapping = launcher.mapping() if self._request["stage"] else None
             self._spawned = spawn(self._request, given, mapping)
         except (OSError, ValueError, KeyError) as error:
@@ -197,7 +199,7 @@ class Held:
             passing.send(self._control, json.dumps(message).encode(), [] if fd is None else [fd])
 
     def _close(self) -> None:
-        guards.let_go(self._guards)
+        self._launcher.guards.let_go(self._guards)
         if self._outcome.get("ended"):
             self._tell(self._outcome)
         if self._spawned is not None:

@@ -148,7 +148,8 @@ def _protected(path: Path, write: tuple[Path, ...]) -> Iterator[Mount]:
         return  # nothing else there can be written anyway
     for place, mode in _steps(root, path):
         if mode is None or is_placeholder(mode):
-            yield Mount("guard", place)
+            if os.access(place.parent, os.W_OK):  # else nobody can make anything there
+                yield Mount("guard", place)
             return
         elif stat.S_ISLNK(mode):
             yield from _protected_link(place, root, write)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import platform
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import resources
 from itertools import groupby
 
@@ -41,8 +41,13 @@ def finished_program() -> bytes:
     return (resources.files(__package__) / f"{machine}.bpf").read_bytes()
 
 
-def build_program(architecture: Architecture) -> bytes:
-    """Translate the rules: a call of another architecture kills, what is denied is answered."""
+def build_program(
+    architecture: Architecture, families: Collection[str] = tuple(PERMITTED_FAMILIES)
+) -> bytes:
+    """Translate the rules: a call of another architecture kills, what is denied is answered.
+
+    `families` are the kinds of sockets that can be had.
+    """
     code = Assembler()
     code.load(ARCH_OFFSET)
     code.if_equal(architecture.audit, no="kill")
@@ -62,7 +67,7 @@ def build_program(architecture: Architecture) -> bytes:
     code.label("denied")
     code.answer(_ERROR | errno.EPERM)
     _guards(code, architecture)
-    _families(code)
+    _families(code, families)
     return code.program()
 
 
@@ -99,11 +104,12 @@ def _guards(code: Assembler, architecture: Architecture) -> None:
         code.answer(_ALLOW)
 
 
-def _families(code: Assembler) -> None:
+def _families(code: Assembler, families: Collection[str]) -> None:
     code.label("socket")
     code.load(argument_offset(0))
-    for family in PERMITTED_FAMILIES.values():
-        code.if_equal(family, yes="family")
+    for name, family in PERMITTED_FAMILIES.items():
+        if name in families:
+            code.if_equal(family, yes="family")
     code.if_equal(_NETLINK, no="no family")
     code.load(argument_offset(2))
     code.if_equal(0, no="no family")
