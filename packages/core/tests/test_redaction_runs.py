@@ -269,3 +269,27 @@ def test_events_are_made_in_one_place_only() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Event":
                 makers.add(file.relative_to(root).as_posix())
     assert makers == {"turn/record.py"}
+
+
+async def test_who_decides_sees_all_that_is_asked_but_our_keys(home: Path, place: Path) -> None:
+    from sashizu_core.approvals import AnsweredElsewhere
+
+    asked = f"{MODEL_KEY}-password=evil0Command"
+    leaky = Leaky(place, [[call("read_file", path=asked)], "done"])
+    rules = [{"verdict": "ask", "touches": "read", "pattern": "*", "reason": "look at it"}]
+    told: list[str] = []
+
+    async def decide(run_id: str) -> None:
+        while not (questions := (await control.status(run_id))["questions"]):
+            await anyio.lowlevel.checkpoint()
+        told.append(json.dumps(questions))
+        await control.approve(run_id, questions[0]["id"], "deny")
+
+    async with anyio.create_task_group() as group:
+        await leaky.run(
+            settings=Settings({"policy": {"rule": rules}}),
+            approver=AnsweredElsewhere(),
+            on_start=lambda run: group.start_soon(decide, run.run_id),
+        )
+    assert "-password=evil0Command" in told[0]
+    assert MODEL_KEY not in told[0]

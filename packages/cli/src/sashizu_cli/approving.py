@@ -54,7 +54,8 @@ def show_question(number: str, lines: Sequence[Sequence[str]], *, to_stderr: boo
     render.line(f"question {visible(number)}", to_stderr=to_stderr)
     width = max((len(label) for label, _ in lines), default=0)
     for label, text in lines:
-        render.line(f"  {visible(label):{width}}  {visible(text)}", to_stderr=to_stderr)
+        shown = visible(render.without_keys(text))
+        render.line(f"  {visible(label):{width}}  {shown}", to_stderr=to_stderr)
 
 
 class TerminalApprover:

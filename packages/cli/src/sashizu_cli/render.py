@@ -30,6 +30,7 @@ __all__ = [
     "terminal",
     "traceback",
     "warning",
+    "without_keys",
     "without_secrets",
 ]
 
@@ -119,6 +120,14 @@ def without_secrets(text: str) -> str:
     return _redactor().text(text)
 
 
+def without_keys(text: str) -> str:
+    """The text with marks for our own keys alone: for what somebody decides on.
+
+    What merely looks like a secret stays, so that nobody can hide a part of what is asked.
+    """
+    return _redactor().without_known(text)
+
+
 # --- remarks --------------------------------------------------------------------------------------
 
 
@@ -145,7 +154,7 @@ def hint(text: str) -> None:
 def prompt(text: str) -> None:
     """Print a question on stderr, and stay in its line for the answer."""
     sys.stdout.flush()
-    sys.stderr.write(printable(without_secrets(text)))
+    sys.stderr.write(printable(text))
     sys.stderr.flush()
 
 

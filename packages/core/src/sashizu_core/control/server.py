@@ -135,8 +135,8 @@ class ControlServer:
         match request.get("do"):
             case "status":
                 questions = {"questions": self._questions()}
-                state = {**asdict(self._info), **self._handle.snapshot(), **questions}
-                await send(stream, self._redactor.value(state))
+                state = {**asdict(self._info), **self._handle.snapshot()}
+                await send(stream, {**self._redactor.value(state), **questions})
             case "cancel":
                 agent_id = request.get("agent_id")
                 if agent_id is None:
@@ -155,8 +155,13 @@ class ControlServer:
                 await send(stream, {"error": f"unknown request {other!r}"})
 
     def _questions(self) -> list[Mapping[str, Any]]:
+        """What waits for an answer, without our keys; nothing else is hidden from who decides."""
         approvals = self._handle.approvals
-        return [plain_question(q) for q in approvals.pending] if approvals is not None else []
+        if approvals is None:
+            return []
+        plain = json.dumps([plain_question(q) for q in approvals.pending], default=str)
+        found: list[Mapping[str, Any]] = json.loads(self._redactor.without_known(plain))
+        return found
 
     def _approve(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         approvals, answer = self._handle.approvals, request.get("answer")

@@ -32,6 +32,7 @@ def shown_lines(
         nonlocal shown_at
         if clock() - shown_at >= PAUSE_S:
             shown_at = clock()
-            show(agent_id, redactor.text(line[:MAX_CHARACTERS]))
+            # Cut last: half a secret looks like none.
+            show(agent_id, redactor.text(line[: 2 * MAX_CHARACTERS])[:MAX_CHARACTERS])
 
     return progress
