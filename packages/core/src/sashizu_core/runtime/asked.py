@@ -13,14 +13,15 @@ from typing import Any
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import UsageError
-from sashizu_core.ids import RunId
+from sashizu_core.home import state_home
+from sashizu_core.ids import RunId, new_run_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Approver, EventSink
-from sashizu_core.runtime.conversation import Conversation
-from sashizu_core.settings import Settings
+from sashizu_core.runtime.conversation import Conversation, load_conversation
+from sashizu_core.settings import Settings, load_settings
 from sashizu_core.types import Limits, Task
 
-__all__ = ["Asked", "check_asked", "workspace_folder"]
+__all__ = ["Asked", "asked_by", "workspace_folder"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -49,7 +50,70 @@ class Asked:
     run_id: RunId
 
 
-def check_asked(asked: Asked) -> None:
+def asked_by(
+    tasks: Sequence[Task],
+    *,
+    workspace: Path | str = ".",
+    budget: Limits | None = None,
+    deadline_s: float | None = None,
+    jobs: int | None = None,
+    model: str | None = None,
+    audit: bool = True,
+    isolation: str | None = None,
+    agents: Sequence[AgentDefinition] = (),
+    sinks: Sequence[EventSink] = (),
+    approver: Approver | None = None,
+    on_text: Callable[[str, str], None] | None = None,
+    on_line: Callable[[str, str], None] | None = None,
+    on_start: Callable[[RunHandle], None] | None = None,
+    continue_conversation: str | None = None,
+    settings: Settings | None = None,
+    registry: Registry | None = None,
+    run_id: RunId | None = None,
+) -> Asked:
+    """What a caller says, filled up from the settings; see `delegate_parallel`.
+
+    Raises:
+        UsageError: a number is out of range, the id of the run is none, an input is no text, the
+            workspace is no folder, or there is no such conversation.
+        ConfigError: a settings file is wrong.
+    """
+    root = workspace_folder(workspace)
+    settings = settings if settings is not None else load_settings(root)
+    run = settings.run
+    if registry is None:
+        from sashizu_core.plugins import open_registry
+
+        registry = open_registry(settings)
+    asked = Asked(
+        tasks=tasks,
+        settings=settings,
+        registry=registry,
+        root=root,
+        budget=budget if budget is not None else run.limits[0],
+        deadline_s=deadline_s if deadline_s is not None else run.deadline_s,
+        jobs=jobs if jobs is not None else run.jobs,
+        model=model,
+        audit=audit,
+        sinks=sinks,
+        approver=approver,
+        on_text=on_text,
+        on_line=on_line,
+        on_start=on_start,
+        conversation=(
+            load_conversation(state_home(), continue_conversation)
+            if continue_conversation
+            else None
+        ),
+        isolation=isolation or run.isolation,
+        agents=agents,
+        run_id=run_id or new_run_id(),
+    )
+    _check(asked)
+    return asked
+
+
+def _check(asked: Asked) -> None:
     """Refuse what no run can be made of.
 
     Raises:

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 from typing import Any, Literal
 
 import anyio
 
-from sashizu_core.agents import AgentDefinition, load_catalogue
-from sashizu_core.approvals import Approvals
-from sashizu_core.control import ControlServer, RunHandle, RunInfo
-from sashizu_core.errors import MissingPackage, SashizuError, UsageError
+from sashizu_core.agents import AgentDefinition
+from sashizu_core.control import RunHandle
+from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.home import state_home
-from sashizu_core.ids import RunId, new_agent_id, new_run_id
+from sashizu_core.ids import RunId, new_agent_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Approver, EventSink, Executor
 from sashizu_core.redaction import Redactor
-from sashizu_core.runtime.asked import Asked, check_asked, workspace_folder
+from sashizu_core.runtime.asked import Asked, asked_by
 from sashizu_core.runtime.bracket import bracketed, deadline, run_status
-from sashizu_core.runtime.child_opening import OwnedStack
-from sashizu_core.runtime.conversation import (
-    Conversation,
-    load_conversation,
-    save_conversation,
-)
+from sashizu_core.runtime.conversation import Conversation, save_conversation
 from sashizu_core.runtime.instance import AgentInstance, RunParts
-from sashizu_core.runtime.opening import Opened, run_context
-from sashizu_core.runtime.places import Places, with_isolation
+from sashizu_core.runtime.opened_run import check_ledger, guarded, opened_run, sources_of
+from sashizu_core.runtime.places import with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
-from sashizu_core.runtime.redacting import (
-    redacted_error,
-    redacted_messages,
-    redacted_report,
-    run_redactor,
-)
-from sashizu_core.runtime.spawning import Spawning, spawning_plans, spawns
-from sashizu_core.settings import Settings, load_settings
+from sashizu_core.runtime.redacting import redacted_messages, redacted_report
+from sashizu_core.runtime.spawning import spawning_plans
+from sashizu_core.settings import Settings
 from sashizu_core.trust import TrustStore
-from sashizu_core.turn.record import Recorder
 from sashizu_core.types import AgentReport, Limits, RunReport, Task
 
 __all__ = ["delegate", "delegate_parallel"]
@@ -110,125 +96,38 @@ async def delegate_parallel(
         MissingPackage: a budget or a durable record is asked for and its package is absent.
         RecordError: the record cannot be written; no effect happened unrecorded.
     """
-    root = workspace_folder(workspace)
-    settings = settings if settings is not None else load_settings(root)
-    run = settings.run
-    conversation = (
-        load_conversation(state_home(), continue_conversation) if continue_conversation else None
-    )
-    if registry is None:
-        from sashizu_core.plugins import open_registry
-
-        registry = open_registry(settings)
-    asked = Asked(
-        tasks=tasks,
-        settings=settings,
-        registry=registry,
-        root=root,
-        budget=budget if budget is not None else run.limits[0],
-        deadline_s=deadline_s if deadline_s is not None else run.deadline_s,
-        jobs=jobs if jobs is not None else run.jobs,
+    asked = asked_by(
+        tasks,
+        workspace=workspace,
+        budget=budget,
+        deadline_s=deadline_s,
+        jobs=jobs,
         model=model,
         audit=audit,
+        isolation=isolation,
+        agents=agents,
         sinks=sinks,
         approver=approver,
         on_text=on_text,
         on_line=on_line,
         on_start=on_start,
-        conversation=conversation,
-        isolation=isolation or run.isolation,
-        agents=agents,
-        run_id=run_id or new_run_id(),
+        continue_conversation=continue_conversation,
+        settings=settings,
+        registry=registry,
+        run_id=run_id,
     )
-    check_asked(asked)
-    redactor = run_redactor(settings, registry)
-    try:
-        return await _run(asked, redactor)
-    except BaseExceptionGroup as group:
-        raise redacted_error(_the_cause(group), redactor) from None
-    except SashizuError as error:
-        redacted_error(error, redactor)
-        raise
-
-
-def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What to raise for a group: the first error made for people, else the group itself."""
-    raised = group.subgroup(SashizuError)
-    found: BaseException = raised if raised is not None else group
-    while isinstance(found, BaseExceptionGroup) and (
-        raised is not None or len(found.exceptions) == 1
-    ):
-        found = found.exceptions[0]
-    return found
+    return await guarded(asked, partial(_run, asked))
 
 
 async def _run(asked: Asked, redactor: Redactor) -> RunReport:
-    sources = _sources(asked)
+    sources = sources_of(asked)
     plans = await with_isolation(
         _plans(asked, sources), asked.registry, asked.root, asked=asked.isolation, jobs=asked.jobs
     )
-    async with AsyncExitStack() as stack:
-        opened = Opened(asked.registry, stack)
-        handle = RunHandle(asked.run_id)
-        handle.approvals = Approvals(asked.approver) if asked.approver is not None else None
-        names = [plan.name for plan in plans]
-        info = RunInfo(asked.run_id, names, str(asked.root), os.getpid(), time())
-        control = ControlServer(handle, info, state_home(), redactor)
-        sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
-        context = run_context(asked.run_id, asked.root)
-        recorder = Recorder([*sinks, control.feed], context, redactor)
-        late = await stack.enter_async_context(OwnedStack()) if any(map(spawns, plans)) else None
-        shared = opened.workspace(asked.root, plans)
-        places = Places(asked.registry, shared, asked.run_id, late or stack)
-        parts = await _parts(asked, plans, opened, recorder, handle, places)
-        if late is not None:
-            spawning = Spawning(asked, sources, Opened(asked.registry, late))
-            parts = replace(parts, spawning=spawning)
-            spawning.begin(parts)
-        executor = await opened.executor(asked.settings.run.executor)
-        async with control.serve():
-            report = await _execute(asked, plans, parts, executor)
-            control.ended(run_status(report, handle), report.success_count)
-            return report
-
-
-async def _parts(
-    asked: Asked,
-    plans: Sequence[AgentPlan],
-    opened: Opened,
-    recorder: Recorder,
-    handle: RunHandle,
-    places: Places,
-) -> RunParts:
-    models = await opened.models(plans)
-    budget, root = await opened.ledger(asked.budget, plans, models) or (None, None)
-    run = asked.settings.run
-    return RunParts(
-        run_id=asked.run_id,
-        recorder=recorder,
-        places=places,
-        handle=handle,
-        models=models,
-        tools=await opened.tools(plans),
-        gates={},
-        policies=await opened.policies(),
-        approvals=handle.approvals,
-        budget=budget,
-        root=root,
-        sandbox=await opened.sandbox(run.sandbox, plans),
-        max_turns=run.max_turns,
-        max_output_tokens=run.max_output_tokens,
-        on_text=asked.on_text,
-        on_line=asked.on_line,
-    )
-
-
-def _sources(asked: Asked) -> Sources:
-    catalogue = load_catalogue(
-        asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
-    )
-    run, policy = asked.settings.run, asked.settings.policy
-    return Sources(catalogue, asked.registry, run.model, asked.model, policy)
+    async with opened_run(asked, sources, plans, redactor) as opened:
+        report = await _execute(asked, plans, opened.parts, opened.executor)
+        opened.control.ended(run_status(report, opened.parts.handle), report.success_count)
+        return report
 
 
 def _plans(asked: Asked, sources: Sources) -> list[AgentPlan]:
@@ -250,8 +149,7 @@ def _plans(asked: Asked, sources: Sources) -> list[AgentPlan]:
         model=asked.model,
         policy=asked.settings.policy,
     )
-    if asked.registry.budget is None and asked.budget.counted:
-        raise MissingPackage("a run with a budget", "sashizu-budget")
+    check_ledger(asked)
     return spawning_plans(plans, asked)
 
 

@@ -135,7 +135,10 @@ class Above:
 
 
 class AgentInstance:
-    """One agent at work on one task. `messages` is its conversation, also after it ended."""
+    """One agent at work on one task. `messages` is its conversation, also after it ended.
+
+    `accept` says what is wrong with its answer; see `AgentLoop`.
+    """
 
     def __init__(
         self,
@@ -147,7 +150,9 @@ class AgentInstance:
         conversation_id: str = "",
         history: Sequence[Message] = (),
         above: Above | None = None,
+        accept: Callable[[str], str] | None = None,
     ) -> None:
+        self._accept = accept
         self._above = above if above is not None else Above()
         self.plan = plan
         self.agent_id = agent_id
@@ -315,6 +320,7 @@ class AgentInstance:
             max_output_tokens=parts.max_output_tokens,
             tokens_left=self._tokens_left,
             on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
+            accept=self._accept,
         )
 
     async def _confinement(self, subject: Subject) -> Confinement | None:

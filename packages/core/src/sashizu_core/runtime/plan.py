@@ -110,11 +110,13 @@ def plan_agents(
     default_model: str,
     model: str | None,
     policy: OperatorPolicy | None = None,
+    folders: dict[str, int] | None = None,
 ) -> list[AgentPlan]:
     """Resolve every task, or fail with the first thing that is unknown.
 
     `model` overrides what tasks' definitions say, `default_model` is for those that say nothing.
-    `policy` is what the operator allows at most; None bounds nothing.
+    `policy` is what the operator allows at most; None bounds nothing. `folders` counts the agents
+    by name that have a folder in the run already, and is kept up to date.
 
     Raises:
         UsageError: no task, an unknown agent, model or tool, a scope that does not exist.
@@ -124,7 +126,7 @@ def plan_agents(
         raise UsageError("no agent is named: give at least one, such as 'code-reviewer'")
     sources = Sources(catalogue, registry, default_model, model, policy)
     plans = []
-    for task, folder in zip(tasks, _folders(tasks, run_id), strict=True):
+    for task, folder in zip(tasks, _folders(tasks, run_id, folders), strict=True):
         scope, outside = _scope(task.scope, root)
         plans.append(_plan(replace(task, scope=scope), sources, folder, outside=outside))
     _check_packages(plans, registry)
@@ -225,9 +227,9 @@ def _check_packages(plans: Sequence[AgentPlan], registry: Registry) -> None:
             raise MissingPackage(f"the budget of the agent {plan.name!r}", "sashizu-budget")
 
 
-def _folders(tasks: Sequence[Task], run_id: str) -> list[str]:
+def _folders(tasks: Sequence[Task], run_id: str, before: dict[str, int] | None) -> list[str]:
     """One folder per agent instance; an agent that is asked twice gets a second one."""
-    seen: dict[str, int] = {}
+    seen = before if before is not None else {}
     folders = []
     for task in tasks:
         name = task.agent.replace(":", "-").replace("/", "-")

@@ -13,6 +13,7 @@ from sashizu_core.errors import RecordError, SashizuError, SpawnRefused, ToolErr
 from sashizu_core.grants import SpawnRequest, Subject
 from sashizu_core.ids import new_agent_id
 from sashizu_core.permissions import authorize
+from sashizu_core.protocols import BudgetNode
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.bracket import sandbox_events
 from sashizu_core.runtime.child_limits import SpawnBounds
@@ -162,11 +163,15 @@ class Spawning:
             asked=asked.isolation,
             jobs=1,
         )
-        await self._open(plan, parent)
+        await self.open(plan, parent.instance.node)
         return plan, bounds
 
-    async def _open(self, plan: AgentPlan, parent: ChildSpawner) -> None:
-        """Open what no agent of the run needed so far."""
+    async def open(self, plan: AgentPlan, node: BudgetNode | None) -> None:
+        """Open what no agent of the run needed so far; the agent's budget will be beneath `node`.
+
+        Raises:
+            UsageError: a limit in USD meets a model without a price, or no sandbox works.
+        """
         async with self._opening:
             parts, opened = self.parts, self._opened
             if plan.model not in parts.models:
@@ -177,7 +182,6 @@ class Spawning:
                 wanted = self._asked.settings.run.sandbox
                 self._parts = replace(parts, sandbox=await opened.sandbox(wanted, [plan]))
                 await parts.recorder.record(sandbox_events(self.parts))
-        node = parent.instance.node
         if parts.budget is not None and node is not None:
             require_price(
                 parts.budget, plan, parts.models[plan.model], limited=node.limited("nusd")

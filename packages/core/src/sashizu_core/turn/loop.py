@@ -43,7 +43,8 @@ class AgentLoop:
 
     `messages` is the conversation so far and grows; `partial` is the last text of the model, which
     is what remains of an agent that was stopped. `tokens_left` gives the tokens that can still be
-    reserved, None without a limit.
+    reserved, None without a limit. `accept` says what is wrong with an answer, in words for the
+    model, or nothing; like one that does not fit its schema it is sent back.
     """
 
     inference: Inference
@@ -56,6 +57,7 @@ class AgentLoop:
     effort: str | None = None
     tokens_left: Callable[[], int | None] = lambda: None
     on_text: Callable[[str], None] | None = None
+    accept: Callable[[str], str] | None = None
     partial: str = ""
     turns: int = 0
     _previous: PreviousCall | None = field(default=None, init=False)
@@ -182,10 +184,13 @@ class AgentLoop:
 
     def _final(self, message: Message) -> Ending | None:
         answer = read_answer(message.content, self.criteria, self.output)
-        if not answer.problem:
+        problem = answer.problem
+        if not problem and self.accept is not None:
+            problem = self.accept(answer.text)
+        if not problem:
             return Ending(Outcome.ANSWERED, answer)
         if self._repairs == _REPAIRS:
-            return Ending(Outcome.FAILED, answer, answer.problem)
+            return Ending(Outcome.FAILED, answer, problem)
         self._repairs += 1
-        self.messages.append(Message("user", f"{answer.problem}. Answer again."))
+        self.messages.append(Message("user", f"{problem}. Answer again."))
         return None

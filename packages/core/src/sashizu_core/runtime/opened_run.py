@@ -1,0 +1,153 @@
+"""What every run has, whoever decides what its agents do: one record, one ledger, one handle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from time import time
+from typing import TypeVar
+
+from sashizu_core.agents import load_catalogue
+from sashizu_core.approvals import Approvals
+from sashizu_core.control import ControlServer, RunHandle, RunInfo
+from sashizu_core.errors import MissingPackage, SashizuError
+from sashizu_core.home import state_home
+from sashizu_core.protocols import Executor
+from sashizu_core.redaction import Redactor
+from sashizu_core.runtime.asked import Asked
+from sashizu_core.runtime.child_opening import OwnedStack
+from sashizu_core.runtime.instance import RunParts
+from sashizu_core.runtime.opening import Opened, run_context
+from sashizu_core.runtime.places import Places
+from sashizu_core.runtime.plan import AgentPlan, Sources
+from sashizu_core.runtime.redacting import redacted_error, run_redactor
+from sashizu_core.runtime.spawning import Spawning, spawns
+from sashizu_core.turn.record import Recorder
+
+__all__ = ["OpenedRun", "check_ledger", "guarded", "opened_run", "sources_of"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run whose parts are open; `info` is what others are told of it."""
+
+    parts: RunParts
+    executor: Executor
+    control: ControlServer
+    info: RunInfo
+
+
+async def guarded(asked: Asked, run: Callable[[Redactor], Awaitable[T]]) -> T:
+    """Run something; what it raises is one error made for people, and holds no secret."""
+    redactor = run_redactor(asked.settings, asked.registry)
+    try:
+        return await run(redactor)
+    except BaseExceptionGroup as group:
+        raise redacted_error(_the_cause(group), redactor) from None
+    except SashizuError as error:
+        redacted_error(error, redactor)
+        raise
+
+
+def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What to raise for a group: the first error made for people, else the group itself."""
+    raised = group.subgroup(SashizuError)
+    found: BaseException = raised if raised is not None else group
+    while isinstance(found, BaseExceptionGroup) and (
+        raised is not None or len(found.exceptions) == 1
+    ):
+        found = found.exceptions[0]
+    return found
+
+
+def sources_of(asked: Asked) -> Sources:
+    """What plans of a run are made of."""
+    catalogue = load_catalogue(
+        asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
+    )
+    run, policy = asked.settings.run, asked.settings.policy
+    return Sources(catalogue, asked.registry, run.model, asked.model, policy)
+
+
+def check_ledger(asked: Asked) -> None:
+    """Refuse a budget that nobody would count.
+
+    Raises:
+        MissingPackage: the run has a limit and no package provides a ledger.
+    """
+    if asked.registry.budget is None and asked.budget.counted:
+        raise MissingPackage("a run with a budget", "sashizu-budget")
+
+
+@asynccontextmanager
+async def opened_run(
+    asked: Asked,
+    sources: Sources,
+    plans: Sequence[AgentPlan],
+    redactor: Redactor,
+    *,
+    late: bool = False,
+) -> AsyncGenerator[OpenedRun]:
+    """Open what a run and its first agents need; `late` says that more agents may come.
+
+    Raises:
+        UsageError: a model, an executor or a sandbox is unknown.
+        MissingPackage: a durable record or a ledger is missing.
+    """
+    async with AsyncExitStack() as stack:
+        opened = Opened(asked.registry, stack)
+        handle = RunHandle(asked.run_id)
+        handle.approvals = Approvals(asked.approver) if asked.approver is not None else None
+        names = [plan.name for plan in plans]
+        info = RunInfo(asked.run_id, names, str(asked.root), os.getpid(), time())
+        control = ControlServer(handle, info, state_home(), redactor)
+        sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
+        context = run_context(asked.run_id, asked.root)
+        recorder = Recorder([*sinks, control.feed], context, redactor)
+        more = late or any(map(spawns, plans))
+        owned = await stack.enter_async_context(OwnedStack()) if more else None
+        shared = opened.workspace(asked.root, plans)
+        places = Places(asked.registry, shared, asked.run_id, owned or stack)
+        parts = await _parts(asked, plans, opened, recorder, handle, places)
+        if owned is not None:
+            spawning = Spawning(asked, sources, Opened(asked.registry, owned))
+            parts = replace(parts, spawning=spawning)
+            spawning.begin(parts)
+        executor = await opened.executor(asked.settings.run.executor)
+        async with control.serve():
+            yield OpenedRun(parts, executor, control, info)
+
+
+async def _parts(
+    asked: Asked,
+    plans: Sequence[AgentPlan],
+    opened: Opened,
+    recorder: Recorder,
+    handle: RunHandle,
+    places: Places,
+) -> RunParts:
+    models = await opened.models(plans)
+    budget, root = await opened.ledger(asked.budget, plans, models) or (None, None)
+    run = asked.settings.run
+    return RunParts(
+        run_id=asked.run_id,
+        recorder=recorder,
+        places=places,
+        handle=handle,
+        models=models,
+        tools=await opened.tools(plans),
+        gates={},
+        policies=await opened.policies(),
+        approvals=handle.approvals,
+        budget=budget,
+        root=root,
+        sandbox=await opened.sandbox(run.sandbox, plans),
+        max_turns=run.max_turns,
+        max_output_tokens=run.max_output_tokens,
+        on_text=asked.on_text,
+        on_line=asked.on_line,
+    )
