@@ -52,15 +52,20 @@ class LauncherLink:
 
     async def aclose(self) -> None:
         """End the launcher and whatever it still holds."""
-        if self._requests is not None:
-            self._requests.close()
-            self._requests = None
-            os.close(self._filter)
+        self._hang_up()
         if self._process is not None:
             await anyio.to_thread.run_sync(self._process.wait)
             self._process = None
 
+    def _hang_up(self) -> None:
+        if self._requests is not None:
+            self._requests.close()
+            self._requests = None
+            os.close(self._filter)
+
     def _request(self, description: Mapping[str, Any], *, stdin: bool) -> HeldProcess:
+        if self._process is not None and self._process.poll() is not None:
+            self._hang_up()  # somebody has killed it
         requests = self._requests or self._start()
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = [theirs.detach()]
