@@ -68,7 +68,7 @@ def arguments_of(
         stage: the folder in which the roots are found, if not at their own places.
         system: the root folder of the system.
     """
-    roots = [mount.path for mount in mounts if mount.kind in ("read", "write")]
+    roots = _roots(mounts)
     source = _Sources(roots, stage)
     words = [*_HELD, "--uid", str(identity[0]), "--gid", str(identity[1])]
     first = [mount for mount in mounts if mount.path == Path("/")]
@@ -91,6 +91,16 @@ def arguments_of(
         tuple(str(mount.path) for mount in mounts if mount.kind == "guard"),
         tuple(map(str, roots)),
     )
+
+
+def _roots(mounts: Sequence[Mount]) -> list[Path]:
+    """What was granted; a root that is protected as a whole is one too."""
+    roots: list[Path] = []
+    for mount in mounts:
+        covered = any(mount.path.is_relative_to(root) for root in roots)
+        if mount.kind in ("read", "write") or (mount.kind == "protect" and not covered):
+            roots.append(mount.path)
+    return roots
 
 
 class _Sources:

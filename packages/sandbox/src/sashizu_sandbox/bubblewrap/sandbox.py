@@ -139,7 +139,7 @@ def _check_program(argv: Sequence[str], confinement: Confinement, mounts: Sequen
 def _is_shown(path: Path, mounts: Sequence[Mount]) -> bool:
     """Whether a path is there, inside."""
     system = [Path("/", name) for name in SYSTEM_FOLDERS]
-    shown = [mount.path for mount in mounts if mount.kind in ("read", "write", "link")]
+    shown = [mount.path for mount in mounts if mount.kind in ("read", "write", "protect", "link")]
     if path in (Path("/"), Path("/tmp")):  # noqa: S108 - the sandbox's own
         return True
     return any(path.is_relative_to(root) for root in (*system, *shown))
