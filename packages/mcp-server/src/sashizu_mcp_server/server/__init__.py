@@ -1,0 +1,1 @@
+"""Agents and tools of sashizu as an MCP server."""

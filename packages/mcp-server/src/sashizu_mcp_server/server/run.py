@@ -1,0 +1,138 @@
+"""Runs a server process from its first frame to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from sashizu_core.errors import SashizuError
+from sashizu_core.limits import parse_duration
+
+import sashizu_mcp_server
+from sashizu_mcp_server.server.service import Service, open_service
+from sashizu_mcp_server.server.stdio import Connection
+from sashizu_mcp_server.startup.answers import FirstAnswers
+from sashizu_mcp_server.startup.front import IDLE_S, Opening
+from sashizu_mcp_server.startup.options import Options
+from sashizu_mcp_server.startup.prepared import Prepared
+
+__all__ = ["run_server"]
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""How often the parent is looked for, in seconds."""
+
+SERVER_INFO_KEY = "io.modelcontextprotocol/serverInfo"
+
+
+def run_server(options: Options, opening: Opening) -> int:
+    """Serve until the client, the parent or a signal ends it; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="sashizu: %(levelname)s: %(message)s")
+    try:
+        anyio.run(_main, options, opening)
+    except KeyboardInterrupt:
+        return 130
+    except BaseException as error:
+        found = _told(error)
+        if found is None:
+            raise
+        sys.stderr.write(f"sashizu: error: {found}\n")
+        return found.exit_code
+    return 0
+
+
+def _told(error: BaseException) -> SashizuError | None:
+    """What was raised for people, if it was that."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, SashizuError) else None
+
+
+async def _main(options: Options, opening: Opening) -> None:
+    parent = os.getppid()
+    idle_s = parse_duration(options.idle) if options.idle else IDLE_S
+    async with anyio.create_task_group() as group:
+        group.start_soon(_until_signal, group.cancel_scope)
+        async with open_service(options) as service:
+            if options.http:
+                from sashizu_mcp_server.server.http import serve_http
+
+                await serve_http(service, options, idle_s)
+            else:
+                await _stdio(service, options, opening, parent, idle_s)
+        group.cancel_scope.cancel()
+
+
+async def _stdio(
+    service: Service, options: Options, opening: Opening, parent: int, idle_s: float
+) -> None:
+    renew = False
+    if opening.first is None and not options.late:
+        opening.first = FirstAnswers(await _prepared_now(service, options))
+    elif opening.first is not None:
+        renew = opening.first.prepared.fingerprint != fingerprint(service)
+    connection = Connection(service, opening, server_info=_server_info())
+    async with anyio.create_task_group() as group:
+        group.start_soon(_until_lonely, connection, service, parent, idle_s, group.cancel_scope)
+        if renew:
+            group.start_soon(_renewed, connection, service, options)
+        await connection.serve()
+        group.cancel_scope.cancel()
+
+
+def _server_info() -> Mapping[str, Any]:
+    """What the newest era puts into every result."""
+    info = {"name": "sashizu", "title": "sashizu", "version": sashizu_mcp_server.__version__}
+    return {SERVER_INFO_KEY: info}
+
+
+def fingerprint(service: Service) -> str:
+    """What tells tools of one start from those of another."""
+    from hashlib import sha256
+
+    from pydantic_core import to_json
+
+    return sha256(to_json(service.definitions)).hexdigest()
+
+
+async def _prepared_now(service: Service, options: Options) -> Prepared:
+    """Make the first answers, and keep them for the next start."""
+    from sashizu_mcp_server.server import render, sdk
+
+    prepared = await render.rendered(sdk.make_server(service))
+    prepared.fingerprint = fingerprint(service)
+    await anyio.to_thread.run_sync(render.keep, options, service, prepared)
+    return prepared
+
+
+async def _renewed(connection: Connection, service: Service, options: Options) -> None:
+    """What was answered is outdated: tell the client, and prepare better answers."""
+    await connection.renewed(await _prepared_now(service, options))
+
+
+async def _until_lonely(
+    connection: Connection, service: Service, parent: int, idle_s: float, scope: anyio.CancelScope
+) -> None:
+    """End the server when its parent has gone, or its client has had nothing to say for long."""
+    while True:
+        await anyio.sleep(LOOK_S)
+        quiet = anyio.current_time() - connection.quiet_since
+        at_work = connection.busy or service.runs.alive
+        if os.getppid() != parent or (quiet > idle_s and not at_work):
+            scope.cancel()
+
+
+async def _until_signal(scope: anyio.CancelScope) -> None:
+    if sys.platform == "win32":
+        await anyio.sleep_forever()
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return

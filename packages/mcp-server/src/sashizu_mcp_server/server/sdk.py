@@ -1,0 +1,135 @@
+"""The edge to the protocol's library: our tools, resources and prompts as its low-level server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
+from mcp.shared.exceptions import MCPError
+from sashizu_core.errors import SashizuError
+
+import sashizu_mcp_server
+from sashizu_mcp_server.server.caller import Answer
+from sashizu_mcp_server.server.resources import (
+    PROMPTS,
+    TEMPLATES,
+    listed_resources,
+    prompt_text,
+    read_resource,
+)
+from sashizu_mcp_server.server.results import ToolAnswer
+from sashizu_mcp_server.server.service import Service
+
+__all__ = ["initialization", "make_server", "tool_result"]
+
+INSTRUCTIONS = (
+    "sashizu directs many LLM agents at once under one budget, one policy and one record. Use "
+    "delegate or delegate_parallel to have agents work; list_agents tells which there are. Where "
+    "calls time out, say wait=false and poll run_status, then get run_result."
+)
+
+Context = ServerRequestContext[Any, Any]
+
+
+def make_server(service: Service) -> Server[Any]:
+    """The library's server over a service."""
+    tools = [types.Tool.model_validate(each, by_name=False) for each in service.definitions]
+    prompts = [types.Prompt.model_validate(each, by_name=False) for each in PROMPTS]
+    templates = [types.ResourceTemplate.model_validate(each, by_name=False) for each in TEMPLATES]
+
+    async def list_tools(ctx: Context, params: Any) -> types.ListToolsResult:  # noqa: ARG001
+        return types.ListToolsResult(tools=tools)
+
+    async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        answer = await service.call(params.name, params.arguments or {}, SdkCaller(ctx))
+        return types.CallToolResult.model_validate(tool_result(answer), by_name=False)
+
+    async def list_resources(ctx: Context, params: Any) -> types.ListResourcesResult:  # noqa: ARG001
+        found = [
+            types.Resource.model_validate(each, by_name=False) for each in listed_resources(service)
+        ]
+        return types.ListResourcesResult(resources=found)
+
+    async def list_templates(ctx: Context, params: Any) -> types.ListResourceTemplatesResult:  # noqa: ARG001
+        return types.ListResourceTemplatesResult(resource_templates=templates)
+
+    async def read(
+        ctx: Context,  # noqa: ARG001 - the library's signature
+        params: types.ReadResourceRequestParams,
+    ) -> types.ReadResourceResult:
+        uri = str(params.uri)
+        try:
+            found = await read_resource(service, uri)
+        except SashizuError as error:
+            text = service.redactor.text(str(error))
+            raise MCPError(code=types.INVALID_PARAMS, message=text, data={"uri": uri}) from None
+        content = types.TextResourceContents(uri=uri, mime_type=found.mime, text=found.text)
+        return types.ReadResourceResult(contents=[content])
+
+    async def list_prompts(ctx: Context, params: Any) -> types.ListPromptsResult:  # noqa: ARG001
+        return types.ListPromptsResult(prompts=prompts)
+
+    async def get_prompt(
+        ctx: Context,  # noqa: ARG001 - the library's signature
+        params: types.GetPromptRequestParams,
+    ) -> types.GetPromptResult:
+        try:
+            text = prompt_text(params.name, params.arguments or {})
+        except SashizuError as error:
+            raise MCPError(code=types.INVALID_PARAMS, message=str(error)) from None
+        message = types.PromptMessage(role="user", content=types.TextContent(text=text))
+        return types.GetPromptResult(messages=[message])
+
+    return Server(
+        "sashizu",
+        version=sashizu_mcp_server.__version__,
+        title="sashizu",
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read,
+        on_list_prompts=list_prompts,
+        on_get_prompt=get_prompt,
+    )
+
+
+def initialization(server: Server[Any]) -> InitializationOptions:
+    """What the handshake tells: tools may change while a client is connected."""
+    return server.create_initialization_options(NotificationOptions(tools_changed=True))
+
+
+def tool_result(answer: ToolAnswer) -> dict[str, Any]:
+    """A tool's answer in the words of the protocol."""
+    result: dict[str, Any] = {"content": [{"type": "text", "text": answer.text}]}
+    if answer.structured is not None:
+        result["structuredContent"] = answer.structured
+    result["isError"] = answer.is_error
+    return result
+
+
+class SdkCaller:
+    """The client behind a request that the library handles."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._session = ctx.session
+
+    @property
+    def can_ask(self) -> bool:
+        able = self._session.client_capabilities
+        return able is not None and able.elicitation is not None and self._session.can_send_request
+
+    async def progress(self, seconds: float, message: str) -> None:
+        await self._session.report_progress(seconds, None, message)
+
+    async def ask(self, message: str, form: Mapping[str, Any]) -> Answer:
+        try:
+            found = await self._session.elicit_form(message, dict(form))
+        except MCPError as error:
+            raise OSError(str(error)) from error
+        return Answer(found.action, dict(found.content or {}))

@@ -1,0 +1,254 @@
+"""What one server process serves, whatever the transport: tools, runs, resources, prompts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from sashizu_core import delegate_parallel
+from sashizu_core.agents import Catalogue, load_catalogue
+from sashizu_core.errors import MissingPackage, SashizuError, UsageError, nearest
+from sashizu_core.limits import parse_limits
+from sashizu_core.operator_policy import OperatorPolicy
+from sashizu_core.plugins import Registry, open_registry
+from sashizu_core.redaction import Redactor
+from sashizu_core.runtime.redacting import run_redactor
+from sashizu_core.settings import load_settings
+from sashizu_core.specs import RecordRows
+from sashizu_core.types import Limits, RunReport, StepKind, Task
+
+from sashizu_mcp_server.server.budget import SharedBudget, share_budget
+from sashizu_mcp_server.server.caller import CALLER, Caller
+from sashizu_mcp_server.server.ceiling import BoundSettings, bounded, load_ceiling
+from sashizu_mcp_server.server.orchestration import orchestration_tools
+from sashizu_mcp_server.server.results import TextOutput, ToolAnswer, output_schema
+from sashizu_mcp_server.server.runs import RunBook
+from sashizu_mcp_server.server.tools import OfferedTool, hints
+from sashizu_mcp_server.server.workbench import Workbench, direct_tools, open_workbench
+from sashizu_mcp_server.startup.options import Options
+
+__all__ = ["Service", "open_service"]
+
+logger = logging.getLogger(__name__)
+
+LAST_RUNS_S = 8.0
+"""How long runs may take to end when the server does, in seconds."""
+
+
+class Service:
+    """Everything behind the protocol. Belongs to the task group that it was opened with."""
+
+    def __init__(
+        self,
+        options: Options,
+        settings: BoundSettings,
+        registry: Registry,
+        root: Path,
+        budget: SharedBudget | None,
+        group: TaskGroup,
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.root = root
+        self.budget = budget
+        self.redactor: Redactor = run_redactor(settings, registry)
+        self.runs = RunBook(group)
+        self.tools: Mapping[str, OfferedTool] = {}
+        self._options = options
+        self._group = group
+        self._bench: Workbench | None = None
+        self._opening = anyio.Lock()
+        self._closing = anyio.Event()
+
+    @property
+    def policy(self) -> OperatorPolicy:
+        """What everything here is allowed at most."""
+        return self.settings.policy
+
+    def catalogue(self) -> Catalogue:
+        """The agents of the workspace; reads their files."""
+        return load_catalogue(self.registry.agents.values(), workspace=self.root)
+
+    def agents_told(self) -> str:
+        """The names of agents as a sentence for a tool's description."""
+        names = [entry.name for entry in self.catalogue()]
+        spawn = self.policy.spawn
+        if spawn is not None and "*" not in spawn:
+            names = [name for name in names if name in spawn]
+        shown = ", ".join(names[:40])
+        more = f" and {len(names) - 40} more" if len(names) > 40 else ""
+        return f"Agents: {shown}{more}." if names else "There are no agents yet."
+
+    @property
+    def definitions(self) -> list[Mapping[str, Any]]:
+        """What `tools/list` answers."""
+        return [tool.definition for tool in self.tools.values()]
+
+    async def delegated(self, tasks: Sequence[Task], **asked: Any) -> RunReport:
+        """One run, under the server's ceiling and ledger."""
+        return await delegate_parallel(
+            tasks,
+            workspace=self.root,
+            model=self._options.model or None,
+            audit=self._options.audit,
+            registry=self.registry,
+            **asked,
+        )
+
+    async def call(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> ToolAnswer:
+        """Call one tool; whatever goes wrong becomes an answer."""
+        tool = self.tools.get(name)
+        if tool is None:
+            known = ", ".join(self.tools)
+            text = f"there is no tool {name!r}{nearest(name, self.tools)}; known: {known}"
+            return ToolAnswer(text, is_error=True)
+        token = CALLER.set(caller)
+        try:
+            return await tool.call(arguments, caller)
+        except SashizuError as error:
+            return ToolAnswer(self.redactor.text(str(error)), is_error=True)
+        except Exception as error:
+            logger.exception("the tool %s failed by an error that nobody expected", name)
+            text = f"{name} failed: {type(error).__name__}: {error}"
+            return ToolAnswer(self.redactor.text(text), is_error=True)
+        finally:
+            CALLER.reset(token)
+
+    # --- the record -------------------------------------------------------------------------------
+
+    @property
+    def may_ask_record(self) -> bool:
+        """Whether somebody keeps a record that can be asked, and the ceiling names the tool."""
+        named = self.policy.tools is None or "audit_query" in self.policy.tools
+        asked = any(spec.query is not None for spec in self.registry.sinks.values())
+        return named and asked and self._options.audit
+
+    def record_query(self) -> Callable[[str, int, float], RecordRows]:
+        """How the record is asked.
+
+        Raises:
+            MissingPackage: nobody keeps one.
+        """
+        for spec in self.registry.sinks.values():
+            if spec.query is not None:
+                return spec.query
+        raise MissingPackage("a question to the record", "sashizu-audit")
+
+    # --- the tools for files and programs ---------------------------------------------------------
+
+    async def workbench(self) -> Workbench:
+        """What clients' own calls go through; opened by the first of them."""
+        async with self._opening:
+            if self._bench is None:
+                self._bench = await self._group.start(self._keep_bench)
+            assert self._bench is not None
+            return self._bench
+
+    async def _keep_bench(self, *, task_status: TaskStatus[Workbench]) -> None:
+        with anyio.CancelScope(shield=True):
+            async with open_workbench(
+                self.registry,
+                self.root,
+                self.policy,
+                self.redactor,
+                sandbox=self.settings.run.sandbox,
+                audit=self._options.audit,
+            ) as bench:
+                task_status.started(bench)
+                await self._closing.wait()
+
+    async def close(self) -> None:
+        """End every run with its report, and the record of the client's own calls."""
+        self.runs.cancel_all("the MCP server ends")
+        with anyio.move_on_after(LAST_RUNS_S):
+            for run in self.runs:
+                await run.done.wait()
+        self._closing.set()
+
+
+@asynccontextmanager
+async def open_service(options: Options, root: Path | None = None) -> AsyncIterator[Service]:
+    """Open what a server serves; closed, all that it started has ended.
+
+    Raises:
+        SashizuError: settings, policy or plugins are wrong.
+    """
+    folder = root if root is not None else Path.cwd()
+    ceiling = load_ceiling(Path(options.policy) if options.policy else None)
+    settings = bounded(load_settings(folder), ceiling)
+    limits = parse_limits(options.budget) if options.budget else Limits()
+    async with AsyncExitStack() as stack:
+        wired = open_registry(settings)
+        if limits.counted and wired.budget is None:
+            raise MissingPackage("a server with a budget", "sashizu-budget")
+        registry, budget = await share_budget(wired, limits, stack)
+        async with anyio.create_task_group() as group:
+            service = Service(options, settings, registry, folder, budget, group)
+            tools = [*orchestration_tools(service), *await _direct(service, stack)]
+            service.tools = {tool.name: tool for tool in tools}
+            try:
+                yield service
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await service.close()
+                group.cancel_scope.cancel()
+
+
+_TITLES = {
+    "read_file": "Read a file",
+    "grep": "Search by pattern",
+    "codebase_search": "Search by words",
+    "apply_patch": "Change files",
+    "shell": "Run a program",
+}
+
+
+async def _direct(service: Service, stack: AsyncExitStack) -> list[OfferedTool]:
+    """The tools for files and programs that the ceiling leaves."""
+    found = []
+    for name in direct_tools(service.registry, service.policy):
+        tool = await stack.enter_async_context(service.registry.tools[name].open())
+        reads = tool.kind is StepKind.PURE
+        found.append(
+            OfferedTool(
+                name,
+                {
+                    "name": name,
+                    "title": _TITLES[name],
+                    "description": tool.schema.description,
+                    "inputSchema": dict(tool.schema.parameters),
+                    "outputSchema": output_schema(TextOutput),
+                    "annotations": hints(
+                        _TITLES[name],
+                        reads=reads,
+                        open_world=not reads,
+                        idempotent=False,
+                        destructive=True,
+                    ),
+                },
+                _direct_call(service, name, alone=not reads),
+            )
+        )
+    return found
+
+
+def _direct_call(service: Service, name: str, *, alone: bool) -> Any:
+    from pydantic_core import to_json
+
+    async def called(given: Mapping[str, Any], caller: Caller) -> ToolAnswer:  # noqa: ARG001
+        bench = await service.workbench()
+        try:
+            text = to_json(given).decode()
+        except ValueError as error:
+            raise UsageError(f"{name}: the arguments are no JSON: {error}") from error
+        result = await bench.call(name, text, alone=alone)
+        if result.is_error:
+            return ToolAnswer(result.content, is_error=True)
+        return ToolAnswer(result.content, {"text": result.content})
+
+    return called
