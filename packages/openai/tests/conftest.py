@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trustme
 from anyio.abc import AnyByteStream, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSListener
@@ -161,8 +162,17 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-def serve_tls() -> Callable[[ssl.SSLContext], AsyncIterator[Server]]:
-    return _serve
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+async def secure(authority: trustme.CA) -> AsyncIterator[Server]:
+    """The server, over TLS; whoever trusts `authority` trusts it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    async for made in _serve(context):
+        yield made
 
 
 @pytest.fixture

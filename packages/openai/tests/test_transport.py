@@ -1,14 +1,11 @@
 """Connections: refused, proxied, encrypted, kept, cancelled."""
 
 import socket
-import ssl
 import threading
 from base64 import b64encode
-from contextlib import aclosing
 
 import anyio
 import pytest
-import trustme
 from anyio.abc import SocketAttribute
 from sashizu_core.errors import ModelError, UsageError
 from sashizu_core.settings import Settings
@@ -85,20 +82,6 @@ async def test_https_to_a_server_without_it_costs_nothing(connect, wire, ask) ->
         model = await connect(f"https://127.0.0.1:{port}/v1", api=wire.api)
         assert "TLS with 127.0.0.1" in str(await unreached(model, ask))
         tasks.cancel_scope.cancel()
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-async def secure(serve_tls, authority):
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    async with aclosing(serve_tls(context)) as servers:
-        async for made in servers:
-            yield made
 
 
 async def test_an_unknown_certificate_is_not_accepted(secure, connect, wire, ask) -> None:

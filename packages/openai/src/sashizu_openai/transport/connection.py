@@ -7,7 +7,7 @@ import httptools
 from anyio.abc import ByteStream, SocketAttribute
 
 from sashizu_openai.transport.faults import Broken
-from sashizu_openai.transport.liveness import has_input
+from sashizu_openai.transport.liveness import has_input, holds_back, tls_layers
 
 __all__ = ["Connection"]
 
@@ -74,6 +74,7 @@ class Connection:
         self.since = 0.0
         self._stream = stream
         self._socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no Django
+        self._layers = tls_layers(stream)
         self._incoming: _Incoming | None = None  # none while it waits: it is most of the memory
 
     @property
@@ -103,7 +104,7 @@ class Connection:
     @property
     def alive(self) -> bool:
         """Whether the other side has neither closed it nor said anything unasked."""
-        return not has_input(self._socket)
+        return not (has_input(self._socket) or any(map(holds_back, self._layers)))
 
     async def send(self, head: bytes, body: bytes) -> None:
         """Send a request, and read the head of its answer.

@@ -11,6 +11,7 @@ from anyio.streams.tls import TLSStream
 
 from sashizu_openai.transport.connection import Connection
 from sashizu_openai.transport.faults import ProxyUnreached
+from sashizu_openai.transport.liveness import Unbuffered
 from sashizu_openai.transport.origin import Origin
 from sashizu_openai.transport.proxies import Proxy, open_tunnel
 
@@ -102,7 +103,7 @@ class Pool:
 
     async def _encrypted(self, stream: ByteStream, origin: Origin) -> ByteStream:
         return await TLSStream.wrap(
-            stream,
+            stream if isinstance(stream, TLSStream) else Unbuffered(stream),
             server_side=False,
             hostname=origin.host,
             ssl_context=self._tls,
