@@ -173,7 +173,7 @@ async def test_a_proxy_gets_the_credentials_of_its_url_and_its_refusal_costs_not
     [
         ("ALL_PROXY", "socks5://me:secret@127.0.0.1:1080"),
         ("HTTPS_PROXY", "nonsense://x"),
-        ("http_proxy", "http://[bad"),
+        ("https_proxy", "http://[bad"),
         ("HTTPS_PROXY", "http://:8080"),
     ],
 )
@@ -186,6 +186,23 @@ async def test_a_proxy_that_is_none_is_told_when_a_model_is_opened(
     assert "secret" not in str(caught.value)
     monkeypatch.setenv("NO_PROXY", "*")
     await connect("https://models.invalid/v1")
+
+
+async def test_a_proxy_that_is_none_keeps_nobody_from_servers_that_it_is_not_for(
+    server, connect, wire, ask, monkeypatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
+    monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
+    server.serves(good(wire))
+    model = await connect("http://models.invalid/v1", api=wire.api)
+    assert (await model.complete(ask())).message.content == "Hello."
+    monkeypatch.delenv("HTTP_PROXY")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    local = await connect(server.url, api=wire.api)
+    assert (await local.complete(ask())).message.content == "Hello."
+    monkeypatch.delenv("NO_PROXY")
+    with pytest.raises(UsageError, match="ALL_PROXY"):
+        await connect("http://other.invalid/v1", api=wire.api)
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])

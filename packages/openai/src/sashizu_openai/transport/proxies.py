@@ -41,8 +41,8 @@ def proxy_for(origin: Origin) -> Proxy | None:
     """The proxy on the way to a server, as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say.
 
     Raises:
-        UsageError: a variable holds something else than the URL of an HTTP proxy; credentials are
-            not repeated.
+        UsageError: the variable for this server holds something else than the URL of an HTTP
+            proxy; credentials are not repeated.
     """
     if not _may_have_proxies():
         return None
@@ -51,12 +51,10 @@ def proxy_for(origin: Origin) -> Proxy | None:
     proxies = getproxies()
     if proxies.get("no", "").strip() == "*":
         return None
-    found = {
-        kind: _proxy(kind, url) for kind in ("http", "https", "all") if (url := proxies.get(kind))
-    }
     if proxy_bypass(origin.address) or proxy_bypass(origin.host):
         return None
-    return found.get(origin.scheme) or found.get("all")
+    kind = origin.scheme if proxies.get(origin.scheme) else "all"
+    return _proxy(kind, proxies[kind]) if proxies.get(kind) else None
 
 
 def _may_have_proxies() -> bool:
