@@ -14,9 +14,11 @@ import os
 import sys
 
 GROUP = "sashizu.commands"
+FRONTS = "sashizu.fronts"
 PLUGINS = "sashizu"
 
 OURS = {
+    "mcp-server": "Serve agents and tools over the Model Context Protocol.",
     "merge": "Merge what the agents of a run changed.",
     "worktrees": "List and remove the worktrees of agents.",
 }
@@ -52,6 +54,29 @@ def announced(paths: "list[str] | None" = None, disabled: "str | None" = None) -
                 seen.add(dist)
                 found += _commands(dist, path, blocked)
     return sorted(found, key=lambda command: (command.name, command.dist))
+
+
+def front_of(name: str, paths: "list[str] | None" = None, disabled: "str | None" = None) -> str:
+    """The target that begins a command without its library, empty where there is none.
+
+    A plugin whose command has to answer at once names a second target for it:
+
+        [project.entry-points."sashizu.fronts"]
+        NAME = "package.front:main"
+
+    Called with the words after the command's name, it returns the exit code, or None to leave them
+    to the command itself. It counts only beside the announced command of the same name, and where
+    nobody else announces one. The arguments are those of `announced`.
+    """
+    offers = [command for command in announced(paths, disabled) if command.name == name]
+    if len(offers) != 1:
+        return ""
+    for folder in sys.path if paths is None else paths:
+        for dist, path in _distributions(folder or "."):
+            if dist == offers[0].dist:
+                groups = _entry_points(_read(f"{path}/entry_points.txt"))
+                return groups.get(FRONTS, {}).get(name, "")
+    return ""
 
 
 def _words(text: str) -> "set[str]":

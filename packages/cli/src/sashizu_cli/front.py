@@ -20,6 +20,9 @@ def main() -> int:
         text = answer(words)
         if text is not None:
             return _print(text)
+        code = begun(words)
+        if code is not None:
+            return code
     import gc
 
     gc.set_threshold(50_000, 20, 100)  # importing makes many objects, and hardly any garbage
@@ -43,6 +46,24 @@ def answer(words: "list[str]") -> "str | None":
         own = {name.split(" ")[0] for name in TEXTS}
         text += commands_section([command for command in announced() if command.name not in own])
     return text
+
+
+def begun(words: "list[str]") -> "int | None":
+    """The exit code of a plugin's command that begins by itself; None for every other."""
+    if not words or words[0].startswith("-") or words[-1] in HELP:
+        return None
+    from sashizu_cli._help import TEXTS
+
+    if words[0] in TEXTS:
+        return None
+    from sashizu_cli.announced import front_of
+
+    module, _, attribute = front_of(words[0]).partition(":")
+    if not module:
+        return None
+    front = getattr(__import__(module, fromlist=[attribute]), attribute)
+    code: int | None = front(words[1:])
+    return code
 
 
 def _print(text: str) -> int:

@@ -43,6 +43,7 @@ OWN = {
 BROUGHT_BY = {
     "audit": "sashizu-audit",
     "budget": "sashizu-budget",
+    "mcp-server": "sashizu-mcp-server",
     "merge": "sashizu-sandbox",
     "worktrees": "sashizu-sandbox",
 }
