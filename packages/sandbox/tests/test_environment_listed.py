@@ -20,6 +20,8 @@ PLANTED = {
     "GIT_ASKPASS": "planted-key",
     "BASH_ENV": "planted-key",
     "HARMLESS_NAME": "planted-key",
+    "HOME": "/planted-key",
+    "CARGO_HOME": "/planted-key",
 }
 
 
@@ -39,9 +41,10 @@ def test_a_program_of_an_agent_gets_listed_variables_alone(tmp_path: Path, any_c
     assert "planted-key" not in repr(found)
     assert set(found) == {
         *("LANG", "RUFF_NO_CACHE", "PATH", "TERM", "PAGER", "NO_COLOR", "CLICOLOR"),
-        *("GIT_CEILING_DIRECTORIES", "GIT_PAGER", "GIT_TERMINAL_PROMPT"),
+        *("GIT_CEILING_DIRECTORIES", "GIT_PAGER", "GIT_TERMINAL_PROMPT", "HOME", "CARGO_HOME"),
     }
 
 
-def test_git_gets_listed_variables_alone() -> None:
+def test_git_gets_listed_variables_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")  # it reads the person's own configuration
     assert "planted-key" not in repr(git._environment())
