@@ -309,7 +309,8 @@ def agent_list(service: Service) -> AgentList:
                 goal=" ".join(entry.definition.goal.split())[:400],
                 scope=entry.scope,
                 tools=tools,
-                needs_trust=_needs_trust(service, catalogue, entry.name),
+                needs_trust=entry.scope == "repository"
+                and _needs_trust(service, catalogue, entry.name),
             )
         )
     problems = tuple(f"{problem.file}: {problem.error}" for problem in catalogue.problems)

@@ -46,6 +46,7 @@ def make_server(service: Service) -> Server[Any]:
 
     async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         answer = await service.call(params.name, params.arguments or {}, SdkCaller(ctx))
+        service.answered()
         return types.CallToolResult.model_validate(tool_result(answer), by_name=False)
 
     async def list_resources(ctx: Context, params: Any) -> types.ListResourcesResult:  # noqa: ARG001

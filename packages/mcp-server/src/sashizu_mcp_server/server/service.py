@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from sashizu_core import delegate_parallel
 from sashizu_core.agents import Catalogue, load_catalogue
-from sashizu_core.errors import MissingPackage, SashizuError, UsageError, nearest
+from sashizu_core.errors import MissingPackage, RecordError, SashizuError, UsageError, nearest
 from sashizu_core.limits import parse_limits
 from sashizu_core.operator_policy import OperatorPolicy
 from sashizu_core.plugins import Registry, open_registry
@@ -31,6 +31,7 @@ from sashizu_mcp_server.server.runs import RunBook
 from sashizu_mcp_server.server.tools import OfferedTool, hints
 from sashizu_mcp_server.server.workbench import Workbench, direct_tools, open_workbench
 from sashizu_mcp_server.startup.options import Options
+from sashizu_mcp_server.startup.prepared import state_of
 
 __all__ = ["Service", "open_service"]
 
@@ -62,6 +63,7 @@ class Service:
         self._options = options
         self._group = group
         self._bench: Workbench | None = None
+        self._catalogue: tuple[tuple[str, ...], Catalogue] | None = None
         self._opening = anyio.Lock()
         self._closing = anyio.Event()
 
@@ -71,8 +73,13 @@ class Service:
         return self.settings.policy
 
     def catalogue(self) -> Catalogue:
-        """The agents of the workspace; reads their files."""
-        return load_catalogue(self.registry.agents.values(), workspace=self.root)
+        """The agents of the workspace; reads their files where one has changed."""
+        folders = [str(self.root / source.folder) for source in self.registry.agents.values()]
+        states = tuple(map(state_of, folders))
+        if self._catalogue is None or self._catalogue[0] != states:
+            found = load_catalogue(self.registry.agents.values(), workspace=self.root)
+            self._catalogue = (states, found)
+        return self._catalogue[1]
 
     def agents_told(self) -> str:
         """The names of agents as a sentence for a tool's description."""
@@ -118,6 +125,14 @@ class Service:
             return ToolAnswer(self.redactor.text(text), is_error=True)
         finally:
             CALLER.reset(token)
+
+    def answered(self) -> None:
+        """Hear that a call was answered: what may be recorded late is recorded now."""
+        if self._bench is not None:
+            try:
+                self._bench.flush()
+            except RecordError:
+                logger.exception("how a call ended is not on record")
 
     # --- the record -------------------------------------------------------------------------------
 

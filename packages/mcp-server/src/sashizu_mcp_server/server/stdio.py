@@ -177,6 +177,7 @@ class Connection:
                 self._calls.pop(request_id, None)
                 caller.over = True
                 await self._writer.send(self._encoded(request_id, answer, modern=caller.modern))
+                self._service.answered()
             finally:
                 self._calls.pop(request_id, None)
                 caller.over = True

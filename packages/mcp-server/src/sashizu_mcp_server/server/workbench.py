@@ -76,7 +76,7 @@ class Workbench:
         self.calls = 0
 
     async def call(self, name: str, arguments: str, *, alone: bool) -> ToolResult:
-        """Run one tool; `alone` for one that changes something.
+        """Run one tool; `alone` for one that changes something. `flush` when it is answered.
 
         Raises:
             RecordError: the record cannot be written.
@@ -88,8 +88,15 @@ class Workbench:
                 result, _ = await self._box.check(call)
         else:
             result, _ = await self._box.check(call)
-        self._recorder.flush()
         return result
+
+    def flush(self) -> None:
+        """Write down how calls ended, where that waits for the next one.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        self._recorder.flush()
 
 
 @asynccontextmanager

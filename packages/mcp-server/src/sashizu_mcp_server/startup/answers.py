@@ -1,10 +1,9 @@
 """Answers first requests from what is prepared, and keeps what the whole program must still see."""
 
-from typing import TYPE_CHECKING
-
 from sashizu_mcp_server.startup.jsontext import json_string
 from sashizu_mcp_server.startup.prepared import MODERN, Prepared
 
+TYPE_CHECKING = False  # as `typing` has it, which takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 

@@ -1,8 +1,8 @@
 """JSON before `json` is imported: the scanner of the standard library's C module."""
 
 import _json
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as `typing` has it, which takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 

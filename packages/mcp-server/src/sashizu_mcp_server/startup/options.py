@@ -1,7 +1,6 @@
 """What `sashizu mcp-server` was asked for, read without any library."""
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as `typing` has it, which takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 

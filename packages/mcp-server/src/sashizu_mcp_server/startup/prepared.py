@@ -7,10 +7,10 @@ all of those with the state in which they were; if one differs, it is not used.
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
 
 from sashizu_mcp_server.startup.jsontext import read_json
 
+TYPE_CHECKING = False  # as `typing` has it, which takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
