@@ -119,13 +119,14 @@ class UntrustedFile:
     """A file of a repository whose agent was asked for, and that nobody has trusted as it is.
 
     `path` is relative to the workspace, `sha256` fingerprints what was read. `state` is `changed`
-    where another content of it was trusted.
+    where another content of it was trusted. `kind` says what `agent` is the name of.
     """
 
     agent: str
     path: str
     sha256: str
     state: Literal["new", "changed"]
+    kind: Literal["agent", "server"] = "agent"
 
 
 class TrustNeeded(UsageError):
@@ -137,7 +138,7 @@ class TrustNeeded(UsageError):
     def __init__(self, workspace: Path, files: tuple[UntrustedFile, ...], command: str) -> None:
         how = {"new": "not trusted", "changed": "changed since it was trusted"}
         told = "; ".join(
-            f"the agent {file.agent!r} comes from {file.path!r} of this repository, which is "
+            f"the {file.kind} {file.agent!r} comes from {file.path!r} of this repository, which is "
             f"{how[file.state]}"
             for file in files
         )

@@ -25,7 +25,7 @@ from sashizu_core.agents.entries import AgentEntry
 from sashizu_core.errors import SashizuError, TrustNeeded, UntrustedFile
 from sashizu_core.home import state_home
 
-__all__ = ["TrustStore", "TrustedWorkspace", "brought_path"]
+__all__ = ["TrustStore", "TrustedWorkspace", "brought_path", "trust_command"]
 
 LARGEST_FILE = 1024 * 1024
 """Bytes of a file of trust that are read."""
@@ -148,13 +148,14 @@ class TrustStore:
         missing = self.untrusted(workspace, entries)
         if missing:
             root = Path(os.path.realpath(workspace))
-            raise TrustNeeded(root, missing, _command(root))
+            raise TrustNeeded(root, missing, trust_command(root))
 
     def _file(self, root: str) -> Path:
         return self._folder / f"{sha256(root.encode()).hexdigest()[:40]}.json"
 
 
-def _command(root: Path) -> str:
+def trust_command(root: Path) -> str:
+    """What a person runs to look at a repository and trust it."""
     here = os.path.realpath(".") == str(root)
     return "sashizu trust" if here else f"sashizu trust {shlex.quote(str(root))}"
 

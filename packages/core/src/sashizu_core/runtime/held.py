@@ -24,9 +24,9 @@ _MISSING = SandboxInfo(
 
 
 def starts_programs(plan: AgentPlan) -> bool:
-    """Whether an agent can start programs, or has some to be run at its end."""
+    """Whether an agent can start programs, has some to be run at its end, or lists servers."""
     needing = any(EXEC in spec.needs for spec in plan.tools.values())
-    return needing or bool(plan.definition.verify)
+    return needing or bool(plan.definition.verify or plan.served)
 
 
 async def open_sandbox(

@@ -27,6 +27,7 @@ from sashizu_core.protocols import (
     Refused,
     Tool,
     ToolContext,
+    ToolSource,
 )
 from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, verify_artifacts, versions
@@ -35,6 +36,7 @@ from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.serving import tools_of_servers
 from sashizu_core.runtime.showing import shown_lines
 from sashizu_core.runtime.verification import failed, outranked, unverified, verify
 from sashizu_core.sandboxing import Confinement, Sandbox
@@ -110,6 +112,7 @@ class RunParts:
     on_text: Callable[[str, str], None] | None
     on_line: Callable[[str, str], None] | None
     spawning: Spawning | None = None
+    sources: Sequence[ToolSource] = ()
 
     def gate(self, model: Model) -> ProviderGate:
         """The limiter that all callers of a provider with the same key share."""
@@ -296,6 +299,7 @@ class AgentInstance:
             progress=shown_lines(parts.on_line, self.agent_id, self._recorder.redactor),
         )
         tools = {name: parts.tools[name] for name in plan.tools}
+        tools |= await tools_of_servers(plan, parts.sources, subject, context, self._steps)
         if plan.targets:
             await anyio.to_thread.run_sync(self._prepare_for_artifacts)
         self._open_conversation()

@@ -140,6 +140,7 @@ async def _parts(
         handle=handle,
         models=models,
         tools=await opened.tools(plans),
+        sources=await opened.tool_sources(asked.root),
         gates={},
         policies=await opened.policies(),
         approvals=handle.approvals,

@@ -11,7 +11,16 @@ from pathlib import Path
 from sashizu_core.errors import MissingPackage, UsageError, nearest
 from sashizu_core.ids import RunId, span_id, trace_id
 from sashizu_core.plugins import Registry
-from sashizu_core.protocols import Budget, BudgetNode, EventSink, Executor, Model, Policy, Tool
+from sashizu_core.protocols import (
+    Budget,
+    BudgetNode,
+    EventSink,
+    Executor,
+    Model,
+    Policy,
+    Tool,
+    ToolSource,
+)
 from sashizu_core.runtime.child_opening import OwnedStack
 from sashizu_core.runtime.executor import LocalExecutor
 from sashizu_core.runtime.held import open_sandbox, starts_programs
@@ -66,6 +75,11 @@ class Opened:
         return {
             name: await self._stack.enter_async_context(spec.open()) for name, spec in specs.items()
         }
+
+    async def tool_sources(self, root: Path) -> Sequence[ToolSource]:
+        """Whoever knows of further tools, once asked."""
+        specs = self._registry.tool_sources.values()
+        return [await self._stack.enter_async_context(spec.open(root)) for spec in specs]
 
     async def policies(self) -> Sequence[Policy]:
         specs = self._registry.policies.values()

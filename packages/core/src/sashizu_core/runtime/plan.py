@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sashizu_core.agents import AgentDefinition, Catalogue
-from sashizu_core.agents.effective import allows_tool, effective_tools
+from sashizu_core.agents.effective import allows_tool, effective_tools, served_tools
 from sashizu_core.errors import MissingPackage, UsageError, nearest
 from sashizu_core.grants import Grants
 from sashizu_core.limits import narrowed
@@ -30,7 +30,8 @@ class AgentPlan:
     `absent` are listed tools that it does not have, and why; `grants` is what the agent may do
     itself, `ceilings` what those above it allow, outermost first;
     `folder` is where artifacts go that may not be written where they are declared. `isolation` is
-    how it is kept apart from the others, `none` if it is not.
+    how it is kept apart from the others, `none` if it is not. `served` are the tools that it lists
+    of servers, which are asked for when it starts.
     """
 
     task: Task
@@ -45,6 +46,7 @@ class AgentPlan:
     folder: str
     isolation: str = "none"
     ceilings: tuple[Grants, ...] = ()
+    served: tuple[str, ...] = ()
 
     @property
     def chain(self) -> tuple[Grants, ...]:
@@ -130,6 +132,9 @@ def plan_agents(
         scope, outside = _scope(task.scope, root)
         plans.append(_plan(replace(task, scope=scope), sources, folder, outside=outside))
     _check_packages(plans, registry)
+    listed = [(plan.served, plan.definition.servers) for plan in plans if plan.served]
+    for source in registry.tool_sources.values() if listed else ():
+        source.check(root, listed)
     return plans
 
 
@@ -160,7 +165,7 @@ def without_tools(plan: AgentPlan, need: str, reason: str) -> AgentPlan:
         plan,
         tools=tools,
         absent={**plan.absent, **dict.fromkeys(gone, reason)},
-        grants=replace(plan.grants, tools=frozenset(tools)),
+        grants=replace(plan.grants, tools=frozenset((*tools, *plan.served))),
     )
 
 
@@ -184,6 +189,7 @@ def _plan(
         "the agent that started it may not" if above else "the operator's policy does not allow it"
     )
     present, absent = _tools(definition, registry, grants, ceilings, whose)
+    served = served_tools(definition, registry.tools) if registry.tool_sources else ()
     limits = narrowed(definition.limits(), task.limits)
     return AgentPlan(
         task=task,
@@ -191,7 +197,8 @@ def _plan(
         model=chosen,
         tools=present,
         absent=absent,
-        grants=replace(grants, tools=frozenset(present)),
+        grants=replace(grants, tools=frozenset((*present, *served))),
+        served=served,
         limits=limits,
         deadline_s=min(
             (s for s in (task.deadline_s, limits.seconds) if s is not None), default=None
@@ -213,7 +220,8 @@ def _tools(
 
     `reason` is why the ceilings take some away.
     """
-    own, absent = effective_tools(definition, registry.tools, grants)
+    asked = bool(registry.tool_sources)
+    own, absent = effective_tools(definition, registry.tools, grants, served=asked)
     under = effective(narrow(ceilings, replace(grants, tools=None)))
     present = {name: spec for name, spec in own.items() if allows_tool(spec, under)}
     bounded = dict.fromkeys(own.keys() - present.keys(), reason)

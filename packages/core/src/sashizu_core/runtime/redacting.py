@@ -27,13 +27,14 @@ _IDS = frozenset({"run_id", "agent_id", "node_id", "sha256", "commit", "base"})
 def run_redactor(
     settings: Settings, registry: Registry, env: Mapping[str, str] = os.environ
 ) -> Redactor:
-    """What one run knows of secrets: keys of models, the environment, the operator's patterns.
+    """What one run knows of secrets: keys, the environment, the operator's patterns.
 
     Raises:
         ConfigError: the table `[secrets]` is wrong.
     """
     own = settings.plugin("secrets", SecretsSettings)
     keys = [secret for spec in registry.models.values() for secret in spec.secrets]
+    keys += [secret for source in registry.tool_sources.values() for secret in source.secrets]
     return Redactor([*keys, *secret_variables(env, own.variables)], patterns=own.patterns)
 
 

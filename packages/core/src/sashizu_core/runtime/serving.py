@@ -1,0 +1,102 @@
+"""The tools that an agent has of servers: asked for as a step of its own, before its first call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sashizu_core.events import Event
+from sashizu_core.grants import Subject, ToolRequest
+from sashizu_core.permissions import authorize
+from sashizu_core.protocols import Tool, ToolContext, ToolSource, ToolsServed, ToolsWanted
+from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.turn.steps import StepContext
+from sashizu_core.types import StepKind
+
+__all__ = ["tools_of_servers"]
+
+MOST_NAMES = 200
+"""Names that one event carries."""
+
+
+async def tools_of_servers(
+    plan: AgentPlan,
+    sources: Sequence[ToolSource],
+    subject: Subject,
+    context: ToolContext,
+    steps: StepContext,
+) -> Mapping[str, Tool]:
+    """What servers offer of what a definition lists, and every level of permission has.
+
+    Asking may start programs, so it is on record before it happens. What is not there is on record
+    too, and shown.
+
+    Raises:
+        RecordError: the record cannot be written.
+    """
+    if not plan.served or not sources:
+        return {}
+    recorder = steps.recorder
+    servers = sorted({name.partition("/")[0] for name in plan.served})
+    common: dict[str, Any] = {
+        "step": steps.next_seq(),
+        "step_kind": StepKind.EFFECT.value,
+        "op": "list_tools",
+        "tool": ", ".join(servers),
+        "tool_type": "mcp",
+        "mcp_method": "tools/list",
+    }
+
+    async def suspicious(fields: Mapping[str, Any]) -> None:
+        await recorder.record([recorder.event("security.suspicious", fields)])
+
+    async def ask() -> ToolsServed:
+        wanted = ToolsWanted(
+            subject,
+            plan.served,
+            context.workspace,
+            plan.definition.servers,
+            plan.name,
+            context.sandbox,
+            context.confinement,
+            suspicious,
+        )
+        answers = [await source.tools(wanted) for source in sources]
+        return _allowed(answers, subject)
+
+    def outcome(
+        served: ToolsServed | None, error: BaseException | None, took_ns: int
+    ) -> Sequence[Event]:
+        told: dict[str, Any] = {
+            "duration_ns": took_ns,
+            "status": "ok" if error is None else "error",
+        }
+        if served is not None:
+            told["attrs"] = {
+                "tools": list(served.tools)[:MOST_NAMES],
+                "absent": dict(list(served.absent.items())[:MOST_NAMES]),
+            }
+        return [recorder.event("tool.ended", {**common, **told})]
+
+    intent = [recorder.event("tool.requested", {**common, "attrs": {"listed": list(plan.served)}})]
+    served = await steps.step(StepKind.EFFECT, intent, ask, outcome)
+    if context.progress is not None:
+        for reason in dict.fromkeys(served.absent.values()):
+            names = ", ".join(name for name, why in served.absent.items() if why == reason)
+            context.progress(f"{names}: not there, {reason}")
+    return served.tools
+
+
+def _allowed(answers: Sequence[ToolsServed], subject: Subject) -> ToolsServed:
+    """Leave out what the agent could not call: a tool that is not granted does not exist."""
+    tools: dict[str, Tool] = {}
+    absent: dict[str, str] = {}
+    for answer in answers:
+        absent |= answer.absent
+        for name, tool in answer.tools.items():
+            decision = authorize((ToolRequest(name),), subject)
+            if decision.verdict == "deny":
+                absent[name] = decision.reason
+            else:
+                tools[name] = tool
+    return ToolsServed(tools, {name: why for name, why in absent.items() if name not in tools})
