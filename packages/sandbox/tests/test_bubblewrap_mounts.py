@@ -15,7 +15,7 @@ from sashizu_core.sandboxing import Confinement
 if sys.platform != "linux":
     pytest.skip("bubblewrap is for Linux", allow_module_level=True)
 
-from sashizu_sandbox.bubblewrap.arguments import EMPTY_FD, arguments_of
+from sashizu_sandbox.bubblewrap.arguments import EMPTY_FD, arguments_of, stage_name
 from sashizu_sandbox.bubblewrap.mounts import Mount, mounts_of
 
 
@@ -201,16 +201,18 @@ def test_with_a_stage_all_roots_come_from_it(place: Path) -> None:
     )
     found = words(confinement, Path("/stage"))
     binds = [found[at + 1 : at + 3] for at, word in enumerate(found) if word == "--bind"]
-    assert ["/stage/1", str(place)] in binds
-    assert ["/stage/1/a", str(place / "a")] in binds
+    name = stage_name(place)
+    assert [f"/stage/{name}", str(place)] in binds
+    assert [f"/stage/{name}/a", str(place / "a")] in binds
     assert str(place) not in [source for source, _ in binds]
 
 
 def test_a_root_that_is_protected_as_a_whole_comes_from_the_stage_too(place: Path) -> None:
     confinement = Confinement(place, writable=(place / "a/b",), protected=(place / "a",))
     found = words(confinement, Path("/stage"))
-    at = found.index("/stage/0")
-    assert found[at - 1 : at + 2] == ["--ro-bind", "/stage/0", str(place / "a/b")]
+    source = f"/stage/{stage_name(place / 'a/b')}"
+    at = found.index(source)
+    assert found[at - 1 : at + 2] == ["--ro-bind", source, str(place / "a/b")]
 
 
 def test_each_hidden_file_has_a_descriptor_of_its_own(place: Path) -> None:

@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from sashizu_core.sandboxing import Confinement
 
 from sashizu_sandbox.bubblewrap.mounts import Mount
 
-__all__ = ["SYSTEM_FILES", "SYSTEM_FOLDERS", "Arguments", "arguments_of"]
+__all__ = ["SYSTEM_FILES", "SYSTEM_FOLDERS", "Arguments", "arguments_of", "stage_name"]
 
 SYSTEM_FOLDERS = ("bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr")
 
@@ -41,7 +42,7 @@ class Arguments:
 
     `words` contain `EMPTY_FD` where a descriptor has to be put. `guards` are paths that have to
     exist as folders while the program runs. `roots` are the paths that are shown because they were
-    granted; with a stage, each is expected there under its place in this list.
+    granted; with a stage, each is expected there under its `stage_name`.
     """
 
     words: tuple[str, ...]
@@ -103,6 +104,11 @@ def _roots(mounts: Sequence[Mount]) -> list[Path]:
     return roots
 
 
+def stage_name(root: Path) -> str:
+    """What a root is called on the stage: the same root is always called the same."""
+    return sha256(os.fsencode(root)).hexdigest()[:32]
+
+
 class _Sources:
     """Says where a path is bound from."""
 
@@ -113,11 +119,11 @@ class _Sources:
     def __call__(self, path: Path) -> str:
         if self._stage is None:
             return str(path)
-        number, root = max(
-            ((at, root) for at, root in enumerate(self._roots) if path.is_relative_to(root)),
-            key=lambda found: len(found[1].parts),
+        root = max(
+            (root for root in self._roots if path.is_relative_to(root)),
+            key=lambda found: len(found.parts),
         )
-        return str(self._stage / str(number) / path.relative_to(root))
+        return str(self._stage / stage_name(root) / path.relative_to(root))
 
 
 def _is_shown(root: Path, link: Path) -> bool:

@@ -6,7 +6,8 @@ import ctypes
 import fcntl
 import os
 import signal
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -16,13 +17,17 @@ __all__ = [
     "IP_FREEBIND",
     "acting_as",
     "adopt_orphans",
-    "drop_to",
+    "copy_tree",
+    "detach",
     "dropped_user",
     "enter",
     "ignored_signals",
+    "leave_common_mounts",
     "memory_file",
+    "mount_memory",
+    "open_without_links",
+    "put_tree",
     "shrink_to_one_write",
-    "stage",
     "swapped_users",
 ]
 
@@ -33,7 +38,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_CHILD_SUBREAPER = 36
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
-_MS_REC_PRIVATE = 0x4000 | 0x40000
+_MS_REC_SLAVE = 0x4000 | 0x80000
+_MNT_DETACH = 2
+_RESOLVE_NO_SYMLINKS = 0x04
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
@@ -44,6 +51,7 @@ _MOUNT_ATTR_IDMAP = 0x00100000
 # The same on all architectures.
 _OPEN_TREE = 428
 _MOVE_MOUNT = 429
+_OPENAT2 = 437
 _MOUNT_SETATTR = 442
 
 _UNUSED = 1_879_100_000
@@ -51,8 +59,6 @@ _UNUSED = 1_879_100_000
 
 _ALL = 2**32 - 1
 _NOBODY = 65534
-
-_STAGED_ON = "/run"
 
 
 class _MountAttributes(ctypes.Structure):
@@ -67,7 +73,7 @@ class _MountAttributes(ctypes.Structure):
 def _done(result: int, what: str) -> int:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise OSError(number, os.strerror(number), what)
     return result
 
 
@@ -95,11 +101,11 @@ def shrink_to_one_write(pipe: int) -> None:
     fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
 
 
-def ignored_signals() -> list[int]:
+@cache
+def ignored_signals() -> tuple[int, ...]:
     """What this process ignores, and what comes after must not."""
-    return [
-        number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN
-    ]
+    known = signal.valid_signals()
+    return tuple(number for number in known if signal.getsignal(number) is signal.SIG_IGN)
 
 
 @cache
@@ -141,30 +147,41 @@ def _swapped(user: int, kind: str) -> str:
     return "".join(f"{inner} {outer} {number}\n" for inner, outer, number in rows if number > 0)
 
 
-def stage(folder: str, paths: Mapping[str, str], mapping: int) -> None:
-    """Show paths in `folder` under names, in our own view of the file system, as another user's.
+def leave_common_mounts() -> None:
+    """Have a view of the file system of our own, in which later mounts of others still appear."""
+    _done(_libc.unshare(_CLONE_NEWNS), "a view of the file system of its own")
+    _mount(None, "/", None, _MS_REC_SLAVE)
+
+
+def mount_memory(place: str) -> None:
+    """Cover a folder with an empty file system."""
+    _mount("tmpfs", place, "tmpfs", 0)
+
+
+def detach(place: str) -> None:
+    """Take away what is mounted at a place; who uses it keeps it."""
+    _done(_libc.umount2(os.fsencode(place), _MNT_DETACH), place)
+
+
+def open_without_links(path: str) -> int:
+    """A descriptor that stands for a path.
 
     Raises:
-        OSError: a file system cannot show its files as another user's, or we may not mount.
+        OSError: it is not there, or there is a symbolic link in it.
     """
-    _done(_libc.unshare(_CLONE_NEWNS), "a view of the file system of its own")
-    _mount(None, "/", None, _MS_REC_PRIVATE)
-    trees = [(name, path, _tree(path, mapping)) for name, path in paths.items()]
-    _mount("tmpfs", _STAGED_ON, "tmpfs", 0)
-    Path(folder).mkdir(mode=0o755, parents=True)
-    for name, path, tree in trees:
-        place = Path(folder, name)
-        if Path(path).is_dir():
-            place.mkdir(mode=0o755)
-        else:
-            place.touch()
-        _move(tree, str(place))
-        os.close(tree)
+    how = struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS)
+    size = ctypes.c_size_t(len(how))
+    return _done(_libc.syscall(_OPENAT2, _AT_FDCWD, os.fsencode(path), how, size), path)
 
 
-def _tree(path: str, mapping: int) -> int:
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
-    tree = _done(_libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags), path)
+def copy_tree(fd: int, mapping: int) -> int:
+    """A copy of what is mounted at a descriptor and below, with the users of `mapping`.
+
+    Raises:
+        OSError: a file system in it cannot show its files as another user's.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE | _AT_EMPTY_PATH
+    tree = _done(_libc.syscall(_OPEN_TREE, fd, b"", flags), "copy a mount")
     attributes = _MountAttributes(set=_MOUNT_ATTR_IDMAP, users=mapping)
     result = _libc.syscall(
         _MOUNT_SETATTR,
@@ -174,15 +191,16 @@ def _tree(path: str, mapping: int) -> int:
         ctypes.byref(attributes),
         ctypes.c_size_t(ctypes.sizeof(attributes)),
     )
-    if result < 0:
-        raise OSError(
-            f"{path!r} belongs to root and its file system cannot show it to another user "
-            f"({os.strerror(ctypes.get_errno())}): start sashizu as an ordinary user"
-        )
+    try:
+        _done(result, "change the users of a mount")
+    except OSError:
+        os.close(tree)
+        raise
     return tree
 
 
-def _move(tree: int, place: str) -> None:
+def put_tree(tree: int, place: str) -> None:
+    """Mount such a copy."""
     result = _libc.syscall(
         _MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(place), _MOVE_MOUNT_F_EMPTY_PATH
     )
@@ -212,10 +230,3 @@ def acting_as(user: int) -> Iterator[None]:
             os.setresuid(0, 0, 0)
     finally:
         os.setresgid(0, 0, 0)
-
-
-def drop_to(user: int) -> None:
-    """Become an ordinary user for good."""
-    os.setgroups([])
-    os.setresgid(user, user, user)
-    os.setresuid(user, user, user)

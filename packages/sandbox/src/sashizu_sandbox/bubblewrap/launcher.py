@@ -20,6 +20,7 @@ from typing import Any
 from sashizu_sandbox.bubblewrap import kernel, limits, passing, reaching
 from sashizu_sandbox.bubblewrap.guards import Guards
 from sashizu_sandbox.bubblewrap.spawning import Descriptors, Spawned, spawn
+from sashizu_sandbox.bubblewrap.staging import Stage
 
 __all__ = ["main"]
 
@@ -34,7 +35,7 @@ class Launcher:
         self._poll = select.poll()
         self._ready: dict[int, Callable[[], None]] = {}
         self._held: set[Held] = set()
-        self._mapping: int | None = None
+        self._stage: Stage | None = None
         self.guards = Guards()
         self._open = True
 
@@ -59,11 +60,11 @@ class Launcher:
     def ended(self, held: Held) -> None:
         self._held.discard(held)
 
-    def mapping(self) -> int:
-        """A user namespace in which the files of root belong to the user that programs run as."""
-        if self._mapping is None:
-            self._mapping = kernel.swapped_users(kernel.dropped_user())
-        return self._mapping
+    def show(self, paths: dict[str, str]) -> None:
+        """Show paths to the user that programs of root run as."""
+        if self._stage is None:
+            self._stage = Stage()
+        self._stage.show(paths)
 
     def _request(self) -> None:
         fds: list[int] = []
@@ -96,11 +97,14 @@ class Held:
         self._killed = False
         self._started = False
         self._spawned: Spawned | None = None
+        self._user: int | None = None
         try:
             self._request = json.loads(_read_all(given.description))
             self._guards = launcher.guards.hold(self._request["guards"])
-            mapping = launcher.mapping() if self._request["stage"] else None
-            self._spawned = spawn(self._request, given, mapping)
+            self._user = kernel.dropped_user() if self._request["staged"] else None
+            if self._user is not None:
+                launcher.show(self._request["staged"])
+            self._spawned = spawn(self._request, given, self._user)
         except (OSError, ValueError, KeyError) as error:
             self._outcome = {"error": str(error)}
             self._tell(self._outcome)
@@ -147,8 +151,7 @@ class Held:
         assert self._spawned is not None
         try:
             self._init = (pid, os.pidfd_open(pid))
-            owner = kernel.dropped_user() if self._request["stage"] else None
-            limits.put(pid, self._request["limits"], owner)
+            limits.put(pid, self._request["limits"], self._user)
             if self._request["port"]:
                 self._listener = reaching.listen_inside(pid, self._request["port"])
         except OSError as error:
@@ -225,6 +228,7 @@ def main(fd: int) -> None:
     """Serve the socket `fd` until it is closed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # a person's Ctrl-C is the parent's to answer
+    kernel.ignored_signals()  # looked up once, and not in every copy
     os.set_inheritable(fd, False)
     kernel.adopt_orphans()
     gc.freeze()  # forked copies are to share what is here

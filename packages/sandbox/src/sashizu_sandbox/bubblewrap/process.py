@@ -17,6 +17,7 @@ from sashizu_sandbox.streams import PipeReader, PipeWriter
 __all__ = ["HeldProcess"]
 
 _BY_SIGNAL = 128
+_SIGNALS = frozenset(signal.valid_signals())
 
 
 class HeldProcess:
@@ -72,7 +73,7 @@ class HeldProcess:
             if self._outcome is None:
                 self._outcome, _ = await self._message()
         status = int(self._outcome.get("exit-code", self._outcome.get("status", -signal.SIGKILL)))
-        if status - _BY_SIGNAL in signal.valid_signals():
+        if status - _BY_SIGNAL in _SIGNALS:
             return _BY_SIGNAL - status
         return status
 

@@ -18,15 +18,16 @@ from anyio.abc import SocketListener
 from sashizu_core.errors import SandboxError
 from sashizu_core.sandboxing import Confinement, SandboxedProcess, SandboxInfo
 
-from sashizu_sandbox.bubblewrap.arguments import SYSTEM_FOLDERS, arguments_of
+from sashizu_sandbox.bubblewrap.arguments import SYSTEM_FOLDERS, arguments_of, stage_name
 from sashizu_sandbox.bubblewrap.launching import LauncherLink
 from sashizu_sandbox.bubblewrap.mounts import Mount, mounts_of
 from sashizu_sandbox.bubblewrap.program import BubblewrapProgram, find_bubblewrap
+from sashizu_sandbox.bubblewrap.staging import PLACE
 from sashizu_sandbox.seccomp.program import finished_program
 
 __all__ = ["Bubblewrap", "open_bubblewrap"]
 
-_STAGE = Path("/run/sashizu")
+_STAGE = Path(PLACE)
 _NOBODY = 65534
 
 _PORT = 3128
@@ -98,7 +99,7 @@ class Bubblewrap:
         program = self._program.path
         staged: dict[str, str] = {}
         if root:
-            staged = {str(number): path for number, path in enumerate(arguments.roots)}
+            staged = {stage_name(Path(root)): root for root in arguments.roots}
             for folder in self._program.folders:
                 staged[folder.name] = str(folder)
                 if program.is_relative_to(folder):
@@ -109,7 +110,6 @@ class Bubblewrap:
             "words": arguments.words,
             "guards": arguments.guards,
             "limits": asdict(confinement.limits),
-            "stage": str(_STAGE) if root else "",
             "staged": staged,
             "port": _PORT if token else 0,
         }

@@ -1,20 +1,18 @@
-"""Starts bubblewrap from the launcher: what happens between the fork and the program."""
+"""Starts bubblewrap from the launcher."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from sashizu_sandbox.bubblewrap import kernel
 
 __all__ = ["Descriptors", "Spawned", "spawn"]
 
 _EMPTY = "{empty}"
-_FAILED = 126
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,8 @@ class Spawned:
     gate: int
 
 
-def spawn(request: dict[str, Any], given: Descriptors, mapping: int | None) -> Spawned:
-    """Start bubblewrap as a request says; `mapping` says whose files are shown as whose.
+def spawn(request: dict[str, Any], given: Descriptors, user: int | None) -> Spawned:
+    """Start bubblewrap as a request says, and as another user if root is to.
 
     Raises:
         OSError: it could not be started.
@@ -66,13 +64,8 @@ def spawn(request: dict[str, Any], given: Descriptors, mapping: int | None) -> S
         arguments = kernel.memory_file("\0".join((*words, "")).encode("utf-8", "surrogateescape"))
         inner.append(arguments)
         argv = [request["bubblewrap"], "--args", str(arguments), "--", *request["argv"]]
-        kept = (*inner, given.filter)
-        if mapping is None:
-            pid = _spawn(argv, given, kept)
-        else:
-            pid = os.fork()
-            if pid == 0:
-                _become(argv, request, given, kept, mapping, status_w)
+        with nullcontext() if user is None else kernel.acting_as(user):
+            pid = _become(argv, given, (*inner, given.filter))
         return Spawned(pid, os.pidfd_open(pid), status_r, gate_w)
     except OSError:
         os.close(status_r)
@@ -98,10 +91,11 @@ def _with_descriptors(words: Iterable[str]) -> tuple[list[str], list[int]]:
     return put, opened
 
 
-def _spawn(argv: list[str], given: Descriptors, kept: Iterable[int]) -> int:
-    """Turn into bubblewrap without copying this process.
+def _become(argv: list[str], given: Descriptors, kept: Iterable[int]) -> int:
+    """Start bubblewrap without copying this process.
 
-    All that is open here is closed by the change, but for what is put onto itself.
+    All that is open here is closed by the change, but for what is put onto itself. Whoever root
+    acts as is who bubblewrap is for good: the change forgets that it was root.
     """
     changes = [
         *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in kept),
@@ -112,37 +106,3 @@ def _spawn(argv: list[str], given: Descriptors, kept: Iterable[int]) -> int:
     return os.posix_spawn(
         argv[0], argv, {}, file_actions=changes, setsigdef=kernel.ignored_signals()
     )
-
-
-def _close_all_but(kept: Iterable[int]) -> None:
-    """Let only what was given be inherited, whatever is open here."""
-    last = 2
-    for fd in sorted(kept):
-        os.set_inheritable(fd, True)
-        os.closerange(last + 1, fd)
-        last = fd
-    os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))
-
-
-def _become(
-    argv: list[str],
-    request: dict[str, Any],
-    given: Descriptors,
-    kept: tuple[int, ...],
-    mapping: int,
-    status: int,
-) -> NoReturn:
-    """In a forked copy: become an ordinary user, and turn into bubblewrap."""
-    try:
-        kernel.stage(request["stage"], request["staged"], mapping)
-        kernel.drop_to(kernel.dropped_user())
-        for source, target in ((given.stdin, 0), (given.stdout, 1), (given.stderr, 2)):
-            os.dup2(source, target)
-        _close_all_but(kept)
-        for number in kernel.ignored_signals():
-            signal.signal(number, signal.SIG_DFL)
-        os.execve(argv[0], argv, {})  # noqa: S606 - no shell is wanted
-    except BaseException as error:  # noqa: BLE001 - nothing may go on in a forked copy
-        os.write(status, json.dumps({"error": str(error)}).encode() + b"\n")
-    finally:
-        os._exit(_FAILED)
