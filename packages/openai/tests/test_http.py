@@ -109,30 +109,6 @@ async def test_words_that_nobody_asked_for_do_not_answer_the_next_request(
     assert server.connections == 3
 
 
-async def test_a_server_that_refuses_before_it_has_read_everything_is_heard(
-    server, connect, wire, ask
-) -> None:
-    async def refuse(stream) -> None:
-        async with stream:
-            await stream.receive(1024)
-            await stream.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
-            with anyio.move_on_after(0.2):
-                while True:
-                    await stream.receive()
-
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, refuse)
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        model = await connect(f"http://127.0.0.1:{port}/v1", api=wire.api)
-        with pytest.raises(ModelError) as caught, anyio.fail_after(5):
-            await model.complete(ask("x" * 200_000))
-        assert not caught.value.retryable
-        tasks.cancel_scope.cancel()
-
-
 async def test_a_compression_that_was_not_asked_for_is_not_guessed(
     server, connect, wire, ask
 ) -> None:

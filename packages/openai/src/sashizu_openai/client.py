@@ -15,20 +15,14 @@ import anyio
 from sashizu_core.errors import UsageError
 
 from sashizu_openai.endpoints import Endpoint
-from sashizu_openai.transport.connection import Connection
-from sashizu_openai.transport.faults import FAULTS, Broken, reason
+from sashizu_openai.transport.connection import ERROR_BODY_S, LARGEST_ERROR, Connection
+from sashizu_openai.transport.faults import FAULTS, reason
 from sashizu_openai.transport.origin import split_url
 from sashizu_openai.transport.pool import Pool
 from sashizu_openai.transport.proxies import proxy_for
 from sashizu_openai.transport.tls import trusted
 
 __all__ = ["Body", "Client", "Failure", "Status"]
-
-LARGEST_ERROR = 64 * 1024
-"""Bytes of an error's body that are read."""
-
-ERROR_BODY_S = 5.0
-"""Seconds in which the body of an error has to come."""
 
 _PIECE = 256 * 1024
 """The most that one piece grows to when it is decompressed, in bytes."""
@@ -199,6 +193,6 @@ async def _beginning(body: Body) -> bytes:
         try:
             while len(found) < LARGEST_ERROR and (piece := await body.read()) is not None:
                 found += piece
-        except (Failure, Broken):
+        except Failure:
             pass  # the status is known; what there is of the body has to do
     return bytes(found[:LARGEST_ERROR])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 import httptools
 from anyio.abc import ByteStream, SocketAttribute
 
-from sashizu_openai.transport.faults import Broken
+from sashizu_openai.transport.faults import FAULTS, Broken
 from sashizu_openai.transport.liveness import has_input, holds_back, tls_layers
 
-__all__ = ["Connection"]
+__all__ = ["ERROR_BODY_S", "LARGEST_ERROR", "Connection"]
+
+LARGEST_ERROR = 64 * 1024
+"""Bytes of an error's body that are read."""
+
+ERROR_BODY_S = 5.0
+"""Seconds in which the body of an error has to come."""
 
 LARGEST_HEAD = 256 * 1024
 """Bytes of status line and headers above which nothing is read."""
@@ -18,7 +26,7 @@ _TOGETHER = 64 * 1024
 """Bytes of a body up to which it goes out together with its head."""
 
 _RECEIVED = 256 * 1024
-_FINAL = 200
+_FINAL, _REFUSED = 200, 300
 
 
 class _Incoming:
@@ -74,6 +82,7 @@ class Connection:
         self.since = 0.0
         self._stream = stream
         self._socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no Django
+        self._cut = False
         self._layers = tls_layers(stream)
         self._incoming: _Incoming | None = None  # none while it waits: it is most of the memory
 
@@ -93,6 +102,7 @@ class Connection:
             incoming is not None
             and incoming.complete
             and incoming.kept
+            and not self._cut
             and not (incoming.surplus or incoming.pieces)
         )
 
@@ -113,19 +123,54 @@ class Connection:
             Broken: the connection ended, or what came is no HTTP.
         """
         self._incoming = None
-        try:
-            if len(body) <= _TOGETHER:
-                await self._stream.send(head + body)
-            else:
+        if len(body) > _TOGETHER:
+            await self._send_and_listen(head, body)
+            return
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._stream.send(head + body)  # reading tells what broke it
+        await self._read_head()
+
+    async def _send_and_listen(self, head: bytes, body: bytes) -> None:
+        """Send what takes its time: a refusal of it may come first, and is lost unless it is read.
+
+        A server that refuses closes the connection, whereupon what follows breaks it.
+        """
+        fault: Exception | None = None
+        sent = anyio.Event()
+
+        async def send() -> None:
+            with suppress(*FAULTS):  # what is read tells why
                 await self._stream.send(head)
                 await self._stream.send(body)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass  # it may have answered before it closed: a request that is too large, for one
+                sent.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            try:
+                await self._read_head()
+                if self.status >= _REFUSED and not sent.is_set():
+                    await self._read_refusal()
+                    self._cut = True
+                    tasks.cancel_scope.cancel()
+            except FAULTS as error:
+                fault = error
+                tasks.cancel_scope.cancel()
+        if fault is not None:
+            raise fault
+
+    async def _read_head(self) -> None:
         size = 0
         while not self.status:
             size += len(await self._receive())
             if size > LARGEST_HEAD:
                 raise Broken("its headers have no end")
+
+    async def _read_refusal(self) -> None:
+        """Read a refusal's body ahead: once the request is cut off, there is no more reading."""
+        size = 0
+        with anyio.move_on_after(ERROR_BODY_S), suppress(*FAULTS):
+            while not (self._incoming is None or self._incoming.complete) and size < LARGEST_ERROR:
+                size += len(await self._receive())
 
     async def read(self) -> bytes | None:
         """The next piece of the body as it was sent; None at the end.
