@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sashizu_core.plugins import Registry, open_registry
     from sashizu_core.runtime import delegate, delegate_parallel
     from sashizu_core.settings import Settings, load_settings
+    from sashizu_core.supervisor import Supervision, supervise
     from sashizu_core.types import AgentReport, Limits, Outcome, RunReport, Task
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ __all__ = [
     "RunReport",
     "SashizuError",
     "Settings",
+    "Supervision",
     "Task",
     "TypedTool",
     "UsageError",
@@ -59,6 +61,7 @@ __all__ = [
     "load_settings",
     "open_registry",
     "parse_limits",
+    "supervise",
 ]
 
 _HOMES = {
@@ -77,6 +80,7 @@ _HOMES = {
     "plugins": ("Registry", "open_registry"),
     "runtime": ("delegate", "delegate_parallel"),
     "settings": ("Settings", "load_settings"),
+    "supervisor": ("Supervision", "supervise"),
     "types": ("AgentReport", "Limits", "Outcome", "RunReport", "Task"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

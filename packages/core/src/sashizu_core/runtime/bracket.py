@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -30,9 +30,12 @@ class RunStatus:
 
 @asynccontextmanager
 async def bracketed(
-    asked: Asked, plans: Sequence[AgentPlan], parts: RunParts
+    asked: Asked,
+    plans: Sequence[AgentPlan],
+    parts: RunParts,
+    about: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[RunStatus]:
-    """Record the beginning of the run, and its end whatever happens."""
+    """Record the beginning of the run, and its end whatever happens; `about` are more `attrs`."""
     recorder = parts.recorder
     fields: dict[str, Any] = {
         "op": "invoke_workflow",
@@ -40,6 +43,7 @@ async def bracketed(
             "agents": [task.agent for task in asked.tasks],
             "jobs": asked.jobs,
             "isolation": [plan.isolation for plan in plans],
+            **(about or {}),
         },
     }
     if parts.root is not None:
