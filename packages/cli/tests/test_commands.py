@@ -8,7 +8,7 @@ from sashizu_core.control import RunInfo
 from sashizu_core.errors import ModelError
 from sashizu_core.plugins import BrokenPlugin, PluginInfo, Registry
 from sashizu_core.specs import AgentSource, BudgetSpec, ModelSpec
-from sashizu_core.testing.fakes import ScriptedModel, scripted_model
+from sashizu_core.testing.fakes import ScriptedModel, call, scripted_model
 
 FINE = "name: fine\ngoal: Look.\n"
 
@@ -199,6 +199,25 @@ def test_a_model_that_answers_is_told_with_time_and_tokens(cli, registry):
     assert out.startswith("fake/scripted answered in 0.")
     assert "'ready\\\\x1b[2J'" in out
     assert "31 tokens in, 9 out" in out
+
+
+def test_whether_a_model_streams_and_calls_tools_is_told_apart(cli, registry):
+    called = call("double", number=2)
+    models = {
+        "does": lambda r: [called] if r.tools else "ready",
+        "talks": lambda r: "4" if r.tools else "ready",
+        "fails": lambda r: ModelError("no tools", fault="invalid_request") if r.tools else "ready",
+    }
+    registry(models={f"fake/{n}": scripted_model(ScriptedModel(s)) for n, s in models.items()})
+
+    def told(name):
+        code, out, _ = cli("models", "test", f"fake/{name}")
+        assert code == 0
+        return out.splitlines()[-2:]
+
+    assert told("does") == ["streams: no, all at once", "calls tools: yes"]
+    assert told("talks")[1] == "calls tools: no, it answered with text"
+    assert told("fails")[1] == "calls tools: no (invalid_request: no tools)"
 
 
 def test_a_model_that_does_not_answer_is_an_error_with_its_fault(cli, registry):

@@ -354,7 +354,7 @@ Options:
 
 Commands:
   list  List the models that can be asked for; NAME/* stands for every...
-  test  Ask a model for one word; costs a few tokens.
+  test  Ask a model for one word, and to call a tool; costs a few tokens.
 """,
     "models list": """\
 Usage: sashizu models list [OPTIONS]
@@ -372,9 +372,10 @@ Options:
     "models test": """\
 Usage: sashizu models test [OPTIONS] {NAME}
 
-  Ask a model for one word; costs a few tokens.
+  Ask a model for one word, and to call a tool; costs a few tokens.
 
-  The call belongs to no run: it is neither recorded nor taken from a budget.
+  The calls belong to no run: they are neither recorded nor taken from a
+  budget.
 
 Arguments:
   NAME <str>  The model.  [required]
