@@ -16,7 +16,13 @@ NAMES = ("startup", "step", "parallel", "oneshot", "audit_write", "footprint")
 def main() -> None:
     for name in NAMES:
         subprocess.run([sys.executable, str(HERE / f"{name}.py"), *sys.argv[1:]], check=True)
-    for name in ("client_cost", "permission_cost", "shell_decisions", "url_decisions"):
+    for name in (
+        "client_cost",
+        "permission_cost",
+        "sandbox_cost",
+        "shell_decisions",
+        "url_decisions",
+    ):
         subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
 
 
