@@ -45,4 +45,7 @@ def _context(file: str | None, folder: str | None) -> ssl.SSLContext:
 def _has_folder() -> bool:
     """Whether authorities are looked up in a folder, one by one, when they are needed."""
     folder = ssl.get_default_verify_paths().capath
-    return folder is not None and any(os.scandir(folder))
+    if folder is None:
+        return False
+    with os.scandir(folder) as entries:
+        return any(True for _ in entries)
