@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from sashizu_core.errors import ModelError
 from sashizu_core.types import Completion, FinishReason, Message, ToolCall, Usage
 
 from sashizu_openai.api import OPAQUE, OnText, cut_short, unreadable
 from sashizu_openai.encodings import dump_json
 from sashizu_openai.faults import told_error
+from sashizu_openai.halves import Spoken, mended, read_json, read_model
 from sashizu_openai.names import unique_ids
 from sashizu_openai.sse import Event
 from sashizu_openai.usage import read_usage
@@ -91,11 +91,10 @@ class ChatAnswer:
         self.complete = False
         self.reasoning = False
         self._names = names
-        self._on_text = on_text
         self._origin = origin
         self._id = ""
         self._model = ""
-        self._text: list[str] = []
+        self._spoken = Spoken(on_text)
         self._thoughts: dict[str, list[str]] = {}
         self._calls: list[_OpenCall] = []
         self._finish_reason = ""
@@ -107,13 +106,13 @@ class ChatAnswer:
             self.complete = True
             return False
         try:
-            chunk = _Chunk.model_validate_json(event.data)
-        except ValidationError:
+            chunk = read_model(_Chunk, event.data)
+        except ValueError:
             raise unreadable("the answer" if event.whole else "an event of the answer") from None
         if chunk.error is not None:
             raise told_error(chunk.error, usage=read_usage(chunk.usage))
         if event.name == "error" or (event.whole and chunk.choices is None):
-            raise told_error(orjson.loads(event.data))
+            raise told_error(read_json(event.data))
         self._whole = event.whole
         self._id = chunk.id or self._id
         self._model = chunk.model or self._model
@@ -129,9 +128,7 @@ class ChatAnswer:
         delta = choice.delta or choice.message or _Delta()
         text = delta.text
         if text:
-            self._text.append(text)
-            if self._on_text is not None:
-                self._on_text(text)
+            self._spoken.add(text)
         thought = self._take_thought("reasoning_content", delta.reasoning_content)
         thought = self._take_thought("reasoning", delta.reasoning) or thought
         for position, call in enumerate(delta.tool_calls or ()):
@@ -174,16 +171,16 @@ class ChatAnswer:
         finish = self._finish()
         # A cut answer may end in half a call: none of its calls may run.
         calls = unique_ids(self._tool_calls()) if finish == "tool_calls" else ()
-        thoughts = {name: "".join(parts) for name, parts in self._thoughts.items()}
+        thoughts = {name: mended("".join(parts)) for name, parts in self._thoughts.items()}
         opaque = (
             {OPAQUE: {"from": self._origin, "fields": thoughts}} if thoughts and calls else None
         )
         return Completion(
-            Message("assistant", "".join(self._text), calls, opaque=opaque),
+            Message("assistant", self._spoken.end(), calls, opaque=opaque),
             self._usage,
             finish,
-            model=self._model,
-            response_id=self._id,
+            model=mended(self._model),
+            response_id=mended(self._id),
             ttft_ns=ttft_ns,
         )
 
@@ -206,8 +203,9 @@ class ChatAnswer:
                     sent=True,
                     usage=self._usage,
                 )
-            name = self._names.get(call.name, call.name)
-            calls.append(ToolCall(call.id, name, "".join(call.arguments) or "{}"))
+            name = mended(self._names.get(call.name, call.name))
+            arguments = mended("".join(call.arguments)) or "{}"
+            calls.append(ToolCall(mended(call.id), name, arguments))
         return calls
 
     def _unfinished(self) -> ModelError:

@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 from sashizu_core.types import Message, ToolSchema
 
-__all__ = ["Encodings", "ToolEncodings", "dump_json"]
+from sashizu_openai.halves import mended
+
+__all__ = ["Encodings", "ToolEncodings", "dump_json", "encodable"]
 
 
 def dump_json(value: Any) -> bytes:
@@ -19,17 +21,18 @@ def dump_json(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return orjson.dumps(_encodable(value))
+        return orjson.dumps(encodable(value))
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
+    """The value as orjson takes it."""
     match value:
         case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return mended(value)
         case Mapping():
-            return {_encodable(str(key)): _encodable(below) for key, below in value.items()}
+            return {encodable(str(key)): encodable(below) for key, below in value.items()}
         case list() | tuple():
-            return [_encodable(below) for below in value]
+            return [encodable(below) for below in value]
         case int() if not -(2**63) <= value < 2**64:
             return float(value)  # orjson knows 64 bits; JSON has one kind of number
         case _:

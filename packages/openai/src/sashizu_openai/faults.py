@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import orjson
 from sashizu_core.errors import Fault, ModelError
 from sashizu_core.types import Usage
+
+from sashizu_openai.halves import read_json
 
 __all__ = ["retry_after_s", "shown", "status_error", "told_error"]
 
@@ -201,8 +202,8 @@ def _status_fault(status: int) -> Fault:
 
 def _error_object(body: bytes) -> Any:
     try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        found = read_json(body)
+    except ValueError:
         text = body.decode("utf-8", "replace").strip()
         return "a web page came back" if text.startswith("<") else text
     return found.get("error", found) if isinstance(found, dict) else found

@@ -10,7 +10,9 @@ from sashizu_core.errors import ModelError
 from sashizu_core.types import Completion, FinishReason, Message, ToolCall, Usage
 
 from sashizu_openai.api import OPAQUE, OnText, cut_short, unreadable
+from sashizu_openai.encodings import encodable
 from sashizu_openai.faults import told_error
+from sashizu_openai.halves import Spoken, read_model
 from sashizu_openai.names import unique_ids
 from sashizu_openai.sse import Event
 from sashizu_openai.usage import read_usage
@@ -95,9 +97,8 @@ class ResponsesAnswer:
         self.complete = False
         self.reasoning = False
         self._names = names
-        self._on_text = on_text
         self._origin = origin
-        self._streamed: list[str] = []
+        self._spoken = Spoken(on_text)
         self._items: dict[int, Item] = {}
         self._response = _Response()
         self._incomplete = False
@@ -126,9 +127,7 @@ class ResponsesAnswer:
 
     def _take_text(self, delta: Any) -> None:
         if isinstance(delta, str) and delta:
-            self._streamed.append(delta)
-            if self._on_text is not None:
-                self._on_text(delta)
+            self._spoken.add(delta)
 
     def _take_end(self, kind: str, response: _Response | None) -> bool:
         if response is None:
@@ -184,7 +183,8 @@ class ResponsesAnswer:
                 sent=True,
                 usage=self._usage,
             ) from None
-        return _Whole("".join(texts if items else self._streamed), calls, kept)
+        streamed = self._spoken.end()
+        return _Whole("".join(texts) if items else streamed, calls, kept)
 
     def _call(self, item: _CallItem) -> ToolCall:
         name = self._names.get(item.name, item.name)
@@ -207,13 +207,21 @@ class ResponsesAnswer:
 def _parse(event: Event) -> _Event:
     try:
         if not event.whole:
-            return _Event.model_validate_json(event.data)
-        response = _Response.model_validate_json(event.data)
-    except ValidationError:
+            return read_model(_Event, event.data, mend=_mended)
+        response = read_model(_Response, event.data, mend=encodable)
+    except ValueError:
         raise unreadable("the answer" if event.whole else "an event of the answer") from None
     if response.error is not None and response.status is None:
         return _Event(type="error", error=response.error)
     return _Event(type=f"response.{response.status or 'completed'}", response=response)
+
+
+def _mended(event: Any) -> Any:
+    """Without halves, except where the next event may bring the other one."""
+    told = encodable(event)
+    if isinstance(told, dict) and "delta" in told:
+        told["delta"] = event["delta"]
+    return told
 
 
 def _layout(item: Item, *fields: str) -> Item:
