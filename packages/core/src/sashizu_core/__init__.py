@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sashizu_core.agents import AgentDefinition
     from sashizu_core.builtin.typed import Arguments, TypedTool
+    from sashizu_core.creation import CreatedAgent, create_agent, save_agent
     from sashizu_core.errors import (
         BudgetRefused,
         ConfigError,
@@ -42,6 +43,7 @@ __all__ = [
     "Arguments",
     "BudgetRefused",
     "ConfigError",
+    "CreatedAgent",
     "Event",
     "Limits",
     "MissingPackage",
@@ -56,17 +58,20 @@ __all__ = [
     "TypedTool",
     "UsageError",
     "__version__",
+    "create_agent",
     "delegate",
     "delegate_parallel",
     "load_settings",
     "open_registry",
     "parse_limits",
+    "save_agent",
     "supervise",
 ]
 
 _HOMES = {
     "agents": ("AgentDefinition",),
     "builtin.typed": ("Arguments", "TypedTool"),
+    "creation": ("CreatedAgent", "create_agent", "save_agent"),
     "errors": (
         "BudgetRefused",
         "ConfigError",
