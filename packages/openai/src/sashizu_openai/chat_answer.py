@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +10,7 @@ from sashizu_core.errors import ModelError
 from sashizu_core.types import Completion, FinishReason, Message, ToolCall, Usage
 
 from sashizu_openai.api import OPAQUE, OnText, cut_short, unreadable
-from sashizu_openai.encodings import dump_json
+from sashizu_openai.chat_calls import CallPiece, OpenCalls
 from sashizu_openai.faults import told_error
 from sashizu_openai.halves import Spoken, mended, read_json, read_model
 from sashizu_openai.names import unique_ids
@@ -29,23 +28,12 @@ class _Part(_Wire):
     text: str | None = None
 
 
-class _Function(_Wire):
-    name: str | None = None
-    arguments: str | dict[str, Any] | None = None
-
-
-class _Call(_Wire):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
 class _Delta(_Wire):
     content: str | list[_Part] | None = None
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
-    tool_calls: list[_Call] | None = None
+    tool_calls: list[CallPiece] | None = None
 
     @property
     def text(self) -> str:
@@ -73,16 +61,6 @@ _FAILURES = frozenset({"error", "insufficient_system_resource"})
 """Finish reasons of services that gave up."""
 
 
-@dataclass(slots=True)
-class _OpenCall:
-    """A tool call whose arguments still come. `index` is the service's, often wrong."""
-
-    index: int
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-
-
 class ChatAnswer:
     """An answer of Chat Completions while it arrives."""
 
@@ -96,7 +74,7 @@ class ChatAnswer:
         self._model = ""
         self._spoken = Spoken(on_text)
         self._thoughts: dict[str, list[str]] = {}
-        self._calls: list[_OpenCall] = []
+        self._calls = OpenCalls()
         self._finish_reason = ""
         self._usage: Usage | None = None
         self._whole = False
@@ -131,8 +109,8 @@ class ChatAnswer:
             self._spoken.add(text)
         thought = self._take_thought("reasoning_content", delta.reasoning_content)
         thought = self._take_thought("reasoning", delta.reasoning) or thought
-        for position, call in enumerate(delta.tool_calls or ()):
-            self._take_call(call, position)
+        if delta.tool_calls:
+            self._calls.take(delta.tool_calls)
         if choice.finish_reason:
             self._finish_reason = choice.finish_reason
             self.finished = True
@@ -142,21 +120,6 @@ class ChatAnswer:
         if thought:
             self._thoughts.setdefault(name, []).append(thought)
         return bool(thought)
-
-    def _take_call(self, call: _Call, position: int) -> None:
-        function = call.function or _Function()
-        index = position if call.index is None else call.index
-        mine = next((known for known in reversed(self._calls) if known.index == index), None)
-        # Some services give every call the same index: another id is another call.
-        if mine is None or (call.id and mine.id and call.id != mine.id and function.name):
-            mine = _OpenCall(index)
-            self._calls.append(mine)
-        mine.id = mine.id or call.id or ""
-        mine.name = mine.name or function.name or ""
-        if isinstance(function.arguments, dict):
-            mine.arguments.append(dump_json(function.arguments).decode())
-        elif function.arguments:
-            mine.arguments.append(function.arguments)
 
     def completion(self, *, ttft_ns: int | None) -> Completion:
         if not self.finished:
@@ -204,7 +167,7 @@ class ChatAnswer:
                     usage=self._usage,
                 )
             name = mended(self._names.get(call.name, call.name))
-            arguments = mended("".join(call.arguments)) or "{}"
+            arguments = mended(call.arguments) or "{}"
             calls.append(ToolCall(mended(call.id), name, arguments))
         return calls
 
