@@ -1,4 +1,4 @@
-"""Carries out what `run`, `delegate` and `delegate-parallel` ask, from settings to exit code."""
+"""Carries out what commands ask of agents, from settings to exit code."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from sashizu_core.errors import TrustNeeded
@@ -28,7 +29,12 @@ from sashizu_cli.session import Session
 from sashizu_cli.trusting import trust_now
 from sashizu_cli.view import RunView
 
-__all__ = ["RunRequest", "execute"]
+if TYPE_CHECKING:
+    from sashizu_core.agents import AgentDefinition
+
+__all__ = ["RunRequest", "execute", "watched"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class RunRequest:
     """What the command line asks. `budget`, `deadline_s` and `jobs` are None where it is silent.
 
     `approve` is `never`, `ask`, the name of a file, or None where the command line is silent.
+    `definitions` are agents beside those found in files.
     `only_answer` prints the answer of a single agent instead of a combined report.
     """
 
@@ -51,6 +58,7 @@ class RunRequest:
     audit: bool = True
     conversation: str | None = None
     only_answer: bool = False
+    definitions: Sequence[AgentDefinition] = ()
 
 
 def execute(request: RunRequest, session: Session) -> int:
@@ -60,21 +68,38 @@ def execute(request: RunRequest, session: Session) -> int:
         SashizuError: nothing could be run, or the record or the output file not be written.
     """
     with opened(request.out) as file:
-        for text in session.settings.warnings:
-            render.warning(text)
-        display = _display(request)
-        interrupts = Interrupts(partial(_end_at_once, display, file))
-        try:
-            report = _report(request, session, display, interrupts)
-        except TrustNeeded as needed:  # nothing has begun
-            if not trust_now(needed, session):
-                raise
-            report = _report(request, session, display, interrupts)
+        report, interrupted = watched(request, session, partial(_delegate, request), file)
         try:
             _write_down(report, file)
         finally:  # what the agents said is shown also where the file cannot be written
             _print(report, request)
-    return exit_code(report.results, interrupted=interrupts.count > 0)
+    return exit_code(report.results, interrupted=interrupted)
+
+
+def watched(
+    request: RunRequest,
+    session: Session,
+    call: Callable[[Mapping[str, Any]], Awaitable[T]],
+    file: OutFile | None,
+) -> tuple[T, bool]:
+    """Do something with agents while a person watches; returns what came of it.
+
+    `call` gets what every run takes, by name. The second value says whether somebody interrupted.
+
+    Raises:
+        SashizuError: nothing could be run, or the record not be written.
+    """
+    for text in session.settings.warnings:
+        render.warning(text)
+    display = _display(request)
+    interrupts = Interrupts(partial(_end_at_once, display, file))
+    try:
+        found = _outcome(request, session, display, interrupts, call)
+    except TrustNeeded as needed:  # nothing has begun
+        if not trust_now(needed, session):
+            raise
+        found = _outcome(request, session, display, interrupts, call)
+    return found, interrupts.count > 0
 
 
 def _write_down(report: RunReport, file: OutFile | None) -> None:
@@ -93,16 +118,20 @@ def _print(report: RunReport, request: RunRequest) -> None:
         print_report(report, to_stderr=request.as_json)
 
 
-def _report(
-    request: RunRequest, session: Session, display: Display, interrupts: Interrupts
-) -> RunReport:
+def _outcome(
+    request: RunRequest,
+    session: Session,
+    display: Display,
+    interrupts: Interrupts,
+    call: Callable[[Mapping[str, Any]], Awaitable[T]],
+) -> T:
     """Run the agents; what ended the run is raised as it is, out of its group.
 
     Raises:
         SashizuError: nothing could be run, or the record not be written.
     """
     try:
-        return anyio.run(_run, request, session, display, interrupts)
+        return anyio.run(_run, request, session, display, interrupts, call)
     except BaseExceptionGroup as group:
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
@@ -135,38 +164,49 @@ def _spare_the_collector() -> None:
 
 
 async def _run(
-    request: RunRequest, session: Session, display: Display, interrupts: Interrupts
-) -> RunReport:
-    from sashizu_core.runtime import delegate_parallel
-
+    request: RunRequest,
+    session: Session,
+    display: Display,
+    interrupts: Interrupts,
+    call: Callable[[Mapping[str, Any]], Awaitable[T]],
+) -> T:
     _spare_the_collector()
     run_id = new_run_id()
-    approver = approver_for(request.approve, display, run_id)
     sinks: list[EventSink] = [display]
     if request.as_json:
         gone = partial(interrupts.end, "nobody reads the events any more")
         sinks.append(JsonLines(render.raw, lost=gone))
+    options = {
+        "settings": session.settings,
+        "registry": session.registry,
+        "budget": request.budget,
+        "deadline_s": request.deadline_s,
+        "jobs": request.jobs,
+        "model": request.model,
+        "audit": request.audit,
+        "isolation": request.isolation,
+        "approver": approver_for(request.approve, display, run_id),
+        "run_id": run_id,
+        "sinks": sinks,
+        "on_text": display.view.hear,
+        "on_line": display.view.hear_line,
+        "on_start": interrupts.attach,
+    }
     async with anyio.create_task_group() as group:
         await group.start(interrupts.watch)
         with display.shown():
             group.start_soon(display.keep_fresh)
-            report = await delegate_parallel(
-                request.tasks,
-                settings=session.settings,
-                registry=session.registry,
-                budget=request.budget,
-                deadline_s=request.deadline_s,
-                jobs=request.jobs,
-                model=request.model,
-                audit=request.audit,
-                isolation=request.isolation,
-                approver=approver,
-                run_id=run_id,
-                sinks=sinks,
-                on_text=display.view.hear,
-                on_line=display.view.hear_line,
-                on_start=interrupts.attach,
-                continue_conversation=request.conversation,
-            )
+            found = await call(options)
         group.cancel_scope.cancel()
-    return report
+    return found
+
+
+async def _delegate(request: RunRequest, options: Mapping[str, Any]) -> RunReport:
+    from sashizu_core.runtime import delegate_parallel
+
+    return await delegate_parallel(
+        request.tasks,
+        agents=request.definitions,
+        continue_conversation=request.conversation,
+        **options,
+    )
