@@ -1,0 +1,1 @@
+"""The tools of MCP servers, for agents: started, asked, held and doubted here."""

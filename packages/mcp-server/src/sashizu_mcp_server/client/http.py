@@ -1,0 +1,109 @@
+"""A server on the network, spoken to by streamable HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
+
+from sashizu_mcp_server.client.configured import ServerConfig
+from sashizu_mcp_server.client.faults import NotStarted
+from sashizu_mcp_server.client.starting import expanded
+from sashizu_mcp_server.client.stdio import MOST_MESSAGE_BYTES, TOO_LARGE, Streams
+
+__all__ = ["http_streams"]
+
+MOST_STREAM_BYTES = 64 * 1024 * 1024
+"""Of one response that is a stream of messages."""
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class _TooLarge(httpx2.StreamError):
+    """A response is larger than what is taken of one."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{TOO_LARGE}: {most}")
+
+
+class _Counted(httpx2.AsyncByteStream):
+    """A body that ends in an error where it is too large."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, most: int) -> None:
+        self._inner = inner
+        self._most = most
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        seen = 0
+        async for chunk in self._inner:
+            seen += len(chunk)
+            if seen > self._most:
+                raise _TooLarge(self._most)
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@asynccontextmanager
+async def http_streams(
+    config: ServerConfig, env: Mapping[str, str], auth: httpx2.Auth | None
+) -> AsyncIterator[Streams]:
+    """Speak to a server; nothing is sent before the first message.
+
+    Raises:
+        NotStarted: its address is none, or a variable of it is not set.
+    """
+    url = expanded(config, config.entry.url or "", env)
+    headers = {name: expanded(config, value, env) for name, value in config.entry.headers.items()}
+    origin = _origin(config, url)
+    wait = httpx2.Timeout(30.0, read=max(config.timeout_s, config.start_timeout_s) + 30.0)
+
+    async def out(request: httpx2.Request) -> None:
+        """Only the server itself may be reached without encryption, if it was configured so."""
+        if request.url.scheme != "https" and (request.url.host, request.url.port) != (
+            origin.host,
+            origin.port,
+        ):
+            raise httpx2.UnsupportedProtocol(
+                f"{request.url.host!r}, which the server names, is not asked without encryption"
+            )
+
+    async def back(response: httpx2.Response) -> None:
+        kind = response.headers.get("content-type", "").lower()
+        streamed = kind.startswith("text/event-stream")
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise httpx2.DecodingError("the response is compressed, which was not asked for")
+        if isinstance(response.stream, httpx2.AsyncByteStream):
+            most = MOST_STREAM_BYTES if streamed else MOST_MESSAGE_BYTES
+            response.stream = _Counted(response.stream, most)
+
+    async with (
+        httpx2.AsyncClient(
+            headers={**headers, "accept-encoding": "identity"},
+            timeout=wait,
+            auth=auth,
+            event_hooks={"request": [out], "response": [back]},
+        ) as client,
+        streamable_http_client(
+            url, http_client=client, max_sse_event_size=MOST_MESSAGE_BYTES
+        ) as streams,
+    ):
+        read, write = streams
+        yield read, write  # type: ignore[misc]  # streams that remember who wrote
+
+
+def _origin(config: ServerConfig, url: str) -> httpx2.URL:
+    try:
+        origin = httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise NotStarted(config.name, f"cannot be reached: {error}") from error
+    if origin.scheme not in ("http", "https") or not origin.host:
+        raise NotStarted(config.name, f"cannot be reached: {url!r} is no address of the Web")
+    if origin.scheme == "http" and origin.host not in _LOOPBACK and not config.own:
+        raise NotStarted(
+            config.name, f"cannot be reached: {url!r} has to be https, or http on this machine"
+        )
+    return origin

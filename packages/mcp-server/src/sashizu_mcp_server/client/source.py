@@ -1,0 +1,222 @@
+"""The servers of one run: asked when an agent lists their tools, shared by who may the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+from sashizu_core.errors import SashizuError
+from sashizu_core.permissions import effective
+from sashizu_core.protocols import Tool, ToolsServed, ToolsWanted
+from sashizu_core.sandboxing import Confinement
+
+from sashizu_mcp_server.client.configured import ConfiguredServers, ServerConfig
+from sashizu_mcp_server.client.connection import Connection, Pace
+from sashizu_mcp_server.client.faults import NotStarted
+from sashizu_mcp_server.client.life import Life
+from sashizu_mcp_server.client.listing import Listing, ServedTool
+from sashizu_mcp_server.client.oauth import authorization
+from sashizu_mcp_server.client.pins import PinBook, pin_book
+from sashizu_mcp_server.client.session import ServerSession
+from sashizu_mcp_server.client.starting import expanded, held, program_of
+from sashizu_mcp_server.client.stdio import Streams, stdio_streams
+from sashizu_mcp_server.client.tool import McpTool
+
+__all__ = ["ServerTools", "open_server_tools"]
+
+ENDING_S = 5.0
+"""How long servers may take to end before they are ended, in seconds."""
+
+
+@asynccontextmanager
+async def open_server_tools(
+    servers: ConfiguredServers, workspace: Path, *, pace: Pace | None = None
+) -> AsyncIterator[ServerTools]:
+    """The servers of one run; on leaving, all of them have ended."""
+    async with anyio.create_task_group() as group:
+        source = ServerTools(servers, workspace, group, pin_book(), pace=pace)
+        try:
+            yield source
+        finally:
+            source.close()
+            if not await source.ended():
+                group.cancel_scope.cancel()
+
+
+class ServerTools:
+    """A `ToolSource`. A session is shared by all agents whose programs may touch the same."""
+
+    def __init__(
+        self,
+        servers: ConfiguredServers,
+        workspace: Path,
+        group: TaskGroup,
+        book: PinBook,
+        *,
+        pace: Pace | None = None,
+        env: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._servers = servers
+        self._workspace = workspace
+        self._group = group
+        self._book = book
+        self._pace = pace
+        self._env = env
+        self._sessions: dict[Hashable, ServerSession] = {}
+        self._told: set[tuple[str, str, str]] = set()
+
+    async def tools(self, wanted: ToolsWanted) -> ToolsServed:
+        by_server: dict[str, list[str]] = {}
+        for name in wanted.listed:
+            by_server.setdefault(name.partition("/")[0], []).append(name)
+        answers: dict[str, ToolsServed] = {}
+
+        async def ask(server: str, names: list[str]) -> None:
+            answers[server] = await self._of_server(server, names, wanted)
+
+        async with anyio.create_task_group() as group:
+            for server, names in by_server.items():
+                group.start_soon(ask, server, names)
+        served: dict[str, Tool] = {}
+        absent: dict[str, str] = {}
+        for server in by_server:
+            served |= answers[server].tools
+            absent |= answers[server].absent
+        return ToolsServed(served, absent)
+
+    async def _of_server(self, server: str, names: list[str], wanted: ToolsWanted) -> ToolsServed:
+        """The listed tools of one server; what goes wrong with it is told of each of them."""
+        try:
+            config = self._servers.find(server, wanted.servers, wanted.source, self._workspace)
+            if config is None:
+                raise NotStarted(server, "is described nowhere (`sashizu mcp list` shows those)")
+            session = self.session(config, wanted)
+            listing = await session.connection.listing()
+            return await self._served(session, listing, names, wanted)
+        except SashizuError as error:
+            return ToolsServed({}, dict.fromkeys(names, str(error)))
+
+    async def _served(
+        self, session: ServerSession, listing: Listing, names: list[str], wanted: ToolsWanted
+    ) -> ToolsServed:
+        all_of_it = any(name.endswith("/*") for name in names)
+        asked = [*listing.tools, *listing.left_out] if all_of_it else []
+        asked += [name.partition("/")[2] for name in names if not name.endswith("/*")]
+        tools: dict[str, Tool] = {}
+        absent: dict[str, str] = {}
+        for name in dict.fromkeys(asked):
+            full = f"{session.config.name}/{name}"
+            tool = listing.tools.get(name)
+            if tool is None:
+                absent[full] = listing.left_out.get(name, "the server has no such tool")
+                continue
+            await self._look(session.config, tool, wanted)
+            tools[full] = McpTool(tool, session, self._book)
+        return ToolsServed(tools, absent)
+
+    async def _look(self, config: ServerConfig, tool: ServedTool, wanted: ToolsWanted) -> None:
+        """Compare a tool with what was approved; a tool of a trusted server is approved at once."""
+        state = self._book.see(config.identity, tool.server, tool.name, tool.sha256)
+        if state == "new" and config.trusted:
+            self._book.pin(config.identity, tool.server, {tool.name: tool.sha256})
+        key = (config.identity, tool.name, tool.sha256)
+        if state != "changed" or key in self._told:
+            return
+        self._told.add(key)
+        if wanted.suspicious is not None:
+            await wanted.suspicious(
+                {
+                    "tool": tool.qualified,
+                    "tool_type": "mcp",
+                    "mcp_server": tool.server,
+                    "mcp_method": "tools/list",
+                    "severity": "warning",
+                    "category": "tool_changed",
+                    "sha256": tool.sha256,
+                    "attrs": {
+                        "reason": "the server describes the tool otherwise than when it was "
+                        "approved; it needs approval again",
+                        "approved": self._book.tools(config.identity).get(tool.name, ""),
+                    },
+                }
+            )
+
+    # --- sessions ---------------------------------------------------------------------------------
+
+    def session(self, config: ServerConfig, wanted: ToolsWanted) -> ServerSession:
+        """The session that an agent shares with those who may touch the same."""
+        confinement = wanted.confinement
+        key: Hashable = (config.identity, "network")
+        if config.entry.url is None:
+            shown = None if confinement is None else _shown(confinement)
+            key = (config.identity, shown, effective(wanted.subject.chain).net)
+        if (session := self._sessions.get(key)) is None:
+            session = self._sessions[key] = ServerSession(config)
+            opener = _Opener(session, wanted, self._env)
+            session.connection = Connection(config, opener.open, self._group, self._pace)
+        return session
+
+    def close(self) -> None:
+        """Ask all servers to end."""
+        for session in self._sessions.values():
+            session.connection.close()
+
+    async def ended(self) -> bool:
+        """Wait until all have ended; False if some take too long."""
+        with anyio.move_on_after(ENDING_S) as scope:
+            for session in self._sessions.values():
+                await session.connection.ended()
+        return not scope.cancelled_caught
+
+
+def _shown(confinement: Confinement) -> Hashable:
+    """What a confinement lets its programs touch."""
+    return (
+        confinement.cwd,
+        frozenset(confinement.readable),
+        frozenset(confinement.writable),
+        frozenset(confinement.protected),
+        frozenset(confinement.hidden),
+    )
+
+
+class _Opener:
+    """Makes the streams of one life of a server."""
+
+    def __init__(self, session: ServerSession, wanted: ToolsWanted, env: Mapping[str, str]) -> None:
+        self._session = session
+        self._wanted = wanted
+        self._env = env
+
+    def open(self, life: Life) -> AbstractAsyncContextManager[Streams]:
+        """Start or reach it.
+
+        Raises:
+            NotStarted: it cannot be.
+        """
+        config = self._session.config
+        if config.entry.url is not None:
+            from sashizu_mcp_server.client.http import http_streams
+
+            return http_streams(config, self._env, authorization(config, self._env))
+        return self._started(life)
+
+    @asynccontextmanager
+    async def _started(self, life: Life) -> AsyncIterator[Streams]:
+        config, wanted = self._session.config, self._wanted
+        if wanted.sandbox is None or wanted.confinement is None:
+            raise NotStarted(config.name, "is not started: nothing would hold it")
+        root = wanted.workspace.root
+        program = program_of(config, root, self._env)
+        confinement = held(config, wanted.confinement, program, root, self._env)
+        if effective(wanted.subject.chain).net:
+            confinement = replace(confinement, judge=self._session.judge)
+        words = (expanded(config, word, self._env) for word in config.entry.args)
+        argv = (str(program), *words)
+        async with stdio_streams(life, wanted.sandbox, argv, confinement) as streams:
+            yield streams
