@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sashizu_core.agents import AgentDefinition, read_agent_file, read_agent_text
 from sashizu_core.agents.definition import tool_name
+from sashizu_core.agents.foreign import READING_TOOLS
 from sashizu_core.errors import ConfigError
 from sashizu_core.types import Limits
 
@@ -274,7 +275,7 @@ def test_a_codex_agent_may_read_and_nothing_else() -> None:
     definition = _read(CODEX, "a.toml")
     assert (definition.name, definition.goal) == ("helper", "helps")
     assert definition.instructions == "be brief"
-    assert definition.grants().tools == {"list_files", "read_file", "grep", "codebase_search"}
+    assert definition.grants().tools == set(READING_TOOLS)
     assert definition.grants().fs_read == (".",)
     assert definition.grants().fs_write == ()
     assert _warnings(CODEX, "a.toml") == ()
@@ -336,7 +337,7 @@ def test_a_claude_agent_is_its_front_matter_and_its_prompt() -> None:
     definition = _read(_claude(), "a.md")
     assert (definition.name, definition.goal) == ("helper", "helps")
     assert definition.instructions == "Be brief.\n\n---\nAlways."
-    assert definition.grants().tools == {"list_files", "read_file", "grep", "codebase_search"}
+    assert definition.grants().tools == set(READING_TOOLS)
     assert definition.grants().fs_write == ()
     assert _warnings(_claude(), "a.md") == ()
 
@@ -355,7 +356,7 @@ def test_what_is_disallowed_is_not_granted() -> None:
     assert definition.tools.mcp == ("read_file",)
     assert definition.grants().fs_write == ()
     reader = _read(_claude("disallowedTools: [Grep]\n"), "a.md")
-    assert reader.tools.mcp == ("list_files", "read_file")
+    assert reader.tools.mcp == ("list_files", "read_file", "read_skill")
 
 
 def test_tools_of_servers_keep_their_names() -> None:
@@ -376,7 +377,7 @@ def test_what_a_claude_agent_loses_is_told_with_its_place() -> None:
     assert "the tool 'Dance' is not taken over: there is no such tool" in shown
     assert "the tool 'Write(src/**)' is not taken over: its rule in brackets" in shown
     assert "a.md:5:1: 'model' is not taken over" in shown
-    assert "a.md:6:1: 'hooks' is not taken over: hooks are not run" in shown
+    assert "a.md:6:1: 'hooks' is not taken over: hooks are read from settings" in shown
     assert "a.md:7:1: 'colour' is not known; did you mean 'color'?" in shown
 
 

@@ -37,6 +37,7 @@ TOOLS = {
         _spec("codebase_search", "fs.read"),
         _spec("write_file", "fs.write"),
         _spec("apply_patch", "fs.read", "fs.write"),
+        _spec("read_skill"),
         _spec("think"),
     )
 }

@@ -1,4 +1,4 @@
-"""What a repository brings: its settings and agents, their fingerprints, and what they want."""
+"""What a repository brings: settings, agents, skills and guidance, and what they want."""
 
 from __future__ import annotations
 
@@ -65,7 +65,19 @@ def brought_files(session: Session) -> list[BroughtFile]:
         if problem.scope == "repository":
             path = brought_path(problem.file, workspace)
             found.append(BroughtFile(path, "", "broken", (("error", str(problem.error)),)))
-    return found
+    return [*found, *_lessons(workspace, trusted)]
+
+
+def _lessons(workspace: Path, trusted: Mapping[str, str]) -> list[BroughtFile]:
+    """What a repository would teach agents."""
+    from sashizu_core.skills.shelf import brought_lessons
+
+    return [
+        BroughtFile(each.path, "", "broken", (("error", each.error),))
+        if each.error
+        else BroughtFile(each.path, each.sha256, _state(trusted, each.path, each.sha256), each.told)
+        for each in brought_lessons(workspace)
+    ]
 
 
 def _state(trusted: Mapping[str, str], path: str, sha256: str) -> State:

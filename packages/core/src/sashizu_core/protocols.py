@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 from sashizu_core.events import Event
 from sashizu_core.grants import PermissionRequest, Subject
 from sashizu_core.sandboxing import Confinement, Sandbox
+from sashizu_core.skills import Skill
 from sashizu_core.types import (
     AgentReport,
     Amount,
@@ -203,7 +204,7 @@ class ToolContext:
     `sandbox` starts programs, held by `confinement`, which is made from the agent's effective
     permission; None where no program can be started. `judge` decides on a request that comes up
     while the tool runs, such as a redirect, and records the decision. `spawner` starts agents;
-    None for an agent that may start none.
+    None for an agent that may start none. `skills` are those that the agent was told of.
     """
 
     agent_id: str
@@ -217,6 +218,7 @@ class ToolContext:
     confinement: Confinement | None = None
     judge: Callable[[PermissionRequest], Awaitable[Decision]] | None = None
     spawner: Spawner | None = None
+    skills: tuple[Skill, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

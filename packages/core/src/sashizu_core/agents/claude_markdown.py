@@ -21,9 +21,9 @@ _LOST = {
     "model": "its models are named otherwise; choose one with --model",
     "permissionMode": "nothing but the listed tools is granted",
     "maxTurns": "set 'run.max_turns' in sashizu.toml",
-    "skills": "skills are not read",
+    "skills": "an agent that lists the tool Skill chooses among all of them",
     "mcpServers": "servers need the package 'sashizu-mcp-server'",
-    "hooks": "hooks are not run",
+    "hooks": "hooks are read from settings, not from agents",
     "memory": "memory is not kept",
     "background": "every agent of a run works at the same time",
     "effort": "effort is not part of a definition",
@@ -40,6 +40,7 @@ _TOOLS = {
     "Edit": ("apply_patch",),
     "MultiEdit": ("apply_patch",),
     "NotebookEdit": ("apply_patch",),
+    "Skill": ("read_skill",),
 }
 _ABSENT = {
     "Bash": "it needs the package 'sashizu-sandbox'",

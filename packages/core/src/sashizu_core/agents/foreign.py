@@ -10,7 +10,7 @@ from sashizu_core.errors import nearest
 
 __all__ = ["READING_TOOLS", "Translation"]
 
-READING_TOOLS = ("list_files", "read_file", "grep", "codebase_search")
+READING_TOOLS = ("list_files", "read_file", "grep", "codebase_search", "read_skill")
 """What an agent gets that says nothing of tools."""
 
 WRITING_TOOLS = ("write_file", "apply_patch")

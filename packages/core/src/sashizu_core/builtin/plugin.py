@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sashizu_core.builtin.tools import delegate_tool, file_tools
+from sashizu_core.builtin.tools import delegate_tool, file_tools, skill_tool
 from sashizu_core.home import config_home
 from sashizu_core.hookspecs import hookimpl
 from sashizu_core.protocols import Executor
@@ -45,8 +45,8 @@ def register_agents(settings: Settings) -> Sequence[AgentSource]:
 
 @hookimpl
 def register_tools(settings: Settings) -> Sequence[ToolSpec]:
-    """The tools for files, and the one that starts agents; they run in this process."""
-    return [*file_tools(), delegate_tool()]
+    """The tools for files and skills, and the one that starts agents; all run in this process."""
+    return [*file_tools(), skill_tool(), delegate_tool()]
 
 
 @hookimpl

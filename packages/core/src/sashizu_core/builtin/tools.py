@@ -9,7 +9,7 @@ from importlib import import_module
 from sashizu_core.protocols import Tool
 from sashizu_core.specs import ToolSpec
 
-__all__ = ["delegate_tool", "file_tools"]
+__all__ = ["delegate_tool", "file_tools", "skill_tool"]
 
 _READ = ("fs.read",)
 _WRITE = ("fs.write",)
@@ -41,3 +41,8 @@ def file_tools() -> list[ToolSpec]:
 def delegate_tool() -> ToolSpec:
     """The tool that starts agents, for agents that may."""
     return _spec("delegate", "Delegate", "have another agent do a part of the work", ("spawn",))
+
+
+def skill_tool() -> ToolSpec:
+    """The tool that reads skills, for agents that are told of some."""
+    return _spec("read_skill", "ReadSkill", "read a skill that the agent was told of", ())

@@ -129,7 +129,8 @@ class Conductor:
 
     async def report(self) -> RunReport:
         """What became of the run so far: the reports of all agents, in the order they began."""
-        parts, warnings, merge = self.parts, [], None
+        parts, merge = self.parts, None
+        warnings = list(parts.shelf.notes) if parts.shelf is not None else []
         try:
             merge = await parts.places.merge_plan()
         except SashizuError as error:

@@ -38,8 +38,10 @@ from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
 from sashizu_core.runtime.serving import tools_of_servers
 from sashizu_core.runtime.showing import shown_lines
+from sashizu_core.runtime.teaching import Lessons, lessons_of
 from sashizu_core.runtime.verification import failed, outranked, unverified, verify
 from sashizu_core.sandboxing import Confinement, Sandbox
+from sashizu_core.skills.shelf import Shelf
 from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
@@ -113,6 +115,7 @@ class RunParts:
     on_line: Callable[[str, str], None] | None
     spawning: Spawning | None = None
     sources: Sequence[ToolSource] = ()
+    shelf: Shelf | None = None
 
     def gate(self, model: Model) -> ProviderGate:
         """The limiter that all callers of a provider with the same key share."""
@@ -186,6 +189,7 @@ class AgentInstance:
         parts.handle.waiting.add(agent_id)
         self._started = 0.0
         self._state = "waiting"
+        self._lessons = Lessons()
         self._tools: ToolBox | None = None
         self._before: Versions = {}
         self.deadline = float("inf")
@@ -227,9 +231,11 @@ class AgentInstance:
         """
         self._started = monotonic()
         self._state = "working"
-        await self._recorder.record(
-            [self._recorder.event("agent.started", start_fields(self.plan, self.node))]
-        )
+        subject = Subject(self.agent_id, self.plan.name, self.plan.chain)
+        self._lessons = await lessons_of(self.plan, self._parts.shelf, readable(subject))
+        started = start_fields(self.plan, self.node)
+        started["attrs"] |= self._lessons.recorded()
+        await self._recorder.record([self._recorder.event("agent.started", started)])
         report: AgentReport | None = None
         try:
             report = await self._conclude(await self._work())
@@ -296,9 +302,10 @@ class AgentInstance:
             sandbox=parts.sandbox,
             confinement=await self._confinement(subject),
             spawner=self._spawner,
+            skills=self._lessons.skills,
             progress=shown_lines(parts.on_line, self.agent_id, self._recorder.redactor),
         )
-        tools = {name: parts.tools[name] for name in plan.tools}
+        tools = {name: parts.tools[name] for name in plan.tools if self._lessons.needs(name)}
         tools |= await tools_of_servers(plan, parts.sources, subject, context, self._steps)
         if plan.targets:
             await anyio.to_thread.run_sync(self._prepare_for_artifacts)
@@ -344,7 +351,9 @@ class AgentInstance:
         self._before = versions(self.place.workspace, self.plan.targets)
 
     def _open_conversation(self) -> None:
-        brief = self.plan.brief(self._tokens_left())
+        brief = replace(
+            self.plan.brief(self._tokens_left()), **self._lessons.told(self._tokens_left())
+        )
         system, user = first_messages(brief)
         # A continued conversation goes on under what holds now: other limits, other files to write.
         self.messages[:1] = [system]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from time import time
 from typing import TypeVar
 
+import anyio.to_thread
+
 from sashizu_core.agents import load_catalogue
 from sashizu_core.approvals import Approvals
 from sashizu_core.control import ControlServer, RunHandle, RunInfo
@@ -24,6 +26,7 @@ from sashizu_core.runtime.places import Places
 from sashizu_core.runtime.plan import AgentPlan, Sources
 from sashizu_core.runtime.redacting import redacted_error, run_redactor
 from sashizu_core.runtime.spawning import Spawning, spawns
+from sashizu_core.skills.shelf import load_shelf
 from sashizu_core.turn.record import Recorder
 
 __all__ = ["OpenedRun", "check_ledger", "guarded", "opened_run", "sources_of"]
@@ -133,6 +136,7 @@ async def _parts(
     models = await opened.models(plans)
     budget, root = await opened.ledger(asked.budget, plans, models) or (None, None)
     run = asked.settings.run
+    scope = [path for plan in plans for path in plan.task.scope]
     return RunParts(
         run_id=asked.run_id,
         recorder=recorder,
@@ -151,4 +155,5 @@ async def _parts(
         max_output_tokens=run.max_output_tokens,
         on_text=asked.on_text,
         on_line=asked.on_line,
+        shelf=await anyio.to_thread.run_sync(load_shelf, asked.root, scope),
     )
