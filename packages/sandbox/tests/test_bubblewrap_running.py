@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -228,17 +229,30 @@ async def test_new_files_have_the_mode_that_they_would_have_without(
     assert (tmp_path / "theirs").stat().st_mode == (tmp_path / "ours").stat().st_mode
 
 
+def _runs(word: str) -> bool:
+    """Whether a process has the word among its arguments."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in file.read_bytes().split(b"\0"):
+                return True
+    return False
+
+
 async def test_a_launcher_that_was_killed_is_started_again(
     sandbox: Bubblewrap, confinement: Confinement
 ) -> None:
     task = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     before = set(task.read_text().split())
-    async with sandbox.start(["/bin/sleep", "600"], confinement) as process:
+    seconds = f"600.{os.getpid()}"
+    async with sandbox.start(["/bin/sleep", seconds], confinement) as process:
         (launcher,) = set(task.read_text().split()) - before
         os.kill(int(launcher), signal.SIGKILL)
         with anyio.fail_after(ENOUGH_S):
             assert await process.wait() == -signal.SIGKILL
     os.waitid(os.P_PID, int(launcher), os.WEXITED | os.WNOWAIT)
+    with anyio.fail_after(ENOUGH_S):
+        while _runs(seconds):
+            await anyio.sleep(0.01)
     assert await said_by(sandbox, ["/bin/echo", "again"], confinement) == "again\n"
 
 

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
 
 from sashizu_core.hookspecs import hookimpl
+from sashizu_core.protocols import Policy, ToolSource
 from sashizu_core.settings import Settings
-from sashizu_core.specs import ToolSpec
+from sashizu_core.specs import CommandSpec, PolicySpec, ToolSourceSpec
 
-__all__ = ["register_tools"]
+__all__ = ["register_commands", "register_policies", "register_tool_sources"]
 
 
 @hookimpl
-def register_tools(settings: Settings) -> Sequence[ToolSpec]:
-    return []
+def register_tool_sources(settings: Settings) -> Sequence[ToolSourceSpec]:
+    def open_(workspace: Path) -> AbstractAsyncContextManager[ToolSource]:
+        from sashizu_mcp_server.client.configured import ConfiguredServers
+        from sashizu_mcp_server.client.source import open_server_tools
+
+        return open_server_tools(ConfiguredServers(settings), workspace)
+
+    def check(
+        workspace: Path, agents: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]
+    ) -> None:
+        from sashizu_mcp_server.client.configured import ConfiguredServers
+
+        ConfiguredServers(settings).check(workspace, agents)
+
+    secrets: tuple[str, ...] = ()
+    if settings.tables.get("mcp"):
+        from sashizu_mcp_server.client.settings import secrets_of, server_settings
+
+        tables = server_settings(settings).values()
+        secrets = tuple(secret for table in tables for secret in secrets_of(table))
+    return [ToolSourceSpec("mcp", "the tools of MCP servers", open_, check, secrets)]
+
+
+@hookimpl
+def register_policies(settings: Settings) -> Sequence[PolicySpec]:
+    def open_() -> AbstractAsyncContextManager[Policy]:
+        from sashizu_mcp_server.client.policy import open_policy
+
+        return open_policy()
+
+    return [PolicySpec("mcp", "asks before a tool of a server is called that is new", open_)]
+
+
+@hookimpl
+def register_commands() -> Sequence[CommandSpec]:
+    cli = "sashizu_mcp_server.client.cli:app"
+    return [CommandSpec("mcp", "List, test and approve servers of tools.", cli)]

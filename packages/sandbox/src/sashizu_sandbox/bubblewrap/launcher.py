@@ -14,7 +14,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sashizu_sandbox.bubblewrap import kernel, limits, passing, reaching
@@ -170,8 +170,7 @@ class Held:
         readers = select.poll()
         readers.register(self._spawned.gate, select.POLLOUT)
         if any(event & select.POLLOUT for _, event in readers.poll(0)) and not self._killed:
-            self._started = True
-            self._tell({"started": True}, self._listener)
+            self._tell_of_start()
 
     def _on_exit(self) -> None:
         """What started the sandbox has ended; the sandbox itself may live a moment longer."""
@@ -194,12 +193,19 @@ class Held:
                 os.waitpid(self._init[0], 0)
         self._outcome["ended"] = True
         if "exit-code" in self._outcome and not self._started:  # too quick for us to see it start
-            self._tell({"started": True}, self._listener)
+            self._tell_of_start()
         self._close()
 
-    def _tell(self, message: dict[str, Any], fd: int | None = None) -> None:
+    def _tell_of_start(self) -> None:
+        """Say that it runs, and hand out what ends it should this process be killed."""
+        assert self._init is not None
+        self._started = True
+        fds = [self._init[1], *([] if self._listener is None else [self._listener])]
+        self._tell({"started": True}, fds)
+
+    def _tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
         with contextlib.suppress(OSError):  # nobody listens any more
-            passing.send(self._control, json.dumps(message).encode(), [] if fd is None else [fd])
+            passing.send(self._control, json.dumps(message).encode(), list(fds))
 
     def _close(self) -> None:
         self._launcher.guards.let_go(self._guards)

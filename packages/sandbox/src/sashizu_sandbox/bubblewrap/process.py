@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 from typing import Any
@@ -37,6 +38,7 @@ class HeldProcess:
         self._stderr = stderr
         self._listening = anyio.Lock()
         self._outcome: dict[str, Any] | None = None
+        self._init = -1
 
     @property
     def stdin(self) -> PipeWriter | None:
@@ -58,7 +60,8 @@ class HeldProcess:
         """
         message, fds = await self._message()
         if message.get("started"):
-            return socket.socket(fileno=fds[0]) if fds else None
+            self._init, *listener = fds
+            return socket.socket(fileno=listener[0]) if listener else None
         self._outcome = message
         said = self._stderr.read_now().decode("utf-8", "replace").strip()
         reason = message.get("error") or said or f"bubblewrap ended with {message.get('status')}"
@@ -89,9 +92,22 @@ class HeldProcess:
         finally:
             self.close()
 
+    def _kill_ourselves(self) -> None:
+        """End a program whose launcher was killed.
+
+        Its processes die with bubblewrap, which dies with the launcher: but for those of a program
+        that was started in that very moment.
+        """
+        if self._init >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
+
     def close(self) -> None:
         anyio.notify_closing(self._control)
         self._control.close()
+        if self._init >= 0:
+            os.close(self._init)
+            self._init = -1
         for stream in (self._stdin, self._stdout, self._stderr):
             if stream is not None:
                 stream.close()
@@ -107,5 +123,6 @@ class HeldProcess:
             except OSError:
                 data, fds = b"", []
             if not data:
+                self._kill_ourselves()
                 return {"error": "its launcher is gone", "status": -signal.SIGKILL}, []
             return json.loads(data), fds
