@@ -109,6 +109,61 @@ async def test_words_that_nobody_asked_for_do_not_answer_the_next_request(
     assert server.connections == 3
 
 
+@pytest.mark.parametrize("line", [b"a: b\r\n", b"X-%d: y\r\n", b"X: " + b"y" * 1000 + b"\r\n"])
+async def test_trailers_without_end_are_not_collected(server, connect, wire, ask, line) -> None:
+    sent = 0
+
+    async def handler(connection, request):
+        nonlocal sent
+        await connection.events(wire.opening())
+        await connection.send(b"0\r\n")
+        lines = line * 20_000 if b"%" not in line else b"".join(line % n for n in range(20_000))
+        for _ in range(1000):
+            await connection.send(lines)
+            sent += len(lines)
+
+    server.serves(handler)
+    model = await connect(server.url, api=wire.api)
+    with pytest.raises(ModelError) as caught, anyio.fail_after(5):
+        await model.complete(ask())
+    assert caught.value.fault == "transport"
+    assert sent < 50_000_000
+
+
+async def test_trailers_change_nothing(server, connect, wire, ask) -> None:
+    async def handler(connection, request):
+        await connection.events(wire.stream("Hello."))
+        await connection.send(b"0\r\nX-Sum: 1\r\nContent-Encoding: br\r\n\r\n")
+        connection.chunked = False
+
+    server.serves(handler)
+    model = await connect(server.url, api=wire.api)
+    for _ in range(2):
+        assert (await model.complete(ask())).message.content == "Hello."
+    assert server.connections == 1
+
+
+async def test_garbage_right_behind_an_answer_does_not_lose_it(server, connect, wire, ask) -> None:
+    body = wire.stream("Hello.")
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server.serves(raw(head + b"%x\r\n%s\r\nzz\r\n" % (len(body), body)))
+    model = await connect(server.url, api=wire.api)
+    assert (await model.complete(ask())).message.content == "Hello."
+
+
+async def test_a_chunk_that_never_begins_is_given_up(server, connect, wire, ask) -> None:
+    async def handler(connection, request):
+        await connection.events(wire.opening())
+        await connection.send(b"5;")
+        for _ in range(1000):
+            await connection.send(b"x" * 10_000)
+
+    server.serves(handler)
+    model = await connect(server.url, api=wire.api)
+    with pytest.raises(ModelError, match="no end"), anyio.fail_after(5):
+        await model.complete(ask())
+
+
 async def test_a_compression_that_was_not_asked_for_is_not_guessed(
     server, connect, wire, ask
 ) -> None:

@@ -20,11 +20,12 @@ ERROR_BODY_S = 5.0
 """Seconds in which the body of an error has to come."""
 
 LARGEST_HEAD = 256 * 1024
-"""Bytes of status line and headers above which nothing is read."""
+"""Bytes of status line and headers, or of trailers, above which nothing is read."""
 
 _TOGETHER = 64 * 1024
 """Bytes of a body up to which it goes out together with its head."""
 
+_NO_HTTP = "what it sends is no HTTP"
 _RECEIVED = 256 * 1024
 _FINAL, _REFUSED = 200, 300
 
@@ -35,32 +36,36 @@ class _Incoming:
     def __init__(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
         self.headers: dict[str, str] = {}
+        self._lines: dict[str, list[str]] = {}
         self.pieces: list[bytes] = []
         self.status = 0
         self.complete = False
         self.kept = False
         self.surplus = False
+        self.broken = False
         self._interim = False
 
     def on_message_begin(self) -> None:
         self.surplus = self.complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+        if not self.status:  # what follows the body is of no interest, and may have no end
+            key = name.decode("latin-1").lower()
+            self._lines.setdefault(key, []).append(value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
         self._interim = status < _FINAL
         if not self._interim:
             self.status = status
+            self.headers = {name: ", ".join(values) for name, values in self._lines.items()}
+        self._lines.clear()
 
     def on_body(self, body: bytes) -> None:
         self.pieces.append(body)
 
     def on_message_complete(self) -> None:
         if self._interim:
-            self.headers.clear()
             return
         self.complete = True
         self.kept = self.parser.should_keep_alive()
@@ -176,18 +181,23 @@ class Connection:
         """The next piece of the body as it was sent; None at the end.
 
         Raises:
-            Broken: the connection ended before the body did.
+            Broken: the connection ended before the body did, or what is no body has no end.
         """
         incoming = self._incoming
+        size = 0
         while incoming is not None and not incoming.pieces:
             if incoming.complete:
                 return None
-            await self._receive()
+            size += len(await self._receive())
+            if size > LARGEST_HEAD and not incoming.pieces:
+                raise Broken("its headers have no end")
         return incoming.pieces.pop(0) if incoming is not None else None
 
     async def _receive(self) -> bytes:
         """Take what has come, and feed the parser with it."""
         incoming = self._incoming
+        if incoming is not None and incoming.broken:
+            raise Broken(_NO_HTTP)
         try:
             data = await self._stream.receive(_RECEIVED)
         except anyio.EndOfStream:
@@ -202,9 +212,12 @@ class Connection:
         try:
             incoming.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not incoming.complete:
-                raise Broken("what it sends is no HTTP") from error
-            incoming.surplus = True  # the answer is whole; what follows is of no interest
+            if incoming.complete:
+                incoming.surplus = True  # the answer is whole; what follows is of no interest
+            elif incoming.pieces:
+                incoming.broken = True  # what came before is good, and comes first
+            else:
+                raise Broken(_NO_HTTP) from error
         return data
 
     async def close(self) -> None:

@@ -44,7 +44,7 @@ def _context(file: str | None, folder: str | None) -> ssl.SSLContext:
 
 def _has_folder() -> bool:
     """Whether authorities are looked up in a folder, one by one, when they are needed."""
-    folder = ssl.get_default_verify_paths().capath
+    folder: str | None = ssl.get_default_verify_paths().capath
     if folder is None:
         return False
     with os.scandir(folder) as entries:
