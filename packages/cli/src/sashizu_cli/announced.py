@@ -18,6 +18,8 @@ FRONTS = "sashizu.fronts"
 PLUGINS = "sashizu"
 
 OURS = {
+    "exec-with-budget": "Start a program whose model calls are bounded and recorded.",
+    "gateway": "Serve models to other programs, under a budget.",
     "mcp-server": "Serve agents and tools over the Model Context Protocol.",
     "merge": "Merge what the agents of a run changed.",
     "worktrees": "List and remove the worktrees of agents.",

@@ -27,6 +27,8 @@ OWN = {
     "run": "sashizu_cli.commands.run:app",
     "delegate": "sashizu_cli.commands.delegate:app",
     "delegate-parallel": "sashizu_cli.commands.delegate_parallel:app",
+    "supervisor": "sashizu_cli.commands.supervisor:app",
+    "agent-create": "sashizu_cli.commands.agent_create:app",
     "runs": "sashizu_cli.commands.runs:app",
     "agent": "sashizu_cli.commands.agent:app",
     "trust": "sashizu_cli.commands.trust:app",
@@ -43,6 +45,8 @@ OWN = {
 BROUGHT_BY = {
     "audit": "sashizu-audit",
     "budget": "sashizu-budget",
+    "exec-with-budget": "sashizu-gateway",
+    "gateway": "sashizu-gateway",
     "mcp-server": "sashizu-mcp-server",
     "merge": "sashizu-sandbox",
     "worktrees": "sashizu-sandbox",

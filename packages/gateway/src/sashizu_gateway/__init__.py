@@ -1,0 +1,1 @@
+"""A local endpoint that bounds, judges and records what agents of other vendors ask of models."""
