@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
 from sashizu_core.errors import UsageError
 
+from sashizu_openai.compression import CODINGS, Unpacker
 from sashizu_openai.endpoints import Endpoint
 from sashizu_openai.transport.connection import ERROR_BODY_S, LARGEST_ERROR, Connection
 from sashizu_openai.transport.faults import FAULTS, reason
@@ -24,13 +25,8 @@ from sashizu_openai.transport.tls import trusted
 
 __all__ = ["Body", "Client", "Failure", "Status"]
 
-_PIECE = 256 * 1024
-"""The most that one piece grows to when it is decompressed, in bytes."""
-
 # Local servers drop idle connections after 5 s, and a request sent into that moment is lost.
 _KEEP_S, _KEEP_SECURE_S = 4.0, 30.0
-
-_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class Status(Exception):
@@ -58,8 +54,9 @@ class Body:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         coding = connection.headers.get("content-encoding", "identity").strip().lower()
-        self._unknown = "" if coding in ("", "identity") or coding in _COMPRESSED else coding
-        self._unpack = zlib.decompressobj(wbits=47) if coding in _COMPRESSED else None
+        self._unknown = "" if coding in ("", "identity") or coding in CODINGS else coding
+        self._unpacker = Unpacker(coding) if coding in CODINGS else None
+        self._unpacked: Iterator[bytes] = iter(())
 
     async def read(self) -> bytes | None:
         """The next piece; None at the end.
@@ -72,21 +69,21 @@ class Body:
                 f"the answer is compressed in an unknown way ({self._unknown!r})", sent=True
             )
         try:
-            if self._unpack is None:
+            if self._unpacker is None:
                 return await self._connection.read()
-            return await self._unpacked(self._unpack)
+            return await self._unpack(self._unpacker)
         except FAULTS as error:
             raise Failure(f"the answer broke off ({error})", sent=True) from error
         except zlib.error as error:
             raise Failure("the compression of the answer is damaged", sent=True) from error
 
-    async def _unpacked(self, unpack: zlib._Decompress) -> bytes | None:
-        while True:
-            packed = unpack.unconsumed_tail or await self._connection.read()
+    async def _unpack(self, unpacker: Unpacker) -> bytes | None:
+        while (piece := next(self._unpacked, None)) is None:
+            packed = await self._connection.read()
             if packed is None:
-                return unpack.flush() or None
-            if piece := unpack.decompress(packed, _PIECE):
-                return piece
+                return unpacker.end() or None
+            self._unpacked = unpacker.take(packed)
+        return piece
 
 
 class Client:
