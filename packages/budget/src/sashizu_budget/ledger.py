@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sashizu_core.protocols import BudgetNode
+from sashizu_core.handoff import Lease, Leased
+from sashizu_core.home import state_home
+from sashizu_core.protocols import BudgetNode, Busy, Refused
 from sashizu_core.types import Amount, Bound, Limits, ModelInfo, Price, Usage
 
 from sashizu_budget.nodes import Node
 from sashizu_budget.prices import FREE, PriceList, billed_nusd, dearest_rates
 
+if TYPE_CHECKING:
+    from sashizu_budget.spend_store import SpendStore
+
 __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Budgets for any number of trees, and one price list for all of them."""
+    """Budgets for any number of trees, and one price list for all of them.
 
-    def __init__(self, prices: PriceList | None = None) -> None:
+    `spend` is the file of leases; None takes `spend.sqlite` in the state folder. It is opened when
+    the first lease is given or redeemed.
+    """
+
+    def __init__(self, prices: PriceList | None = None, *, spend: Path | None = None) -> None:
         self._prices = prices or PriceList()
+        self._spend = spend
+        self._store: SpendStore | None = None
 
     def root(self, name: str, limits: Limits) -> Node:
         """Begin a tree.
@@ -26,6 +39,47 @@ class Ledger:
             ValueError: a limit is below zero.
         """
         return Node(name, limits)
+
+    def lease(
+        self,
+        node: BudgetNode,
+        name: str,
+        limits: Limits,
+        *,
+        depth: int = 0,
+        expires_at: float | None = None,
+        terms: str = "",
+    ) -> Lease | Busy | Refused:
+        """Reserve a share that another process can draw on; see `LeasingBudget`.
+
+        Raises:
+            UsageError: a limit is missing.
+            SpawnRefused: the lease that the node lives on allows no further level.
+            SashizuError: the row cannot be written.
+        """
+        from sashizu_budget.leases import give_lease
+
+        return give_lease(
+            self._leases(), node, name, limits, depth=depth, expires_at=expires_at, terms=terms
+        )
+
+    def redeem(self, lease_id: str) -> Leased:
+        """Draw on a lease from now on; close its node to give back what is left.
+
+        Raises:
+            UsageError: there is none, it has ended, or who gave it is gone.
+            SashizuError: the row cannot be read.
+        """
+        from sashizu_budget.leases import redeem_lease
+
+        return redeem_lease(self._leases(), lease_id)
+
+    def _leases(self) -> SpendStore:
+        if self._store is None:
+            from sashizu_budget.spend_store import SpendStore
+
+            self._store = SpendStore(self._spend or state_home() / "spend.sqlite")
+        return self._store
 
     def price_of(self, info: ModelInfo) -> Price | None:
         """The price of a model, or None when none is known.

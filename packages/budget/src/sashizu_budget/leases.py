@@ -1,0 +1,459 @@
+"""Shares of a budget that other processes draw on.
+
+The giver holds the share in its own ledger. Whoever redeems the lease has a tree of nodes whose
+root is as large as what it has drawn: it reserves from that in memory, and draws again when it is
+too small. What it drew is on disk before it is reserved from, so that a process that dies cannot
+have spent more than what it is charged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from threading import get_ident
+from typing import Any
+from weakref import WeakSet
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+from sashizu_core.errors import BudgetRefused, UsageError
+from sashizu_core.handoff import Leased
+from sashizu_core.protocols import BudgetNode, Busy, Hold, Refused
+from sashizu_core.types import UNITS, Amount, BudgetState, Limits
+
+from sashizu_budget.holds import LedgerHold
+from sashizu_budget.nodes import Node
+from sashizu_budget.spend_store import LeaseRow, Shortage, SpendStore
+from sashizu_budget.units import Four, first_asked, four, index_of
+
+__all__ = ["GivenLease", "LeasedNode", "give_lease", "redeem_lease"]
+
+POLL_S = 0.05
+"""How often somebody looks who waits for what another process holds, in seconds."""
+
+NONE: Four = (0, 0, 0, 0)
+
+BOUNDS = ("seconds", "depth", "agents_alive", "spawn_rate")
+"""Limits that are not counted; they travel with the lease."""
+
+
+class GivenLease:
+    """The giver's side of a lease; see `Lease`."""
+
+    def __init__(self, store: SpendStore, lease_id: str, hold: Hold) -> None:
+        self._store = store
+        self._hold = hold
+        self.lease_id = lease_id
+
+    def settle(self) -> Amount:
+        """End the lease, and book what it cost where it was reserved."""
+        spent = Amount(*self._store.settle(self.lease_id).spent)
+        self._hold.settle(spent)
+        return spent
+
+
+def give_lease(
+    store: SpendStore,
+    node: BudgetNode,
+    name: str,
+    limits: Limits,
+    *,
+    depth: int,
+    expires_at: float | None,
+    terms: str,
+) -> GivenLease | Busy | Refused:
+    """Reserve a share at a node and make its row; see `LeasingBudget.lease`."""
+    given = [getattr(limits, unit) for unit in UNITS]
+    for unit, limit in zip(UNITS, given, strict=True):
+        if limit is None and node.limited(unit):
+            raise UsageError(
+                f"the share {name!r} needs a limit of {unit}: where it is taken from has one"
+            )
+    hold = node.reserve(Amount(*(limit or 0 for limit in given)))
+    if isinstance(hold, Busy | Refused):
+        return hold
+    lease_id = os.urandom(16).hex()
+    try:
+        store.give(
+            lease_id,
+            name,
+            given,
+            parent=node.lease_id if isinstance(node, LeasedNode) else None,
+            depth=depth,
+            expires_ns=None if expires_at is None else int(expires_at * 10**9),
+            terms=terms,
+            bounds=json.dumps({name: getattr(limits, name) for name in BOUNDS}),
+        )
+    except BaseException:
+        hold.release()
+        raise
+    return GivenLease(store, lease_id, hold)
+
+
+def redeem_lease(store: SpendStore, lease_id: str) -> Leased:
+    """Draw on a lease from now on; see `LeasingBudget.redeem`."""
+    row, chunk = store.redeem(lease_id)
+    drawn = _Drawn(store, row, chunk)
+    expires_at = None if row.expires_ns is None else row.expires_ns / 10**9
+    return Leased(LeasedNode(drawn, drawn.root), row.terms, row.depth, expires_at)
+
+
+class _Drawn:
+    """What one process has drawn from a lease; its root is that large.
+
+    `booked` is what of the root's spending the row knows of, `spare` what is kept for the next call
+    when there is more than that.
+    """
+
+    def __init__(self, store: SpendStore, row: LeaseRow, chunk: int) -> None:
+        self.store = store
+        self.row = row
+        self.chunk = chunk
+        limits = {unit: None if row.limits[i] is None else 0 for i, unit in enumerate(UNITS)}
+        self.root = Node(row.name, Limits(**limits))
+        self.line: deque[_Waiting] = deque()
+        self.left = False
+        self._booked: Four = NONE
+        self._spare: Four = NONE
+        _drawn.add(self)
+
+    @property
+    def limits(self) -> Limits:
+        tokens, nusd, requests, agents = self.row.limits
+        bounds = json.loads(self.row.bounds)
+        return Limits(tokens=tokens, nusd=nusd, requests=requests, agents=agents, **bounds)
+
+    def need(self, asked: Four) -> Four:
+        """What has to be drawn before an amount fits into the root."""
+        root = self.root
+        return _four(
+            max(0, asked[i] + root._taken[i] - root._ceiling[i]) if asked[i] else 0
+            for i in range(len(UNITS))
+        )
+
+    def top_up(self, asked: Four) -> Shortage | None:
+        """Draw until an amount fits; says why that is not possible. The tree's lock is taken."""
+        need = self.need(asked)
+        if not any(need):
+            return None
+        spent = self._unbooked()
+        answer = self.store.draw(self.row.lease_id, self.chunk, spent, need, asked)
+        if isinstance(answer, Shortage):
+            if answer.ended:
+                self.root._shut = True
+            else:
+                self._booked = _plus(self._booked, spent)
+            return answer
+        self._booked = _plus(self._booked, spent)
+        drawn, self._spare = answer
+        self.root._ceiling = _plus(self.root._ceiling, drawn)
+        return None
+
+    def hopeless(self, asked: Four) -> Shortage | None:
+        """Why an amount cannot fit even if nothing were held; None if it could."""
+        if not any(self.need(asked)):
+            return None
+        row, unbooked = self.store.row(self.row.lease_id), self._unbooked()
+        for i, wanted in enumerate(asked):
+            limit, left = row.limits[i], row.left(i)
+            if limit is not None and wanted > limit - row.spent[i] - unbooked[i]:
+                return Shortage(i, left or 0, final=True, ended=row.ended)
+        return None
+
+    def trim(self) -> None:
+        """Give back what is far more than a call needs. The tree's lock is taken."""
+        if self.left or self.line:
+            return
+        free = _four(
+            self.root._ceiling[i] - self.root._taken[i] if self.row.limits[i] is not None else 0
+            for i in range(len(UNITS))
+        )
+        if not any(free[i] > 2 * self._spare[i] for i in range(len(UNITS))):
+            return
+        back = _four(max(0, free[i] - self._spare[i]) for i in range(len(UNITS)))
+        self.root._ceiling = _minus(self.root._ceiling, back)
+        self.book(back)
+
+    def book(self, back: Four = NONE) -> None:
+        """Tell the row what was spent. The tree's lock is taken."""
+        spent = self._unbooked()
+        if not self.store.book(self.row.lease_id, self.chunk, spent, back):
+            self.root._shut = True
+            return
+        self._booked = _plus(self._booked, spent)
+
+    def leave(self) -> None:
+        """Give back what is left, for good; the root is closed. The tree's lock is taken."""
+        if not self.left:
+            self.left = True
+            self.store.leave(self.row.lease_id, self.chunk, self._unbooked())
+
+    def wake(self) -> None:
+        """Let everybody in the line look again."""
+        for waiting in self.line:
+            waiting.call()
+
+    def _unbooked(self) -> Four:
+        root = self.root
+        return _four(root._taken[i] - root._held[i] - self._booked[i] for i in range(len(UNITS)))
+
+
+class _Waiting:
+    """Somebody in the line. `at` is the level that has no room for the amount."""
+
+    __slots__ = ("_freed", "_thread", "asked", "at")
+
+    def __init__(self, asked: Four, at: Node) -> None:
+        self.asked = asked
+        self.at = at
+        self._freed = anyio.Event()
+        self._thread = get_ident()
+
+    def holds_up(self, asked: Four, path: tuple[Node, ...]) -> bool:
+        """Whether somebody who came later has to wait behind this one."""
+        return self.at in path and any(a and b for a, b in zip(asked, self.asked, strict=True))
+
+    def call(self) -> None:
+        """Let it look again; from another thread it looks by itself before long."""
+        if get_ident() == self._thread:
+            self._freed.set()
+
+    async def called(self) -> None:
+        """Wait until something was freed in this process, or might have been in another."""
+        with anyio.move_on_after(POLL_S):
+            await self._freed.wait()
+        self._freed = anyio.Event()
+
+
+class LeasedNode:
+    """A node of the tree below a redeemed lease; see `BudgetNode`. Thread-safe."""
+
+    def __init__(self, drawn: _Drawn, node: Node) -> None:
+        self._drawn = drawn
+        self._node = node
+        self._my_turn = False
+
+    @property
+    def node_id(self) -> str:
+        return self._node.node_id
+
+    @property
+    def name(self) -> str:
+        return self._node.name
+
+    @property
+    def lease_id(self) -> str:
+        """The lease that it lives on."""
+        return self._drawn.row.lease_id
+
+    def open(self, name: str, limits: Limits) -> LeasedNode:
+        """Make a child."""
+        return LeasedNode(self._drawn, self._node.open(name, limits))
+
+    def reserve(self, amount: Amount) -> Hold | Busy | Refused:
+        """Reserve on every level up to the lease, drawing on it where that is needed."""
+        asked = four(amount)
+        drawn, node = self._drawn, self._node
+        turn, self._my_turn = self._my_turn, False
+        with node._lock:
+            if (answer := self._below(asked)) is not None:
+                return answer
+            if not turn and any(each.holds_up(asked, node._path) for each in drawn.line):
+                return self._busy(asked)
+            short = drawn.top_up(asked)
+        if short is not None:
+            return self._answer(asked, short)
+        found = node.reserve(amount)
+        return LeasedHold(found, drawn) if isinstance(found, LedgerHold) else found
+
+    def _below(self, asked: Four) -> Busy | Refused | None:
+        """What the levels below the lease, and a closed root, have against an amount."""
+        node = self._node
+        if self._drawn.root._shut:
+            unit = first_asked(asked)
+            return Refused(self._drawn.root.name, UNITS[unit], asked[unit], 0, closed=True)
+        busy: Busy | None = None
+        for level in node._path[:-1]:
+            found = level._obstacle_here(asked, node._turn)
+            answer = found.answer() if found is not None else None
+            if isinstance(answer, Refused):
+                return answer
+            busy = busy or answer
+        if busy is not None and (short := self._drawn.hopeless(asked)) is not None:
+            return self._answer(asked, short)
+        return busy
+
+    def _answer(self, asked: Four, short: Shortage) -> Busy | Refused:
+        name, unit = self._drawn.root.name, UNITS[short.unit]
+        left = short.left + self._free(short.unit)
+        if short.final:
+            left = 0 if short.ended else left
+            return Refused(name, unit, asked[short.unit], left, closed=short.ended)
+        return Busy(name, unit, asked[short.unit], left)
+
+    def _busy(self, asked: Four) -> Busy:
+        unit = first_asked(asked)
+        left = self.left(UNITS[unit])
+        return Busy(self._drawn.root.name, UNITS[unit], asked[unit], left or 0)
+
+    def _free(self, unit: int) -> int:
+        root = self._drawn.root
+        return max(0, root._ceiling[unit] - root._taken[unit])
+
+    async def room(self, amount: Amount) -> None:
+        """Wait until `reserve` may succeed; who waits for other processes asks again and again.
+
+        Raises:
+            BudgetRefused: it can not fit any more.
+        """
+        asked = four(amount)
+        waiting = _Waiting(asked, self._drawn.root)
+        line = self._drawn.line
+        line.append(waiting)
+        try:
+            while True:
+                answer = self._look(waiting)
+                if answer is None:
+                    break
+                if isinstance(answer, Refused):
+                    raise BudgetRefused(
+                        answer.node, answer.unit, answer.asked, answer.left, answer.closed
+                    )
+                await waiting.called()
+        finally:
+            line.remove(waiting)
+            self._drawn.wake()
+        self._my_turn = True
+        await checkpoint_if_cancelled()
+
+    def _look(self, waiting: _Waiting) -> Busy | Refused | None:
+        """What is in the way now of somebody in the line; None for nothing."""
+        with self._node._lock:
+            waiting.at = self._drawn.root
+            for level in self._node._path[:-1]:
+                if level._obstacle_here(waiting.asked, self._node._turn) is not None:
+                    waiting.at = level
+                    break
+            if (answer := self._below(waiting.asked)) is not None:
+                return answer
+            for other in self._drawn.line:
+                if other is waiting:
+                    break
+                if other.holds_up(waiting.asked, self._node._path):
+                    return self._busy(waiting.asked)
+            short = self._drawn.top_up(waiting.asked)
+        return None if short is None else self._answer(waiting.asked, short)
+
+    def left(self, unit: str) -> int | None:
+        """The most that could be reserved now, what can still be drawn included.
+
+        Raises:
+            ValueError: there is no such unit.
+        """
+        i = index_of(unit)
+        drawn, node = self._drawn, self._node
+        if any(level._shut for level in node._path):
+            return 0
+        lefts = [
+            limit - level._taken[i]
+            for level in node._path[:-1]
+            if (limit := getattr(level._limits, unit)) is not None
+        ]
+        if drawn.row.limits[i] is not None:
+            more = drawn.store.row(drawn.row.lease_id).left(i)
+            lefts.append(self._free(i) + (more or 0))
+        return max(0, min(lefts)) if lefts else None
+
+    def limited(self, unit: str) -> bool:
+        """Whether this node, an ancestor or the lease limits the unit."""
+        return self._node.limited(unit)
+
+    def state(self) -> BudgetState:
+        """The node as it is in this process; of the root, with the limits of the lease."""
+        return self._shown(self._node.state())
+
+    def close(self) -> BudgetState:
+        """End the node. Closing the root gives back what is left of the lease."""
+        state = self._node.close()
+        with self._node._lock:
+            if self._node is self._drawn.root:
+                self._drawn.leave()
+            else:
+                self._drawn.trim()
+        self._drawn.wake()
+        return self._shown(state)
+
+    def _shown(self, state: BudgetState) -> BudgetState:
+        if self._node is not self._drawn.root:
+            return state
+        return BudgetState(
+            state.node_id, state.name, self._drawn.limits, state.spent, state.held, state.overrun
+        )
+
+
+class LeasedHold:
+    """A hold below a lease."""
+
+    __slots__ = ("_drawn", "_hold")
+
+    def __init__(self, hold: LedgerHold, drawn: _Drawn) -> None:
+        self._hold = hold
+        self._drawn = drawn
+
+    @property
+    def amount(self) -> Amount:
+        return self._hold.amount
+
+    def settle(self, actual: Amount) -> Amount:
+        """Book what was billed; an excess is in the row before anything else is done."""
+        over = self._hold.settle(actual)
+        with self._drawn.root._lock:
+            if over != Amount() and not self._drawn.left:
+                self._drawn.book()
+            else:
+                self._drawn.trim()
+        self._drawn.wake()
+        return over
+
+    def charge(self) -> None:
+        """Book the hold in full."""
+        self._hold.charge()
+        self._trim()
+
+    def release(self) -> None:
+        """Give the hold back."""
+        self._hold.release()
+        self._trim()
+
+    def _trim(self) -> None:
+        with self._drawn.root._lock:
+            self._drawn.trim()
+        self._drawn.wake()
+
+
+def _four(values: Any) -> Four:
+    tokens, nusd, requests, agents = values
+    return tokens, nusd, requests, agents
+
+
+def _plus(one: Four, other: Four) -> Four:
+    return _four(a + b for a, b in zip(one, other, strict=True))
+
+
+def _minus(one: Four, other: Four) -> Four:
+    return _four(a - b for a, b in zip(one, other, strict=True))
+
+
+_drawn: WeakSet[_Drawn] = WeakSet()
+
+
+def _forget_after_fork() -> None:
+    """What was drawn belongs to the process that drew it: its copy may spend nothing of it."""
+    for drawn in _drawn:
+        drawn.left = True
+        drawn.root._shut = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
