@@ -37,6 +37,7 @@ class Request:
     target: str
     headers: dict[str, str]
     body: bytes
+    head: str = ""
 
     @property
     def json(self) -> Any:
@@ -60,7 +61,7 @@ class Wire:
             for name, _, value in (line.partition(":") for line in lines)
         }
         body = await self.reader.receive_exactly(int(headers.get("content-length", 0)))
-        return Request(method, target, headers, body)
+        return Request(method, target, headers, body, head)
 
     async def send(self, data: bytes) -> None:
         await self.stream.send(data)

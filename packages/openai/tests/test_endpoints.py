@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sashizu_core.errors import ConfigError, UsageError
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.types import ModelInfo, Price
+from sashizu_openai.client import Client
 from sashizu_openai.endpoints import Endpoint, Patience, read_endpoints
 from sashizu_openai.offers import model_specs
 from sashizu_openai.tables import PriceTable
@@ -229,3 +230,52 @@ async def test_a_prefix_alone_is_no_model(name: str) -> None:
 def test_a_model_with_a_similar_name_has_no_window() -> None:
     assert window_of("gpt-5-miniature") is None
     assert window_of("gpt-5-2025-08-07") == window_of("gpt-5")
+
+
+# --- headers --------------------------------------------------------------------------------------
+
+
+FRAMING = ["Content-Length", "transfer-encoding", "Connection", "Proxy-Authorization", "Expect"]
+
+
+@pytest.mark.parametrize("name", [*FRAMING, "TE", "Upgrade", "Keep-Alive", "Trailer"])
+def test_headers_that_say_where_a_request_ends_are_not_the_users(name) -> None:
+    settings = Settings(
+        tables={"models": {"l": {"base_url": "http://h/v1", "headers": {name: "3"}}}}
+    )
+    with pytest.raises(ConfigError, match=rf"headers\.{name}.*sashizu"):
+        read_endpoints(settings, {})
+
+
+@pytest.mark.parametrize("name", FRAMING)
+def test_nor_does_the_environment_name_them(name, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"X-Own: 1\n{name}: 3")
+    (endpoint,) = read_endpoints(Settings(), {"OPENAI_API_KEY": "sk-x"})
+    with pytest.raises(UsageError, match=rf"OPENAI_CUSTOM_HEADERS.*{name}"):
+        Client(endpoint)
+
+
+async def test_every_header_is_sent_once_however_it_is_spelt(server, connect, chat, ask) -> None:
+    heads: list[str] = []
+
+    async def handler(connection, request):
+        heads.append(request.head)
+        await connection.answer(200, chat.stream("Hello."))
+
+    server.serves(handler)
+    own = {"host": "other.example", "ACCEPT": "*/*", "authorization": "Basic x", "X-Own": "1"}
+    model = await connect(server.url, headers=own)
+    await model.complete(ask())
+    names = [line.partition(":")[0].lower() for line in heads[0].splitlines()[1:] if line]
+    assert sorted(names) == sorted(set(names))
+    headers = server.last.headers
+    assert (headers["host"], headers["accept"]) == ("other.example", "*/*")
+    assert headers["authorization"] == "Basic x"
+
+
+def test_the_environment_replaces_what_it_spells_otherwise(monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "authorization: Basic x\nuser-agent: me\nHOST: o")
+    (endpoint,) = read_endpoints(Settings(), {"OPENAI_API_KEY": "sk-x"})
+    lines = Client(endpoint)._lines.decode().lower()
+    assert lines.count("authorization:") == lines.count("user-agent:") == lines.count("host:") == 1
+    assert "host: o\r\n" in lines

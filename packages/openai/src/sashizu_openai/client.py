@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
 from sashizu_core.errors import UsageError
 
 from sashizu_openai.compression import CODINGS, Unpacker
-from sashizu_openai.endpoints import Endpoint
+from sashizu_openai.endpoints import RESERVED_HEADERS, Endpoint
 from sashizu_openai.transport.connection import ERROR_BODY_S, LARGEST_ERROR, Connection
 from sashizu_openai.transport.faults import FAULTS, reason
 from sashizu_openai.transport.origin import split_url
@@ -103,8 +103,8 @@ class Client:
             trusted() if needs_tls else None,
             _KEEP_SECURE_S if self._origin.secure else _KEEP_S,
         )
-        lines = [f"{name}: {value}\r\n" for name, value in _headers(endpoint).items()]
-        self._lines = f"Host: {self._origin.authority}\r\n{''.join(lines)}".encode()
+        headers = _headers(endpoint, self._origin.authority)
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
         if proxy is not None and not self._origin.secure:  # then it gets the request itself
             self._path = f"http://{self._origin.authority}{self._path}"
             self._lines += proxy.header
@@ -147,20 +147,20 @@ class Client:
         await self._pool.close()
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    """What every request says, by name; names differ in more than case."""
-    headers = {
-        "User-Agent": "sashizu-openai",
-        "Accept": "text/event-stream",
-        "Accept-Encoding": "identity",  # compression would hold events back
-        "Content-Type": "application/json",
-    }
-    if endpoint.official:
-        headers |= _of_environment()
+def _headers(endpoint: Endpoint, authority: str) -> Iterable[tuple[str, str]]:
+    """What every request says; of names that differ in nothing but case, the last one counts."""
+    headers = [
+        ("Host", authority),
+        ("User-Agent", "sashizu-openai"),
+        ("Accept", "text/event-stream"),
+        ("Accept-Encoding", "identity"),  # compression would hold events back
+        ("Content-Type", "application/json"),
+    ]
     if endpoint.key:
-        headers["Authorization"] = f"Bearer {endpoint.key}"
-    own = {name.lower() for name, _ in endpoint.headers}
-    return {k: v for k, v in headers.items() if k.lower() not in own} | dict(endpoint.headers)
+        headers.append(("Authorization", f"Bearer {endpoint.key}"))
+    if endpoint.official:
+        headers += _of_environment().items()
+    return {name.lower(): (name, value) for name, value in (*headers, *endpoint.headers)}.values()
 
 
 def _of_environment() -> dict[str, str]:
@@ -178,6 +178,8 @@ def _of_environment() -> dict[str, str]:
     for name, value in found.items():
         if not (name.isascii() and name.replace("-", "").isalnum()):
             raise UsageError(f"OPENAI_CUSTOM_HEADERS: {name!r} is no name of a header")
+        if name.lower() in RESERVED_HEADERS:
+            raise UsageError(f"OPENAI_CUSTOM_HEADERS: sashizu sets {name!r} itself; leave it out")
         if not (value.isascii() and (value.isprintable() or not value)):
             raise UsageError(f"the environment's value for {name} cannot be a header")
     return {name: value for name, value in found.items() if value}

@@ -13,7 +13,7 @@ from sashizu_core.types import Price
 
 from sashizu_openai.tables import Api, CapName, EndpointTable, LocalTable, checked_url
 
-__all__ = ["OPENAI", "Endpoint", "Patience", "read_endpoints"]
+__all__ = ["OPENAI", "RESERVED_HEADERS", "Endpoint", "Patience", "read_endpoints"]
 
 OPENAI = "openai"
 """The endpoint that exists without any settings."""
@@ -24,6 +24,15 @@ _SECRET_LENGTH = 8
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+RESERVED_HEADERS = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "proxy-authorization"}
+    | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Headers, in lower case, that tell where a request ends and who hears it: given twice, or wrong,
+one server takes for two requests what another took for one (RFC 9112, section 11.2).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +174,8 @@ def _headers(
         where = f"[models.{name}] headers.{header}"
         if not _HEADER.fullmatch(header):
             raise ConfigError(f"{where}: this is no name of a header")
+        if header.lower() in RESERVED_HEADERS:
+            raise ConfigError(f"{where}: sashizu sets this header itself; leave it out")
         if not _fits_a_header(text):
             raise ConfigError(f"{where}: the value holds a character that no header can carry")
         if value.startswith("$") and not text:
