@@ -18,6 +18,7 @@ FRONTS = "sashizu.fronts"
 PLUGINS = "sashizu"
 
 OURS = {
+    "mcp": "List, test and approve servers of tools.",
     "exec-with-budget": "Start a program whose model calls are bounded and recorded.",
     "gateway": "Serve models to other programs, under a budget.",
     "mcp-server": "Serve agents and tools over the Model Context Protocol.",

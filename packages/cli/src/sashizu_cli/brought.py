@@ -1,13 +1,15 @@
-"""What a repository brings: settings, agents, skills and guidance, and what they want."""
+"""What a repository brings: settings, agents, servers, skills and guidance, and their wants."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sashizu_core.errors import ConfigError
 from sashizu_core.grants import Grants
+from sashizu_core.server_entries import ServerEntry, brought_server_files
 from sashizu_core.trust import TrustStore, brought_path
 
 from sashizu_cli import render
@@ -61,6 +63,7 @@ def brought_files(session: Session) -> list[BroughtFile]:
             path = brought_path(entry.file, workspace)
             state = _state(trusted, path, entry.sha256)
             found.append(BroughtFile(path, entry.sha256, state, _wants(entry)))
+    found += _servers(workspace, trusted)
     for problem in catalogue.problems:
         if problem.scope == "repository":
             path = brought_path(problem.file, workspace)
@@ -78,6 +81,20 @@ def _lessons(workspace: Path, trusted: Mapping[str, str]) -> list[BroughtFile]:
         else BroughtFile(each.path, each.sha256, _state(trusted, each.path, each.sha256), each.told)
         for each in brought_lessons(workspace)
     ]
+
+
+def _servers(workspace: Path, trusted: Mapping[str, str]) -> Iterator[BroughtFile]:
+    """The files of servers: each server with what it would start or reach."""
+    for brought in brought_server_files(workspace):
+        if isinstance(brought, ConfigError):
+            name = brought.file.name if brought.file is not None else ""
+            yield BroughtFile(name, "", "broken", (("error", str(brought)),))
+            continue
+        path = brought_path(brought.file, workspace)
+        wants = [(f"server {name}", entry.wants()) for name, entry in brought.servers.items()]
+        wants += [("not understood", problem) for problem in brought.problems]
+        state = _state(trusted, path, brought.sha256)
+        yield BroughtFile(path, brought.sha256, state, tuple(wants))
 
 
 def _state(trusted: Mapping[str, str], path: str, sha256: str) -> State:
@@ -108,6 +125,8 @@ def _wants(entry: AgentEntry) -> tuple[tuple[str, str], ...]:
         value = getattr(grants, field.name)
         if value and field.name != "source":
             wants.append((field.name.replace("_", "."), _listed(value)))
+    servers: Mapping[str, ServerEntry] = definition.servers
+    wants += [(f"server {name}", server.wants()) for name, server in servers.items()]
     if definition.instructions:
         wants.append(("instructions", definition.instructions))
     others = {name: getattr(definition, name) for name in _OTHERS}

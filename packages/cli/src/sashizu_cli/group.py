@@ -47,6 +47,7 @@ BROUGHT_BY = {
     "budget": "sashizu-budget",
     "exec-with-budget": "sashizu-gateway",
     "gateway": "sashizu-gateway",
+    "mcp": "sashizu-mcp-server",
     "mcp-server": "sashizu-mcp-server",
     "merge": "sashizu-sandbox",
     "worktrees": "sashizu-sandbox",

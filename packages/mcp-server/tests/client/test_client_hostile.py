@@ -8,6 +8,7 @@ from sashizu_core.errors import ArgumentsError
 from sashizu_mcp_server.client.faults import (
     BadReply,
     ReplyTooLarge,
+    ServerFault,
     ServerGone,
     ServerRefused,
     ServerSilent,
@@ -226,8 +227,8 @@ async def test_many_calls_at_once_of_a_server_that_crashes_all_end(run, table) -
                 ended.append((await one.call(tools[name])).content)
             except ServerGone:
                 ended.append("gone")
-            except Exception as error:
-                ended.append(type(error).__name__)
+            except ServerFault as error:
+                ended.append(str(error))
 
         async with anyio.create_task_group() as group:
             for _ in range(4):

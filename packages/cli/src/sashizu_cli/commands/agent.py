@@ -79,9 +79,15 @@ def show(
 
 def _effective(entry: AgentEntry, session: Session) -> dict[str, Any]:
     from sashizu_core.agents import effective_tools
+    from sashizu_core.agents.effective import served_tools
 
-    present, absent = effective_tools(entry.definition, session.registry.tools)
-    return {"tools": {name: spec.summary for name, spec in present.items()}, "absent": absent}
+    registry, definition = session.registry, entry.definition
+    asked = bool(registry.tool_sources)
+    present, absent = effective_tools(definition, registry.tools, served=asked)
+    tools = {name: spec.summary for name, spec in present.items()}
+    for name in served_tools(definition, registry.tools) if asked else ():
+        tools[name] = "of a server, which is asked when a run starts"
+    return {"tools": tools, "absent": absent}
 
 
 @app.command(cls=Command)

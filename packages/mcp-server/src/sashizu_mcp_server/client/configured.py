@@ -76,7 +76,8 @@ class ConfiguredServers:
         for name, entry in told.servers.items():
             self._own[name] = ServerConfig(name, entry, f"user:{name}", str(file), own=True)
         for name, table in server_settings(settings).items():
-            self._own[name] = _from_settings(name, table, settings.origin(("mcp", name)).text)
+            where = settings.origin(("mcp", name, "url" if table.url else "command")).text
+            self._own[name] = _from_settings(name, table, where)
 
     @property
     def own(self) -> Mapping[str, ServerConfig]:

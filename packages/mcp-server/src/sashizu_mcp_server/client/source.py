@@ -20,7 +20,7 @@ from sashizu_mcp_server.client.connection import Connection, Pace
 from sashizu_mcp_server.client.faults import NotStarted
 from sashizu_mcp_server.client.life import Life
 from sashizu_mcp_server.client.listing import Listing, ServedTool
-from sashizu_mcp_server.client.oauth import authorization
+from sashizu_mcp_server.client.oauth import Login, authorization
 from sashizu_mcp_server.client.pins import PinBook, pin_book
 from sashizu_mcp_server.client.session import ServerSession
 from sashizu_mcp_server.client.starting import expanded, held, program_of
@@ -35,11 +35,15 @@ ENDING_S = 5.0
 
 @asynccontextmanager
 async def open_server_tools(
-    servers: ConfiguredServers, workspace: Path, *, pace: Pace | None = None
+    servers: ConfiguredServers,
+    workspace: Path,
+    *,
+    pace: Pace | None = None,
+    login: Login | None = None,
 ) -> AsyncIterator[ServerTools]:
     """The servers of one run; on leaving, all of them have ended."""
     async with anyio.create_task_group() as group:
-        source = ServerTools(servers, workspace, group, pin_book(), pace=pace)
+        source = ServerTools(servers, workspace, group, pin_book(), pace=pace, login=login)
         try:
             yield source
         finally:
@@ -59,6 +63,7 @@ class ServerTools:
         book: PinBook,
         *,
         pace: Pace | None = None,
+        login: Login | None = None,
         env: Mapping[str, str] = os.environ,
     ) -> None:
         self._servers = servers
@@ -66,6 +71,7 @@ class ServerTools:
         self._group = group
         self._book = book
         self._pace = pace
+        self._login = login
         self._env = env
         self._sessions: dict[Hashable, ServerSession] = {}
         self._told: set[tuple[str, str, str]] = set()
@@ -157,7 +163,7 @@ class ServerTools:
             key = (config.identity, shown, effective(wanted.subject.chain).net)
         if (session := self._sessions.get(key)) is None:
             session = self._sessions[key] = ServerSession(config)
-            opener = _Opener(session, wanted, self._env)
+            opener = _Opener(session, wanted, self._env, self._login)
             session.connection = Connection(config, opener.open, self._group, self._pace)
         return session
 
@@ -188,10 +194,17 @@ def _shown(confinement: Confinement) -> Hashable:
 class _Opener:
     """Makes the streams of one life of a server."""
 
-    def __init__(self, session: ServerSession, wanted: ToolsWanted, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        session: ServerSession,
+        wanted: ToolsWanted,
+        env: Mapping[str, str],
+        login: Login | None,
+    ) -> None:
         self._session = session
         self._wanted = wanted
         self._env = env
+        self._login = login
 
     def open(self, life: Life) -> AbstractAsyncContextManager[Streams]:
         """Start or reach it.
@@ -203,7 +216,8 @@ class _Opener:
         if config.entry.url is not None:
             from sashizu_mcp_server.client.http import http_streams
 
-            return http_streams(config, self._env, authorization(config, self._env))
+            auth = authorization(config, self._env, self._login)
+            return http_streams(config, self._env, auth)
         return self._started(life)
 
     @asynccontextmanager

@@ -1,5 +1,4 @@
-"""A server over stdio that misbehaves in the way that its first argument names. Standard library
-only: it speaks the protocol as badly as it wants to."""
+"""A server over stdio that misbehaves in the way that its first argument names."""
 
 import json
 import os
@@ -7,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 HOW = sys.argv[1]
 OUT = sys.stdout.buffer
@@ -304,11 +304,7 @@ def main() -> None:
     }
     for line in sys.stdin.buffer:
         message = json.loads(line)
-        with (
-            open(os.environ["HEARD"], "ab")
-            if "HEARD" in os.environ
-            else open(os.devnull, "ab") as log
-        ):
+        with Path(os.environ.get("HEARD", os.devnull)).open("ab") as log:
             log.write(line)
         if handler := handlers.get(message.get("method")):
             handler(message)

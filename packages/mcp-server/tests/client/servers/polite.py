@@ -1,8 +1,8 @@
-"""A server that behaves, made with the protocol's own library; speaks over stdio, or HTTP on the
-port of its argument."""
+"""A server that behaves, by the protocol's own library; over HTTP if it is given a port."""
 
 import os
 import sys
+from pathlib import Path
 
 import anyio
 from mcp.server import MCPServer
@@ -37,7 +37,7 @@ async def wait(context: Context) -> str:
     try:
         await anyio.sleep_forever()
     finally:
-        with open(os.environ["HEARD"], "a") as log:
+        with Path(os.environ["HEARD"]).open("a") as log:
             log.write("cancelled\n")
     return "never"
 
