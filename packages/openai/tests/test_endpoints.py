@@ -279,3 +279,35 @@ def test_the_environment_replaces_what_it_spells_otherwise(monkeypatch) -> None:
     lines = Client(endpoint)._lines.decode().lower()
     assert lines.count("authorization:") == lines.count("user-agent:") == lines.count("host:") == 1
     assert "host: o\r\n" in lines
+
+
+# --- hosts ----------------------------------------------------------------------------------------
+
+
+NO_HOSTS = ["bücher..de", "a..de", "exa mple", "ex\x01", "-ü", "a" * 64, "x%41", "é" * 60]
+
+
+@pytest.mark.parametrize("host", [*NO_HOSTS, "a\nb", "a\tb", "[::1%25eth0]", "fe80::1", "h:99999"])
+def test_a_base_url_without_a_host_that_can_be_asked_is_refused(host) -> None:
+    with pytest.raises(ConfigError, match="base_url"):
+        endpoint(base_url=f"http://{host}/v1")
+    (found,) = read_endpoints(Settings(), {"OPENAI_BASE_URL": f"http://{host}/v1"})
+    assert "OPENAI_BASE_URL" in found.problem
+
+
+@pytest.mark.parametrize(
+    "host", ["my_server", "h.", "10.0.0.1:80", "[::1]:8080", "bücher.de", "xn--a"]
+)
+def test_a_base_url_may_have_any_name_that_networks_use(host) -> None:
+    Client(endpoint(base_url=f"http://{host}/v1"))
+
+
+@given(st.text(max_size=20), st.text(max_size=10))
+def test_whatever_passes_for_a_base_url_can_be_sent(host: str, path: str) -> None:
+    try:
+        found = endpoint(base_url=f"https://{host}/{path}")
+    except ConfigError:
+        return
+    client = Client(found)
+    first = client._lines.partition(b"\r\n")[0].removeprefix(b"Host: ")
+    assert all(0x21 <= byte <= 0x7E for byte in first + client._path.encode())

@@ -12,6 +12,8 @@ from sashizu_core.limits import parse_duration
 from sashizu_core.settings import Table
 from sashizu_core.types import Price
 
+from sashizu_openai.transport.origin import split_url
+
 __all__ = ["Api", "CapName", "EndpointTable", "LocalTable", "checked_url"]
 
 Api = Literal["responses", "chat"]
@@ -24,11 +26,15 @@ def checked_url(text: str) -> str:
     Raises:
         ValueError: it is none, or holds what does not belong there.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(f"{text!r} is no base URL; write it as 'https://host/v1'")
-    if parts.username or parts.password:
+    if "@" in text.partition("://")[2].partition("/")[0]:
         raise ValueError("a base URL holds no password: name the variable with the key in key_env")
+    try:
+        split_url(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r} is no base URL: {error}; write it as 'https://host/v1'"
+        ) from error
+    parts = urlsplit(text)
     if parts.query or parts.fragment:
         raise ValueError(f"{text!r}: a base URL ends with its path, without '?' or '#'")
     return text.rstrip("/")

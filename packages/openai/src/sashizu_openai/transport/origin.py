@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 __all__ = ["Origin", "split_url"]
 
+_NAME = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
+_ADDRESS = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -41,15 +44,27 @@ def split_url(url: str) -> tuple[Origin, str]:
     """The server of a URL, and its path as it is sent, percent-encoded.
 
     Raises:
-        ValueError: it is no http or https URL.
+        ValueError: it is no http or https URL, or its host is none that can be asked for.
     """
     parts = urlsplit(url)
+    if not url.isprintable():  # of which some would be left out without a word
+        raise ValueError("it holds a character that no URL can carry")
     if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0:
-        raise ValueError(f"{url!r} is no http or https URL")
+        raise ValueError("it is no http or https URL")
     host = parts.hostname
     if not host.isascii():
-        import idna
-
-        host = idna.encode(host, uts46=True).decode()
+        host = _encoded(host)
+    if not (_NAME.fullmatch(host) or _ADDRESS.fullmatch(host)):
+        raise ValueError(f"{host!r} is no name of a host")
     path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
     return Origin(parts.scheme, host, parts.port or _PORTS[parts.scheme]), path
+
+
+def _encoded(host: str) -> str:
+    """A name as it is asked for (RFC 5891)."""
+    import idna
+
+    try:
+        return idna.encode(host, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise ValueError(f"{host!r} is no name of a host ({error})") from error
