@@ -14,6 +14,22 @@ FLAGS = {
     "run": SHARED | RUNNING | {"PROMPT", "--continue"},
     "delegate": SHARED | RUNNING | {"AGENT", "-g", "--goal"},
     "delegate-parallel": SHARED | RUNNING | {"A,B,...", "-g", "--goal", "--jobs"},
+    "supervisor": SHARED
+    | RUNNING
+    | {
+        "GOAL",
+        "--agents",
+        "--strategy",
+        "--merge",
+        "--field",
+        "--multi-model",
+        "--plan",
+        "--format",
+        "--jobs",
+    },
+    "agent-create": SHARED
+    | (RUNNING - {"--scope", "--isolation"})
+    | {"PROMPT", "--save", "--run", "--yes"},
     "runs": set(),
     "runs list": SHARED | {"--json"},
     "runs status": SHARED | {"RUN"},

@@ -20,6 +20,8 @@ Commands:
   run                Ask one agent for one thing and print its answer.
   delegate           Give one agent a task and print its report.
   delegate-parallel  Give several agents their tasks at once and print...
+  supervisor         Have a goal planned, carried out by several agents,...
+  agent-create       Have a model write the definition of an agent, and...
   runs               See and end runs.
   agent              See and check agents.
   trust              Show what a repository brings, and trust its agents...
@@ -143,6 +145,90 @@ Options:
   -c KEY=VALUE                    Set one setting for this call; repeatable.
   -v, --verbose                   Log more, and show tracebacks.
   -h, --help                      Show this message and exit.
+""",
+    "supervisor": """\
+Usage: sashizu supervisor [OPTIONS] {GOAL}
+
+  Have a goal planned, carried out by several agents, and answered once.
+
+  Steps run as soon as those they wait for are done; what fails is planned
+  anew, once. Planner, steps and judge are one run under one budget.
+
+Arguments:
+  GOAL <str>  What to reach; '-' reads it from stdin.  [required]
+
+Options:
+  --strategy sequential|parallel|hybrid
+                                  One step at a time, all at once, or as the
+                                  plan says.  [default: hybrid]
+  --agents A,B,...                The agents that may be used; without it, all
+                                  that need no further trust.
+  --merge concatenate|voting|first-success|highest-score|judge
+                                  How one answer is made of several.
+                                  [default: concatenate]
+  --field NAME                    With voting: the key that is compared in
+                                  answers that are JSON.
+  --multi-model M1,M2,...         Run each step on all of these models at
+                                  once, and merge their answers.
+  --plan                          Make the plan, print it, and run nothing of
+                                  it.
+  --format text|json              What is printed on stdout.  [default: text]
+  --scope PATH                    A file or folder to look at; repeatable.
+  --budget LIMIT                  What the whole run may use: 60000 (tokens),
+                                  2.5usd, 40requests, 15m; AGENT=LIMIT bounds
+                                  one agent. Repeatable.
+  --deadline TIME                 When to stop: 90s, 15m, 2h.
+  --jobs N                        How many agents work at once.  [x>=1]
+  --model NAME                    The model to use, such as openai/gpt-5.
+  --isolation auto|none|worktree  worktree: each agent changes files in a git
+                                  worktree of its own; none: never. auto
+                                  leaves it to the definitions, and gives one
+                                  to those that write side by side.
+  --approve HOW                   Who answers where a rule says ask: 'ask'
+                                  you, 'never' (deny), or a FILE of rules
+                                  outside the repository. Without it you are
+                                  asked on a terminal, nobody elsewhere.
+  -o, --out FILE                  Write the report as JSON.
+  --json                          Events as JSON lines on stdout, all else on
+                                  stderr.
+  --no-audit                      Run without a durable record.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  -h, --help                      Show this message and exit.
+""",
+    "agent-create": """\
+Usage: sashizu agent-create [OPTIONS] {PROMPT}
+
+  Have a model write the definition of an agent, and print it.
+
+  It can do no more than you may grant, and use no more than the budget, which
+  pays for the model too; what it wants beyond that is shown as refused.
+  Nothing is saved or run unless you agree.
+
+Arguments:
+  PROMPT <str>  What the agent should be for; '-' reads it from stdin.
+                [required]
+
+Options:
+  --save           Keep it in .sashizu/agents, trusted as shown.
+  --run            Have it do what it is for, with what is left.
+  --yes            Save and run it as it comes, without being asked.
+  --budget LIMIT   What the whole run may use: 60000 (tokens), 2.5usd,
+                   40requests, 15m; AGENT=LIMIT bounds one agent. Repeatable.
+  --deadline TIME  When to stop: 90s, 15m, 2h.
+  --model NAME     The model to use, such as openai/gpt-5.
+  --approve HOW    Who answers where a rule says ask: 'ask' you, 'never'
+                   (deny), or a FILE of rules outside the repository. Without
+                   it you are asked on a terminal, nobody elsewhere.
+  -o, --out FILE   Write the report as JSON.
+  --json           Events as JSON lines on stdout, all else on stderr.
+  --no-audit       Run without a durable record.
+  -C, --cd DIR     Work in this folder instead of the current one.
+  -c KEY=VALUE     Set one setting for this call; repeatable.
+  -v, --verbose    Log more, and show tracebacks.
+  -h, --help       Show this message and exit.
 """,
     "runs": """\
 Usage: sashizu runs [OPTIONS] COMMAND [ARGS]...

@@ -32,7 +32,7 @@ from sashizu_cli.view import RunView
 if TYPE_CHECKING:
     from sashizu_core.agents import AgentDefinition
 
-__all__ = ["RunRequest", "execute", "watched"]
+__all__ = ["RunRequest", "delegated", "execute", "watched"]
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def execute(request: RunRequest, session: Session) -> int:
         SashizuError: nothing could be run, or the record or the output file not be written.
     """
     with opened(request.out) as file:
-        report, interrupted = watched(request, session, partial(_delegate, request), file)
+        report, interrupted = watched(request, session, partial(delegated, request), file)
         try:
             _write_down(report, file)
         finally:  # what the agents said is shown also where the file cannot be written
@@ -201,7 +201,8 @@ async def _run(
     return found
 
 
-async def _delegate(request: RunRequest, options: Mapping[str, Any]) -> RunReport:
+async def delegated(request: RunRequest, options: Mapping[str, Any]) -> RunReport:
+    """Run the tasks of a request; `options` are what every run takes."""
     from sashizu_core.runtime import delegate_parallel
 
     return await delegate_parallel(

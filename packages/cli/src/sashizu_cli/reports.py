@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sashizu_core.types import AgentReport, Amount, BudgetState, RunReport, Usage
 
 from sashizu_cli import render
@@ -12,13 +14,17 @@ __all__ = ["print_answer", "print_report", "totals"]
 _INDENT = 2
 
 
-def print_report(report: RunReport, *, to_stderr: bool = False) -> None:
+def print_report(
+    report: RunReport, *, to_stderr: bool = False, hidden: Collection[str] = ()
+) -> None:
     """Print every agent's report in the order asked, then the totals; errors on stderr.
 
-    What a model wrote is indented, so that it cannot pass for a line of ours.
+    What a model wrote is indented, so that it cannot pass for a line of ours. The agents with the
+    names `hidden` are not shown unless they failed.
     """
     for result in report.results:
-        _print_result(result, to_stderr)
+        if result.agent not in hidden or not result.ok:
+            _print_result(result, to_stderr)
     for text in _merge_lines(report):
         render.line(text, to_stderr=to_stderr)
     _warn_of_overrun(report)

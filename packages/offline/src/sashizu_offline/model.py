@@ -17,7 +17,8 @@ from sashizu_core.types import (
     Usage,
 )
 
-from sashizu_offline.plan import next_step
+from sashizu_offline.filling import filled_step
+from sashizu_offline.plan import Step, next_step
 from sashizu_offline.tokens import BYTES_PER_TOKEN, input_tokens, message_tokens
 
 __all__ = ["OfflineModel"]
@@ -68,13 +69,7 @@ class OfflineModel:
             ModelError: the answer is asked for in a JSON schema, which rules can not fill.
         """
         await lowlevel.checkpoint()
-        if request.output_schema is not None:
-            raise ModelError(
-                "the model 'offline' writes Markdown and can not fill the agent's `output` schema; "
-                "take `output` out of the definition, or choose another model",
-                fault="invalid_request",
-            )
-        step = next_step(request, _cap(request))
+        step = _filled(request) if request.output_schema else next_step(request, _cap(request))
         message = Message("assistant", step.answer, step.calls)
         cut = message_tokens(message) > _cap(request)
         if cut:
@@ -86,6 +81,22 @@ class OfflineModel:
         usage = Usage(input_tokens(request), message_tokens(message))
         finish = "length" if cut else "tool_calls" if message.tool_calls else "stop"
         return Completion(message, usage, finish, self._info.name)  # type: ignore[arg-type]
+
+
+def _filled(request: ModelRequest) -> Step:
+    """The step of an agent whose answer has a schema.
+
+    Raises:
+        ModelError: it is none that rules can fill.
+    """
+    step = filled_step(request)
+    if step is None:
+        raise ModelError(
+            "the model 'offline' writes Markdown and can not fill the agent's `output` schema; "
+            "take `output` out of the definition, or choose another model",
+            fault="invalid_request",
+        )
+    return step
 
 
 def _cap(request: ModelRequest) -> int:

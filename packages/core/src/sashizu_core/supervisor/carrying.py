@@ -94,9 +94,10 @@ class Carrying:
         return Passed(name, result.step.agent, result.answer, remark)
 
     async def conclude(self) -> Merged:
-        """The answer to the goal, made of the answers of the last steps."""
+        """The answer to the goal: of those of all steps, or where they compete of the last ones."""
+        steps = [result.step for result in self.results.values()]
         candidates = []
-        for step in last_steps([result.step for result in self.results.values()]):
+        for step in steps if self.wanted.merge == "concatenate" else last_steps(steps):
             result = self.results[step.id]
             best = self._best.get(step.id, Candidate("", "", "", ok=False))
             ended = self._ended.index(step.id) if step.id in self._ended else len(self._ended)

@@ -35,7 +35,7 @@ _STRATEGIES: Mapping[Strategy, str] = {
 }
 
 _MERGES: Mapping[Merge, str] = {
-    "concatenate": "The answers of the last steps, which no other comes after, are joined.",
+    "concatenate": "The answers of all steps are joined, in the order of the plan.",
     "voting": "The last steps, which no other comes after, are given to different agents and "
     "answer the same question in the same form: their answers are counted as votes.",
     "first-success": "The last steps, which no other comes after, are alternatives: the first that "
@@ -139,4 +139,4 @@ def _facts(
 def one_each(goal: str, agents: Sequence[str]) -> StepPlan:
     """The plan that needs no model: every agent gets the goal as it is, all at once."""
     steps = [Step(f"s{number}", name, goal) for number, name in enumerate(agents, 1)]
-    return StepPlan(tuple(steps), "rule")
+    return StepPlan(tuple(steps), "rule", by_rules=True)

@@ -48,10 +48,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """Steps without a cycle. `made_by` is the model that made the plan, or `rule`."""
+    """Steps without a cycle, in an order in which they can be done.
+
+    `made_by` is the model that made the plan, or `rule`; `by_rules` says that this is no language
+    model.
+    """
 
     steps: tuple[Step, ...]
     made_by: str
+    by_rules: bool = False
 
 
 def plan_schema(agents: Sequence[str]) -> dict[str, Any]:

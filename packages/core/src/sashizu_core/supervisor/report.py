@@ -40,8 +40,8 @@ class Supervision:
     """What became of a goal.
 
     `plan` is None where none could be made; `replanned` is what was planned after failures.
-    `steps` are those of both, in order. `merged` is the answer to the goal, made of the answers of
-    the last steps; None where nothing was run. `run` has the reports of all agents, the planner and
+    `steps` are those of both, in order. `merged` is the answer to the goal; None where nothing
+    was run. `run` has the reports of all agents, the planner and
     the judge included. `ok` says that there is an answer, and with `concatenate` that it lacks no
     part.
     """

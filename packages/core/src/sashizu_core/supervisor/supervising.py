@@ -57,7 +57,9 @@ async def supervise(
         agents: the names of those that may be used; without any, all that need no further trust.
         strategy: `sequential` runs one step at a time, `parallel` all at once, `hybrid` as the plan
             says.
-        merge: how one answer is made of those of the last steps, and of several models' to a step.
+        merge: how one answer is made of several: `concatenate` joins those of all steps, the others
+            take one of those of the last steps, which no other needs, and of several models' to a
+            step.
         scope: paths to look at, relative to the workspace or absolute.
         models: each step runs on every one of them at once; without any, on each agent's own.
         field: what `voting` compares in answers that are JSON, such as `verdict`.

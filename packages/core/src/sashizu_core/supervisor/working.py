@@ -79,7 +79,8 @@ class Work:
         report = await self._conductor.work(await self._conductor.instance(prepared, accept=accept))
         if not report.ok:
             return None
-        return read_plan(report.answer, names, strategy, made_by=prepared.model)
+        found = read_plan(report.answer, names, strategy, made_by=prepared.model)
+        return replace(found, by_rules=not self._conductor.model_info(prepared).bills_tokens)
 
     def _to_mend(self) -> bool:
         """Whether planning anew can help: something failed for a reason that may not come again."""
@@ -122,9 +123,10 @@ class Work:
         report = await conductor.work(await conductor.instance(plan, accept=accept))
         if not report.ok:
             return None
-        return read_plan(
+        found = read_plan(
             report.answer, names, wanted.strategy, made_by=plan.model, done=done, taken=ids
         )
+        return replace(found, by_rules=not conductor.model_info(plan).bills_tokens)
 
     async def _check_judge(self, plan: StepPlan) -> None:
         """Refuse, before a step is run, what only a judge could decide where there is none.
