@@ -68,7 +68,7 @@ def brought_files(session: Session) -> list[BroughtFile]:
         if problem.scope == "repository":
             path = brought_path(problem.file, workspace)
             found.append(BroughtFile(path, "", "broken", (("error", str(problem.error)),)))
-    return [*found, *_lessons(workspace, trusted)]
+    return [*found, *_lessons(workspace, trusted), *_hooks(workspace, trusted)]
 
 
 def _lessons(workspace: Path, trusted: Mapping[str, str]) -> list[BroughtFile]:
@@ -95,6 +95,28 @@ def _servers(workspace: Path, trusted: Mapping[str, str]) -> Iterator[BroughtFil
         wants += [("not understood", problem) for problem in brought.problems]
         state = _state(trusted, path, brought.sha256)
         yield BroughtFile(path, brought.sha256, state, tuple(wants))
+
+
+def _hooks(workspace: Path, trusted: Mapping[str, str]) -> list[BroughtFile]:
+    """The commands that a repository would have run when agents do something."""
+    from sashizu_core.reactions.book import brought_reactions
+
+    found = []
+    for each in brought_reactions(workspace):
+        if each.error:
+            found.append(BroughtFile(each.path, "", "broken", (("error", each.error),)))
+            continue
+        wants = [
+            (f"hook {one.event}{f' ({one.matcher})' if one.matcher else ''}", one.command)
+            for one in each.reactions
+        ]
+        if each.scripts:
+            wants.append(("programs", "\n".join(each.scripts)))
+        if each.problems:
+            wants.append(("not understood", "\n".join(each.problems)))
+        state = _state(trusted, each.path, each.sha256)
+        found.append(BroughtFile(each.path, each.sha256, state, tuple(wants)))
+    return found
 
 
 def _state(trusted: Mapping[str, str], path: str, sha256: str) -> State:

@@ -25,6 +25,7 @@ from sashizu_core.entries import installed_names
 from sashizu_core.errors import ConfigError
 from sashizu_core.home import config_home
 from sashizu_core.operator_policy import OperatorPolicy
+from sashizu_core.reactions.table import HooksSettings
 from sashizu_core.settings_layers import merged_layers
 from sashizu_core.settings_tables import (
     RAW,
@@ -91,6 +92,10 @@ class Settings:
     @cached_property
     def spawn(self) -> SpawnSettings:
         return self.plugin("spawn", SpawnSettings)
+
+    @cached_property
+    def hooks(self) -> HooksSettings:
+        return self.plugin("hooks", HooksSettings)
 
     @cached_property
     def plugins(self) -> PluginSettings:

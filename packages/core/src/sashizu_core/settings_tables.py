@@ -13,6 +13,7 @@ from sashizu_core.documents import KeyPath, Place
 from sashizu_core.errors import UsageError
 from sashizu_core.limits import parse_budget_flags, parse_duration
 from sashizu_core.policy_tables import PolicySettings
+from sashizu_core.reactions.table import HooksSettings
 from sashizu_core.secret_tables import SecretsSettings
 from sashizu_core.types import Limits
 
@@ -108,6 +109,7 @@ TYPED: Mapping[str, type[BaseModel]] = {
     "run": RunSettings,
     "plugins": PluginSettings,
     "policy": PolicySettings,
+    "hooks": HooksSettings,
     "secrets": SecretsSettings,
     "spawn": SpawnSettings,
 }

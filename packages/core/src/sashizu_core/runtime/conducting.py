@@ -130,7 +130,7 @@ class Conductor:
     async def report(self) -> RunReport:
         """What became of the run so far: the reports of all agents, in the order they began."""
         parts, merge = self.parts, None
-        warnings = list(parts.shelf.notes) if parts.shelf is not None else []
+        warnings = list(parts.notes)
         try:
             merge = await parts.places.merge_plan()
         except SashizuError as error:

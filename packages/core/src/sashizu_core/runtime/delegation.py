@@ -191,7 +191,7 @@ async def _concluded(
     started: float,
 ) -> RunReport:
     """Keep what outlives the run; what cannot be kept is told, and costs nobody's report."""
-    warnings = list(parts.shelf.notes) if parts.shelf is not None else []
+    warnings = list(parts.notes)
     kept = []
     for instance, result in zip(instances, results, strict=True):
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from sashizu_core.protocols import (
     ToolContext,
     ToolSource,
 )
+from sashizu_core.reactions.book import ReactionBook
 from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, verify_artifacts, versions
 from sashizu_core.runtime.confining import confinement_of
@@ -46,6 +48,7 @@ from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
+from sashizu_core.turn.reacting import Reacting, Reactor
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
 from sashizu_core.turn.toolcalls import ToolBox
@@ -116,6 +119,13 @@ class RunParts:
     spawning: Spawning | None = None
     sources: Sequence[ToolSource] = ()
     shelf: Shelf | None = None
+    book: ReactionBook | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for a person: what of a repository is not used, and why."""
+        shelf = self.shelf.notes if self.shelf is not None else ()
+        return (*shelf, *(self.book.notes if self.book is not None else ()))
 
     def gate(self, model: Model) -> ProviderGate:
         """The limiter that all callers of a provider with the same key share."""
@@ -190,6 +200,7 @@ class AgentInstance:
         self._started = 0.0
         self._state = "waiting"
         self._lessons = Lessons()
+        self._reactor: Reactor | None = None
         self._tools: ToolBox | None = None
         self._before: Versions = {}
         self.deadline = float("inf")
@@ -309,7 +320,8 @@ class AgentInstance:
         tools |= await tools_of_servers(plan, parts.sources, subject, context, self._steps)
         if plan.targets:
             await anyio.to_thread.run_sync(self._prepare_for_artifacts)
-        self._open_conversation()
+        self._reactor = self._reacting(subject, context)
+        await self._open_conversation()
         on_text = parts.on_text
         self._tools = ToolBox(
             tools,
@@ -320,6 +332,7 @@ class AgentInstance:
             approvals=parts.approvals,
             claims=self.place.claims,
             hide_secrets=plan.definition.policies.secrets.redact,
+            reactor=self._reactor,
         )
         return AgentLoop(
             inference=self._inference,
@@ -350,11 +363,15 @@ class AgentInstance:
         prepare_run_folder(self.place.workspace, self.plan.folder)
         self._before = versions(self.place.workspace, self.plan.targets)
 
-    def _open_conversation(self) -> None:
+    async def _open_conversation(self) -> None:
         brief = replace(
             self.plan.brief(self._tokens_left()), **self._lessons.told(self._tokens_left())
         )
         system, user = first_messages(brief)
+        if self._reactor is not None:
+            resumed = bool(self.messages)
+            added = await self._reactor.begins(self.plan.name, user.content, resumed=resumed)
+            user = replace(user, content=f"{user.content}\n\n{added}") if added else user
         # A continued conversation goes on under what holds now: other limits, other files to write.
         self.messages[:1] = [system]
         self.messages.append(user)
@@ -366,7 +383,7 @@ class AgentInstance:
         self.deadline = deadline
         with anyio.CancelScope(deadline=deadline) as scope:
             self._parts.handle.track(self.agent_id, scope)
-            ending = await loop.run()
+            ending = await self._let_go(loop)
         self._parts.handle.untrack(self.agent_id)
         if ending is not None and not scope.cancelled_caught:
             return ending
@@ -375,6 +392,44 @@ class AgentInstance:
             return loop.stopped(Outcome.DEADLINE, f"the deadline of {seconds:g} s has passed")
         outcome = Outcome.DEADLINE if handle.expired else Outcome.CANCELLED
         return loop.stopped(outcome, handle.reason or "cancelled")
+
+    async def _let_go(self, loop: AgentLoop) -> Ending:
+        """Run an agent until it has answered and nothing that reacts keeps it."""
+        ending = await loop.run()
+        while self._reactor is not None and ending.outcome is Outcome.ANSWERED:
+            more = await self._reactor.ends(self.plan.name, ending.answer.text)
+            if not more:
+                break
+            self.messages.append(Message("user", more))
+            ending = await loop.run()
+        return ending
+
+    def _reacting(self, subject: Subject, context: ToolContext) -> Reactor | None:
+        """What reacts to this agent; None where nothing does."""
+        parts = self._parts
+        if not parts.book:
+            return None
+        workspace = self.place.workspace
+
+        async def held(further: Sequence[Path]) -> Confinement:
+            folder = self.place.folder
+            own = folder.readable if folder is not None else ()
+            return await anyio.to_thread.run_sync(
+                confinement_of, workspace, subject, (*own, *further)
+            )
+
+        about = {
+            "session_id": self.conversation_id or self.agent_id,
+            "transcript_path": None,
+            "permission_mode": "default",
+            "agent_id": self.agent_id,
+            "model": self.plan.model,
+        }
+        child = self.depth > 0
+        reacting = Reacting(
+            parts.book, parts.sandbox, held, workspace.root, child, about, context.progress
+        )
+        return Reactor(reacting, self._steps)
 
     async def _verified(self, ending: Ending) -> Ending:
         """Run what has to pass after an answer; an agent that gave none is not asked."""

@@ -17,6 +17,7 @@ from sashizu_core.control import ControlServer, RunHandle, RunInfo
 from sashizu_core.errors import MissingPackage, SashizuError
 from sashizu_core.home import state_home
 from sashizu_core.protocols import Executor
+from sashizu_core.reactions.book import load_book
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.child_opening import OwnedStack
@@ -136,6 +137,7 @@ async def _parts(
     models = await opened.models(plans)
     budget, root = await opened.ledger(asked.budget, plans, models) or (None, None)
     run = asked.settings.run
+    book = await anyio.to_thread.run_sync(load_book, asked.settings.hooks, asked.root)
     scope = [path for plan in plans for path in plan.task.scope]
     return RunParts(
         run_id=asked.run_id,
@@ -150,10 +152,11 @@ async def _parts(
         approvals=handle.approvals,
         budget=budget,
         root=root,
-        sandbox=await opened.sandbox(run.sandbox, plans),
+        sandbox=await opened.sandbox(run.sandbox, plans, reacts=bool(book)),
         max_turns=run.max_turns,
         max_output_tokens=run.max_output_tokens,
         on_text=asked.on_text,
         on_line=asked.on_line,
         shelf=await anyio.to_thread.run_sync(load_shelf, asked.root, scope),
+        book=book,
     )

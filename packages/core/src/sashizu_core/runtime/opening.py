@@ -85,13 +85,15 @@ class Opened:
         specs = self._registry.policies.values()
         return [await self._stack.enter_async_context(spec.open()) for spec in specs]
 
-    async def sandbox(self, wanted: str, plans: Iterable[AgentPlan]) -> Sandbox | None:
-        """What holds the programs of a run; None where no agent starts any.
+    async def sandbox(
+        self, wanted: str, plans: Iterable[AgentPlan], *, reacts: bool = False
+    ) -> Sandbox | None:
+        """What holds the programs of a run; None where no agent starts any and nothing `reacts`.
 
         Raises:
             UsageError: the one that was chosen is not there, or does not work here.
         """
-        if not any(starts_programs(plan) for plan in plans):
+        if not reacts and not any(starts_programs(plan) for plan in plans):
             return None
         return await open_sandbox(wanted, self._registry.sandboxes, self._stack)
 

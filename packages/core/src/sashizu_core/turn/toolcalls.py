@@ -19,6 +19,7 @@ from sashizu_core.grants import PathRequest, PermissionRequest, Subject, ToolReq
 from sashizu_core.permissions import authorize, effective
 from sashizu_core.protocols import Policy, TailoredTool, Tool, ToolContext
 from sashizu_core.turn.claims import Claims
+from sashizu_core.turn.reacting import Reactor
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
 
@@ -68,6 +69,7 @@ class ToolBox:
         approvals: Approvals | None = None,
         claims: Claims | None = None,
         hide_secrets: bool = False,
+        reactor: Reactor | None = None,
     ) -> None:
         self._tools = tools
         self._subject = subject
@@ -76,6 +78,7 @@ class ToolBox:
         self._policies = policies
         self._approvals = approvals
         self._claims = claims
+        self._reactor = reactor
         self._redactor = steps.recorder.redactor
         # What the product itself knows to be secret is nobody's to read, whatever the agent.
         self._shown = self._redactor.text if hide_secrets else self._redactor.without_known
@@ -146,6 +149,8 @@ class ToolBox:
         if state.result is None:
             asked = (ToolRequest(call.name), *requests)
             decision = self._decided.get(asked) or self._decide(asked)
+            if self._reactor is not None and decision.verdict != "deny":
+                decision = await self._reactor.before(call, decision)
             if decision.verdict == "ask":
                 decision = await self._ask(call.name, asked, decision)
             state.decision = decision
@@ -355,7 +360,10 @@ class ToolBox:
             return [self._ended(state, seq, kind, status, took_ns)]
 
         intent = self._intent(state, seq, kind)
-        return await self._steps.step(kind, intent, call, outcome)
+        result = await self._steps.step(kind, intent, call, outcome)
+        if self._reactor is None:
+            return result
+        return await self._reactor.after(state.call, result, self._shown(result.content))
 
 
 def _sha256(text: str) -> str:

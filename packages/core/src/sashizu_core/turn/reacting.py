@@ -1,0 +1,283 @@
+"""Runs what reacts to one agent instance: held like its programs, and recorded as steps."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from sashizu_core.errors import SandboxError, SashizuError
+from sashizu_core.events import Event
+from sashizu_core.reactions import Reaction, ReactionEvent
+from sashizu_core.reactions.book import ReactionBook
+from sashizu_core.reactions.payload import LARGEST_TEXT, shared_name, tool_input, tool_names
+from sashizu_core.reactions.said import Heard, Said, heard, read_said
+from sashizu_core.sandboxing import Confinement, Sandbox, SandboxedProcess
+from sashizu_core.turn.steps import StepContext
+from sashizu_core.types import Decision, StepKind, ToolCall, ToolResult
+
+__all__ = ["MOST_TIMES_KEPT", "Reacting", "Reactor"]
+
+MOST_TIMES_KEPT = 3
+"""How often hooks may keep one agent from ending."""
+
+OUTPUT_BYTES = 64 * 1024
+"""Bytes of each stream of a command that are kept; the others are read and dropped."""
+
+SHELL = "/bin/sh"
+
+_SURROUNDINGS = {
+    "HOME": "/tmp",  # noqa: S108 - its own: what is there is gone when it ends
+    "LANG": "C.UTF-8",
+    "NO_COLOR": "1",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reacting:
+    """Whose reactions run, and what holds them.
+
+    `confinement` makes what the agent's programs are held by; it may look at many files. `about` is
+    what every command is told of the agent; `show` takes a line for the display.
+    """
+
+    book: ReactionBook
+    sandbox: Sandbox | None
+    confinement: Callable[[Sequence[Path]], Awaitable[Confinement]]
+    workspace: Path
+    child: bool
+    about: Mapping[str, Any]
+    show: Callable[[str], None] | None = None
+
+
+class Reactor:
+    """The reactions of one agent instance."""
+
+    def __init__(self, reacting: Reacting, steps: StepContext) -> None:
+        self._reacting = reacting
+        self._steps = steps
+        self._confinement: Confinement | None = None
+        self._confining = anyio.Lock()
+        self._kept = 0
+
+    # --- the moments ------------------------------------------------------------------------------
+
+    async def begins(self, agent: str, prompt: str, *, resumed: bool) -> str:
+        """An agent is about to be told its task; returns what is to be told with it.
+
+        Raises:
+            SashizuError: the task is refused.
+        """
+        if self._reacting.child:
+            found = [await self._react("SubagentStart", {"agent_type": agent}, (agent,))]
+        else:
+            source = "resume" if resumed else "startup"
+            begun = await self._react("SessionStart", {"source": source}, (source,))
+            asked = await self._react("UserPromptSubmit", {"prompt": prompt[:LARGEST_TEXT]})
+            found = [begun, asked]
+        for each in found:
+            if each.verdict != "none":
+                raise SashizuError(f"a hook of {each.by} refused the task: {each.reason}")
+        return "\n".join(each.context for each in found if each.context)
+
+    async def before(self, call: ToolCall, decision: Decision) -> Decision:
+        """A call is about to be made that is not denied; the decision, or a stricter one."""
+        told = {
+            "tool_name": shared_name(call.name),
+            "tool_input": tool_input(call, self._reacting.workspace),
+            "tool_use_id": call.id,
+        }
+        blocks = self._reacting.book.settings.on_failure == "deny"
+        found = await self._react("PreToolUse", told, tool_names(call.name), failure_blocks=blocks)
+        if found.verdict == "none":
+            return decision
+        return Decision(
+            "deny" if found.verdict == "block" else "ask",
+            f"a hook of {found.by}: {found.reason}",
+            "hook PreToolUse",
+            "policy",
+            found.by,
+        )
+
+    async def after(self, call: ToolCall, result: ToolResult, shown: str) -> ToolResult:
+        """A call was made; the result, and what reactions have to say about it.
+
+        `shown` is what of the result may be seen.
+        """
+        told = {
+            "tool_name": shared_name(call.name),
+            "tool_input": tool_input(call, self._reacting.workspace),
+            "tool_response": {"content": shown[:LARGEST_TEXT], "is_error": result.is_error},
+            "tool_use_id": call.id,
+        }
+        found = await self._react("PostToolUse", told, tool_names(call.name))
+        notes = [found.context] if found.context else []
+        if found.verdict != "none":
+            notes.insert(0, f"[a hook of {found.by} objects]\n{found.reason}")
+        if not notes:
+            return result
+        return replace(result, content="\n\n".join([result.content, *notes]))
+
+    async def ends(self, agent: str, answer: str) -> str:
+        """An agent has answered; what it is to do before it may end, empty if nothing."""
+        event: ReactionEvent = "SubagentStop" if self._reacting.child else "Stop"
+        told = {
+            "stop_hook_active": self._kept > 0,
+            "last_assistant_message": answer[:LARGEST_TEXT],
+            "agent_type": agent,
+        }
+        found = await self._react(event, told, (agent,) if self._reacting.child else ())
+        if found.verdict != "block":
+            return ""
+        if self._kept == MOST_TIMES_KEPT:
+            self._show(f"hooks kept it from ending {self._kept} times, and are not heard again")
+            return ""
+        self._kept += 1
+        return f"[a hook of {found.by} does not let you end yet]\n{found.reason}"
+
+    # --- one event --------------------------------------------------------------------------------
+
+    async def _react(
+        self,
+        event: ReactionEvent,
+        told: Mapping[str, Any],
+        names: Sequence[str] = (),
+        *,
+        failure_blocks: bool = False,
+    ) -> Heard:
+        """Run everything that reacts, side by side."""
+        reactions = self._reacting.book.matching(event, names)
+        if not reactions:
+            return Heard()
+        common = {"hook_event_name": event, "cwd": str(self._reacting.workspace)}
+        payload = json.dumps({**self._reacting.about, **common, **told}, ensure_ascii=False)
+        async with anyio.create_task_group() as group:
+            handles = [group.create_task(self._step(each, payload)) for each in reactions]
+        answers = [
+            (reaction, handle.return_value)
+            for reaction, handle in zip(reactions, handles, strict=True)
+        ]
+        for reaction, said in answers:
+            if said.verdict == "failed":
+                self._show(f"the hook {event} of {reaction.source} did not work: {said.reason}")
+        return heard(answers, failure_blocks=failure_blocks)
+
+    def _show(self, line: str) -> None:
+        if self._reacting.show is not None:
+            self._reacting.show(line)
+
+    async def _step(self, reaction: Reaction, payload: str) -> Said:
+        """Run one command, as a step of its agent."""
+        recorder, redactor = self._steps.recorder, self._steps.recorder.redactor
+        writes = self._reacting.book.settings.write
+        kind = StepKind.EFFECT if writes else StepKind.IDEMPOTENT
+        common: dict[str, Any] = {
+            "step": self._steps.next_seq(),
+            "step_kind": kind.value,
+            "op": "run_hook",
+            "tool": reaction.event,
+            "tool_type": "hook",
+        }
+        about = {"source": reaction.source, "command": redactor.text(reaction.command[:2000])}
+        asked = {"attrs": about, "args_sha256": _sha256(redactor.text(payload))}
+
+        def outcome(
+            said: Said | None, error: BaseException | None, took_ns: int
+        ) -> Sequence[Event]:
+            ended: dict[str, Any] = {**common, "duration_ns": took_ns}
+            if said is None or error is not None:
+                ended["status"] = "cancelled"
+                return [recorder.event("tool.ended", ended)]
+            ended["status"] = "error" if said.verdict == "failed" else "ok"
+            ended["attrs"] = {"said": said.verdict, "reason": redactor.text(said.reason[:2000])}
+            return [recorder.event("tool.ended", ended)]
+
+        intent = [recorder.event("tool.requested", {**common, **asked})]
+        return await self._steps.step(kind, intent, partial(self._run, reaction, payload), outcome)
+
+    # --- one command ------------------------------------------------------------------------------
+
+    async def _run(self, reaction: Reaction, payload: str) -> Said:
+        sandbox = self._reacting.sandbox
+        if sandbox is None:
+            return Said("failed", "nothing holds its programs")
+        try:
+            confinement = await self._held()
+            with anyio.move_on_after(reaction.timeout_s):
+                return await _answer(sandbox, confinement, reaction, payload)
+        except SandboxError as error:
+            return Said("failed", str(error))
+        return Said("failed", f"it took longer than {reaction.timeout_s:g} s")
+
+    async def _held(self) -> Confinement:
+        """What holds commands: their agent's confinement, read-only, without a network."""
+        async with self._confining:
+            if self._confinement is None:
+                book = self._reacting.book
+                made = await self._reacting.confinement(book.readable)
+                if not book.settings.write:
+                    made = replace(
+                        made, readable=(*made.writable, *made.readable), writable=(), protected=()
+                    )
+                self._confinement = replace(
+                    made,
+                    environment={
+                        **made.environment,
+                        **_SURROUNDINGS,
+                        "CLAUDE_PROJECT_DIR": os.fspath(book.root),
+                    },
+                    judge=None,
+                )
+            return self._confinement
+
+
+async def _answer(
+    sandbox: Sandbox, confinement: Confinement, reaction: Reaction, payload: str
+) -> Said:
+    """Start a command, tell it what happened, and hear it to its end.
+
+    Raises:
+        SandboxError: it cannot be held, or not be started.
+    """
+    out, err = bytearray(), bytearray()
+    argv = (SHELL, "-c", reaction.command)
+    async with (
+        sandbox.start(argv, confinement, stdin=True) as process,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(_read, process.stdout, out)
+        group.start_soon(_read, process.stderr, err)
+        group.start_soon(_tell, process, payload.encode("utf-8", "surrogatepass"))
+        status = await process.wait()
+    text, complaint = (bytes(data).decode("utf-8", "replace") for data in (out, err))
+    return read_said(reaction, status, text, complaint)
+
+
+async def _tell(process: SandboxedProcess, data: bytes) -> None:
+    if process.stdin is None:
+        return
+    try:
+        await process.stdin.send(data)
+        await process.stdin.aclose()
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        return  # it does not want to know
+
+
+async def _read(stream: Any, into: bytearray) -> None:
+    try:
+        async for part in stream:
+            into += part[: OUTPUT_BYTES - len(into)]
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        return
+
+
+def _sha256(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
