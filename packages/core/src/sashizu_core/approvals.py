@@ -114,6 +114,7 @@ class Approvals:
         needing: tuple[PermissionRequest, ...],
         subject: Subject,
         decision: Decision,
+        call_id: str = "",
     ) -> Decision:
         """Have somebody answer for one call.
 
@@ -123,6 +124,7 @@ class Approvals:
             needing: those of them that need the answer.
             subject: who calls.
             decision: what the rules said: `ask`, and why.
+            call_id: the model's name for the call.
         """
         key = (subject.agent_name, frozenset(asked))
         while True:
@@ -149,6 +151,7 @@ class Approvals:
             needing or asked,
             decision.reason,
             decision.rule,
+            call_id,
         )
         return _decision(await self._put(key, question), decision, "approver")
 

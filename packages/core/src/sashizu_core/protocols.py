@@ -274,7 +274,8 @@ class Policy(Protocol):
 class Question:
     """What an agent must be allowed before one tool call runs.
 
-    `id` tells the questions of a run apart. `requests` are everything that the call would touch,
+    `id` tells the questions of a run apart; `tool_call_id` is the model's name for the call, empty
+    where it has none. `requests` are everything that the call would touch,
     `needing` those of them that somebody has to answer for; `reason` and `rule` say why.
     """
 
@@ -286,6 +287,7 @@ class Question:
     needing: tuple[PermissionRequest, ...]
     reason: str
     rule: str = ""
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

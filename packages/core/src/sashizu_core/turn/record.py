@@ -70,7 +70,7 @@ class Recorder:
                 if not last_words:
                     raise
                 continue
-            digests += [digest for digest in kept[:1] if digest is not None]
+            digests += [digest for digest in kept if digest is not None][:1]
         return {"blobs": digests} if digests else {}
 
     def write(self, events: Sequence[Event]) -> None:

@@ -152,7 +152,7 @@ class ToolBox:
             if self._reactor is not None and decision.verdict != "deny":
                 decision = await self._reactor.before(call, decision)
             if decision.verdict == "ask":
-                decision = await self._ask(call.name, asked, decision)
+                decision = await self._ask(call, asked, decision)
             state.decision = decision
             if not decision.allowed:
                 state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
@@ -209,7 +209,7 @@ class ToolBox:
         return claims.take(self._subject.agent_id, self._subject.agent_name, paths)
 
     async def _ask(
-        self, tool: str, asked: tuple[PermissionRequest, ...], decision: Decision
+        self, call: ToolCall, asked: tuple[PermissionRequest, ...], decision: Decision
     ) -> Decision:
         self._steps.recorder.flush()
         if self._approvals is None:
@@ -218,7 +218,9 @@ class ToolBox:
             )
         alone = ((r, authorize((r,), self._subject, self._policies)) for r in asked)
         needing = tuple(request for request, view in alone if view.verdict == "ask")
-        return await self._approvals.decide(tool, asked, needing, self._subject, decision)
+        return await self._approvals.decide(
+            call.name, asked, needing, self._subject, decision, call.id
+        )
 
     def _context_of(self, state: _Call, seq: int) -> ToolContext:
         """The context of one call: what comes up while it runs is judged, and recorded with it."""
@@ -236,7 +238,7 @@ class ToolBox:
         asked = (request,)
         decision = self._decided.get(asked) or self._decide(asked)
         if decision.verdict == "ask":
-            decision = await self._ask(state.call.name, asked, decision)
+            decision = await self._ask(state.call, asked, decision)
         recorder = self._steps.recorder
         common = {"step": seq, "tool": state.call.name, "tool_call_id": state.call.id}
         attrs = {"request": self._redactor.text(request_text(request))}
