@@ -282,11 +282,7 @@ class Connection:
                 with hears, guarded:
                     async with anyio.create_task_group() as group:
                         group.start_soon(guard, life, heard, hears)
-                        try:
-                            await self._live(life, guarded, to_say)
-                        except Exception as error:  # before its end looks like the reason
-                            life.fault = self._why(life, error)
-                            raise
+                        await self._live(life, guarded, to_say)
                         group.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever ends a server ends no one else
             life.fault = self._why(life, error)
@@ -306,9 +302,13 @@ class Connection:
     ) -> None:
         """Begin a session, tell those who wait for it, and keep it until it is asked to end."""
         async with _Session(heard, to_say, client_info=_CLIENT) as session:
-            with anyio.fail_after(self.config.start_timeout_s):
-                await _greet(session, self.config.protocol)
-                listing = await _listed(self.config.name, session)
+            try:
+                with anyio.fail_after(self.config.start_timeout_s):
+                    await _greet(session, self.config.protocol)
+                    listing = await _listed(self.config.name, session)
+            except Exception as error:  # told before its end looks like the reason
+                life.fault = self._why(life, error)
+                raise
             self.protocol = session.protocol_version or ""
             life.session, life.listing = session, listing
             life.ready.set()

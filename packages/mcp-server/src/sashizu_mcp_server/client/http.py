@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import httpx2
@@ -37,11 +37,16 @@ class _Counted(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         seen = 0
-        async for chunk in self._inner:
-            seen += len(chunk)
-            if seen > self._most:
-                raise _TooLarge(self._most)
-            yield chunk
+        chunks = aiter(self._inner)
+        try:
+            async for chunk in chunks:
+                seen += len(chunk)
+                if seen > self._most:
+                    raise _TooLarge(self._most)
+                yield chunk
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -42,14 +42,19 @@ async def open_server_tools(
     login: Login | None = None,
 ) -> AsyncIterator[ServerTools]:
     """The servers of one run; on leaving, all of them have ended."""
+    failure: Exception | None = None
     async with anyio.create_task_group() as group:
         source = ServerTools(servers, workspace, group, pin_book(), pace=pace, login=login)
         try:
             yield source
+        except Exception as error:  # noqa: BLE001 - raised below, by itself instead of in a group
+            failure = error
         finally:
             source.close()
             if not await source.ended():
                 group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 class ServerTools:
