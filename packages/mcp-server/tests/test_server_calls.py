@@ -49,7 +49,8 @@ def test_every_tool_has_schemas_and_hints_that_are_sound(server):
             Draft202012Validator.check_schema(schema)
             assert schema["type"] == "object", name
             assert "$ref" not in json.dumps(schema), name
-        assert tool["annotations"]["readOnlyHint"] == (name != "cancel_run"), name
+        changes = name in ("cancel_run", "create_agent")
+        assert tool["annotations"]["readOnlyHint"] != changes, name
         assert tool["title"], name
 
 
@@ -65,6 +66,8 @@ def test_every_tool_has_schemas_and_hints_that_are_sound(server):
         ("audit_query", {"sql": "SELECT kind, count(*) FROM events GROUP BY 1"}),
         ("delegate", {"agent": "code-reviewer", "goal": "Review", "scope": ["a.py"]}),
         ("delegate_parallel", {"tasks": [{"agent": "code-reviewer"}], "scope": ["a.py"]}),
+        ("supervise", {"goal": "Review a.py", "scope": ["a.py"]}),
+        ("create_agent", {"prompt": "Review Python files for long functions"}),
     ],
 )
 def test_answers_are_as_their_schemas_say(server, name, arguments):
@@ -123,6 +126,39 @@ def test_a_run_can_be_started_and_polled(server):
     assert (ended["run_id"], ended["status"], len(ended["results"])) == (run_id, "ok", 1)
     states = server.result("run_status", run_id=run_id)["structuredContent"]["runs"]
     assert [state["status"] for state in states] == ["ok"]
+
+
+def test_a_goal_is_planned_and_one_answer_made(server):
+    told = server.result("supervise", goal="Review a.py", agents=["code-reviewer", "sec-audit"])
+    report = told["structuredContent"]
+    assert (report["status"], bool(report["answer"])) == ("ok", True)
+    assert {step["step"]["agent"] for step in report["details"]["steps"]} <= {
+        "code-reviewer",
+        "sec-audit",
+    }
+
+
+def test_a_plan_alone_runs_nothing(server):
+    report = server.result("supervise", goal="Review a.py", plan_only=True)["structuredContent"]
+    assert report["status"] == "ok"
+    assert report["details"]["plan"]["steps"]
+    assert report["details"]["steps"] == []
+
+
+def test_an_agent_that_was_created_can_be_delegated_to_and_may_no_more_than_the_server(place):
+    server = place.server()
+    server.initialize()
+    prompt = "Review Python files for long functions and fix them"
+    made = server.result("create_agent", prompt=prompt)["structuredContent"]
+    assert made["status"] == "ok", made
+    name = made["details"]["name"]
+    assert f"name: {name}" in made["answer"]
+    listed = server.result("list_agents")["structuredContent"]["agents"]
+    (tools,) = [agent["tools"] for agent in listed if agent["name"] == name]
+    assert not set(tools) & {"apply_patch", "write_file", "shell"}
+    report = server.result("delegate", agent=name, scope=["a.py"])["structuredContent"]
+    assert report["results"][0]["agent"] == name
+    assert not (place.work / ".sashizu" / "agents").exists()
 
 
 def test_runs_agents_and_artifacts_are_resources(server):

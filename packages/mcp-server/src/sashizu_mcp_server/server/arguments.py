@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "AuditQuery",
     "Bounds",
+    "CreateAgent",
     "Delegate",
     "DelegateParallel",
     "NoArguments",
     "RunQuery",
     "RunRef",
+    "Started",
+    "Supervise",
     "WaitForRun",
     "input_schema",
 ]
@@ -48,7 +51,7 @@ class Bounds(_Arguments):
     spawn: tuple[Name, ...] | None = Field(None, description="The only agents they may start.")
 
 
-class _Run(_Arguments):
+class Started(_Arguments):
     budget: tuple[Annotated[str, Field(max_length=40)], ...] = Field(
         (),
         max_length=8,
@@ -64,7 +67,7 @@ class _Run(_Arguments):
     )
 
 
-class Delegate(_Run):
+class Delegate(Started):
     agent: Name = Field(description="The agent's name; list_agents tells them.")
     goal: Text = Field("", description="What is asked of it; without it, what it always does.")
     scope: tuple[Path, ...] = Field(
@@ -80,13 +83,39 @@ class _Part(_Arguments):
     inputs: dict[str, Text] = Field(default_factory=dict, description="Named texts for the agent.")
 
 
-class DelegateParallel(_Run):
+class DelegateParallel(Started):
     tasks: Annotated[tuple[_Part, ...], Field(min_length=1, max_length=200)] = Field(
         description="One for each agent; the same agent twice is two instances."
     )
     goal: Text = Field("", description="What is asked of those tasks that say no goal.")
     scope: tuple[Path, ...] = Field((), max_length=1000, description="Paths for all of them.")
     jobs: int | None = Field(None, ge=1, le=200, description="How many work at once.")
+
+
+class Supervise(Started):
+    goal: Annotated[str, Field(min_length=1, max_length=1_000_000)] = Field(
+        description="What is to be reached."
+    )
+    agents: tuple[Name, ...] = Field(
+        (), max_length=100, description="The agents that may be used; without any, all."
+    )
+    strategy: Literal["sequential", "parallel", "hybrid"] = Field(
+        "hybrid", description="One step at a time, all at once, or as the plan says."
+    )
+    merge: Literal["concatenate", "voting", "first-success", "highest-score", "judge"] = Field(
+        "concatenate", description="How one answer is made of several."
+    )
+    scope: tuple[Path, ...] = Field((), max_length=1000, description="Paths to look at.")
+    models: tuple[Name, ...] = Field(
+        (), max_length=16, description="Each step runs on every one of these models at once."
+    )
+    plan_only: bool = Field(False, description="Make the plan, and run nothing of it.")
+
+
+class CreateAgent(Started):
+    prompt: Annotated[str, Field(min_length=1, max_length=100_000)] = Field(
+        description="What the agent should be for."
+    )
 
 
 class RunRef(_Arguments):

@@ -147,10 +147,17 @@ class _Quiet(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, connections are known to be TCP, and small answers are not held back.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family)
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)
     except OSError as error:
+        listening.close()
         raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listening
 
 
 def _announce(host: str, port: int, token: str | None, options: Options) -> None:

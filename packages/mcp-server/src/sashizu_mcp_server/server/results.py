@@ -20,10 +20,15 @@ __all__ = [
     "RunStates",
     "TextOutput",
     "ToolAnswer",
+    "answer_of",
     "budget_of",
     "output_schema",
     "reported",
 ]
+
+
+MOST_TEXT = 200_000
+"""Characters of an answer as text."""
 
 
 class Output(BaseModel):
@@ -128,6 +133,13 @@ class RunReported(Output):
     budget: Budget | None
     warnings: tuple[str, ...]
     error: str
+    answer: str = Field(
+        "", description="Of supervise: the one answer. Of create_agent: the definition as YAML."
+    )
+    details: dict[str, Any] | None = Field(
+        None,
+        description="Of supervise: plan, steps and merge. Of create_agent: name, sha256, refused.",
+    )
 
 
 class BudgetStatus(Output):
@@ -152,6 +164,13 @@ class ToolAnswer:
         self.text = text
         self.structured = structured
         self.is_error = is_error
+
+
+def answer_of(text: str, output: Output) -> ToolAnswer:
+    """An answer as text, which is cut where it is too long for a model, and as values."""
+    if len(text) > MOST_TEXT:
+        text = text[:MOST_TEXT] + "\n[cut]"
+    return ToolAnswer(text, output.model_dump(mode="json"))
 
 
 def output_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -183,7 +202,9 @@ def budget_of(state: BudgetState) -> Budget:
     )
 
 
-def reported(report: RunReport, status: str) -> RunReported:
+def reported(
+    report: RunReport, status: str, answer: str = "", details: dict[str, Any] | None = None
+) -> RunReported:
     """A run that has ended."""
     return RunReported.model_validate(
         {
@@ -195,6 +216,8 @@ def reported(report: RunReport, status: str) -> RunReported:
             "budget": budget_of(report.budget) if report.budget is not None else None,
             "warnings": report.warnings,
             "error": "",
+            "answer": answer,
+            "details": details,
         }
     )
 

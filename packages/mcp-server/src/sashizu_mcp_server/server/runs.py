@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 from anyio.abc import TaskGroup
@@ -19,7 +19,7 @@ from sashizu_core.types import RunReport
 from sashizu_mcp_server.server.caller import Caller
 from sashizu_mcp_server.server.results import RunReported, RunState, reported
 
-__all__ = ["Run", "RunBook", "Start"]
+__all__ = ["Finished", "Run", "RunBook", "Start"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,19 @@ TELL_S = 1.0
 
 Status = Literal["running", "ok", "error", "timeout", "cancelled"]
 
-Start = Callable[[RunId, Callable[[RunHandle], None]], Awaitable[RunReport]]
-"""Makes a run of that id, calls back with its handle once it is at work, returns its report."""
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a run came to. `answer` and `details` are for runs that are more than their agents."""
+
+    report: RunReport
+    answer: str = ""
+    details: dict[str, Any] | None = None
+    ok: bool | None = None
+
+
+Start = Callable[[RunId, Callable[[RunHandle], None]], Awaitable[Finished]]
+"""Makes a run of that id, calls back with its handle once it is at work, and finishes it."""
 
 
 @dataclass
@@ -47,7 +58,7 @@ class Run:
     started: float
     status: Status = "running"
     ended: float | None = None
-    report: RunReport | None = None
+    finished: Finished | None = None
     error: SashizuError | None = None
     handle: RunHandle | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -80,8 +91,8 @@ class Run:
 
     def reported(self) -> RunReported:
         """Its report, or that there is none yet."""
-        if self.report is not None:
-            return reported(self.report, self.status)
+        if (found := self.finished) is not None:
+            return reported(found.report, self.status, found.answer, found.details)
         return RunReported(
             run_id=self.run_id,
             status=self.status,
@@ -91,6 +102,8 @@ class Run:
             budget=None,
             warnings=(),
             error=str(self.error) if self.error is not None else "",
+            answer="",
+            details=None,
         )
 
 
@@ -185,7 +198,7 @@ class RunBook:
 
         try:
             with run.scope:
-                run.report = await start(run.run_id, begun)
+                run.finished = await start(run.run_id, begun)
         except SashizuError as error:
             run.error = error
         except Exception as error:
@@ -205,10 +218,14 @@ class RunBook:
 
 
 def _status(run: Run) -> Status:
-    if run.report is None:
+    if run.finished is None:
         return "error" if run.error is not None else "cancelled"
     handle = run.handle if run.handle is not None else RunHandle(run.run_id)
-    match run_status(run.report, handle):
+    if run.finished.ok:
+        return "ok"
+    match run_status(run.finished.report, handle):
+        case "ok" if run.finished.ok is False:
+            return "error"
         case "ok":
             return "ok"
         case "timeout":

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from sashizu_core import delegate_parallel
-from sashizu_core.agents import Catalogue, load_catalogue
+from sashizu_core.agents import AgentDefinition, Catalogue, load_catalogue
 from sashizu_core.errors import MissingPackage, RecordError, SashizuError, UsageError, nearest
 from sashizu_core.limits import parse_limits
 from sashizu_core.operator_policy import OperatorPolicy
@@ -20,14 +19,16 @@ from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.redacting import run_redactor
 from sashizu_core.settings import load_settings
 from sashizu_core.specs import RecordRows
-from sashizu_core.types import Limits, RunReport, StepKind, Task
+from sashizu_core.types import Limits, StepKind
 
 from sashizu_mcp_server.server.budget import SharedBudget, share_budget
 from sashizu_mcp_server.server.caller import CALLER, Caller
 from sashizu_mcp_server.server.ceiling import BoundSettings, bounded, load_ceiling
-from sashizu_mcp_server.server.orchestration import orchestration_tools
+from sashizu_mcp_server.server.following import following_tools
+from sashizu_mcp_server.server.listing import listing_tools
 from sashizu_mcp_server.server.results import TextOutput, ToolAnswer, output_schema
 from sashizu_mcp_server.server.runs import RunBook
+from sashizu_mcp_server.server.starting import starting_tools
 from sashizu_mcp_server.server.tools import OfferedTool, hints
 from sashizu_mcp_server.server.workbench import Workbench, direct_tools, open_workbench
 from sashizu_mcp_server.startup.options import Options
@@ -60,6 +61,7 @@ class Service:
         self.redactor: Redactor = run_redactor(settings, registry)
         self.runs = RunBook(group)
         self.tools: Mapping[str, OfferedTool] = {}
+        self.made: dict[str, AgentDefinition] = {}
         self._options = options
         self._group = group
         self._bench: Workbench | None = None
@@ -75,9 +77,10 @@ class Service:
     def catalogue(self) -> Catalogue:
         """The agents of the workspace; reads their files where one has changed."""
         folders = [str(self.root / source.folder) for source in self.registry.agents.values()]
-        states = tuple(map(state_of, folders))
+        states = (*map(state_of, folders), *sorted(self.made))
         if self._catalogue is None or self._catalogue[0] != states:
-            found = load_catalogue(self.registry.agents.values(), workspace=self.root)
+            sources, made = self.registry.agents.values(), self.made.values()
+            found = load_catalogue(sources, workspace=self.root, extra=made)
             self._catalogue = (states, found)
         return self._catalogue[1]
 
@@ -96,16 +99,20 @@ class Service:
         """What `tools/list` answers."""
         return [tool.definition for tool in self.tools.values()]
 
-    async def delegated(self, tasks: Sequence[Task], **asked: Any) -> RunReport:
-        """One run, under the server's ceiling and ledger."""
-        return await delegate_parallel(
-            tasks,
-            workspace=self.root,
-            model=self._options.model or None,
-            audit=self._options.audit,
-            registry=self.registry,
-            **asked,
-        )
+    def may_spawn(self) -> tuple[str, ...]:
+        """The agents that the ceiling names; none where it names all."""
+        spawn = self.policy.spawn
+        return () if spawn is None or "*" in spawn else tuple(sorted(spawn))
+
+    def run_options(self) -> dict[str, Any]:
+        """What every run here is started with."""
+        return {
+            "workspace": self.root,
+            "model": self._options.model or None,
+            "audit": self._options.audit,
+            "registry": self.registry,
+            "agents": tuple(self.made.values()),
+        }
 
     async def call(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> ToolAnswer:
         """Call one tool; whatever goes wrong becomes an answer."""
@@ -204,7 +211,12 @@ async def open_service(options: Options, root: Path | None = None) -> AsyncItera
         registry, budget = await share_budget(wired, limits, stack)
         async with anyio.create_task_group() as group:
             service = Service(options, settings, registry, folder, budget, group)
-            tools = [*orchestration_tools(service), *await _direct(service, stack)]
+            tools = [
+                *starting_tools(service),
+                *following_tools(service),
+                *listing_tools(service),
+                *await _direct(service, stack),
+            ]
             service.tools = {tool.name: tool for tool in tools}
             try:
                 yield service
