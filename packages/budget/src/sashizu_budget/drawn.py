@@ -87,16 +87,21 @@ class Drawn:
         return None
 
     def trim(self) -> None:
-        """Give back what is far more than a call needs. The tree's lock is taken."""
-        if self.left or self.line:
+        """Give back what is not needed. The tree's lock is taken."""
+        idle = not any(self.root._held)
+        if self.left or (self.line and not idle):
             return
         free = _four(
             self.root._ceiling[i] - self.root._taken[i] if self.row.limits[i] is not None else 0
             for i in range(len(UNITS))
         )
-        if not any(free[i] > 2 * self._spare[i] for i in range(len(UNITS))):
+        # Who is idle keeps nothing, and owes the row no bill: another process may wait for either.
+        if not idle and not any(free[i] > 2 * self._spare[i] for i in range(len(UNITS))):
             return
-        back = _four(max(0, free[i] - self._spare[i]) for i in range(len(UNITS)))
+        kept = NONE if idle else self._spare
+        back = _four(max(0, free[i] - kept[i]) for i in range(len(UNITS)))
+        if not any(back) and not any(self._unbooked()):
+            return
         self.root._ceiling = _minus(self.root._ceiling, back)
         self.book(back)
 
@@ -116,7 +121,7 @@ class Drawn:
 
     def wake(self) -> None:
         """Let everybody in the line look again."""
-        for waiting in self.line:
+        for waiting in tuple(self.line):
             waiting.call()
 
     def _unbooked(self) -> Four:

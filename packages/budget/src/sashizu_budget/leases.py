@@ -174,7 +174,8 @@ class LeasedNode:
         asked = four(amount)
         waiting = Waiting(asked, self._drawn.root)
         line = self._drawn.line
-        line.append(waiting)
+        with self._node._lock:
+            line.append(waiting)
         try:
             while True:
                 answer = self._look(waiting)
@@ -186,7 +187,8 @@ class LeasedNode:
                     )
                 await waiting.called()
         finally:
-            line.remove(waiting)
+            with self._node._lock:
+                line.remove(waiting)
             self._drawn.wake()
         self._my_turn = True
         await checkpoint_if_cancelled()
