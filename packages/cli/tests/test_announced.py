@@ -1,4 +1,4 @@
-from sashizu_cli.announced import announced, commands_section
+from sashizu_cli.announced import announced, commands_section, front_of
 
 
 def install(folder, name, entry_points, metadata="Name: x\n"):
@@ -66,3 +66,22 @@ def test_the_section_fits_80_columns_and_names_each_command_once(tmp_path):
     assert max(map(len, section.splitlines())) <= 80
     assert section.count("  do  ") == 1
     assert commands_section([]) == ""
+
+
+FRONT = "[sashizu]\np = x.plugin\n[sashizu.commands]\ndo = x.cli:app\n[sashizu.fronts]\n"
+
+
+def test_a_command_can_have_a_front_that_begins_without_its_library(tmp_path):
+    install(tmp_path, "x-1", FRONT + "do = x.front:main\nother = x.front:other\n")
+
+    assert front_of("do", [str(tmp_path)], "") == "x.front:main"
+    assert front_of("other", [str(tmp_path)], "") == ""  # it is no command
+    assert front_of("do", [str(tmp_path)], "p") == ""
+    assert front_of("do", [str(tmp_path / "absent")], "") == ""
+
+
+def test_a_front_never_decides_between_two_commands(tmp_path):
+    install(tmp_path, "x-1", FRONT + "do = x.front:main\n")
+    install(tmp_path, "y-1", "[sashizu.commands]\ndo = y.cli:app\n")
+
+    assert front_of("do", [str(tmp_path)], "") == ""

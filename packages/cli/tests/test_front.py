@@ -2,11 +2,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import sashizu_cli
-from sashizu_cli import front, help_text
+from sashizu_cli import announced, front, help_text
 from sashizu_cli._help import TEXTS
+from sashizu_cli.front import begun
 
 HEAVY = {"openai", "mcp", "duckdb", "pydantic", "typer", "rich", "asyncio", "anyio", "pluggy"}
 REAL_APP = "import sys; from sashizu_cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -167,3 +169,24 @@ def test_no_words_at_all_show_the_help_as_a_usage_error():
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == front.answer(["--help"])
+
+
+@pytest.mark.parametrize("code", [0, 7, None])
+def test_a_front_answers_with_its_exit_code_or_leaves_the_words(monkeypatch, code):
+    heard = []
+    front = ModuleType("made_front")
+    front.main = lambda words: heard.append(words) or code
+    monkeypatch.setitem(sys.modules, "made_front", front)
+    monkeypatch.setattr(announced, "front_of", lambda name: "made_front:main")
+
+    assert begun(["serve", "--fast"]) == code
+    assert heard == [["--fast"]]
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--version"], ["-C", "x", "serve"], ["serve", "--help"], ["run", "x"]]
+)
+def test_no_front_is_looked_for_where_none_can_be_meant(monkeypatch, words):
+    monkeypatch.setattr(announced, "front_of", lambda name: pytest.fail(name))
+
+    assert begun(words) is None
