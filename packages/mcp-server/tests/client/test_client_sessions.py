@@ -98,7 +98,7 @@ async def test_a_server_that_knows_only_the_older_era_is_not_spoken_to_in_the_ne
     run, table
 ) -> None:
     async with run(
-        old=table("good", protocol="modern"), nonsense=table("discovers-nonsense")
+        old=table("good", protocol="modern"), nonsense=table("discovers-nonsense", protocol="auto")
     ) as one:
         assert "Method not found" in (await one.tools("old/echo")).absent["old/echo"]
         assert list((await one.tools("nonsense/echo")).tools) == ["nonsense/echo"]
