@@ -187,6 +187,6 @@ def test_a_front_answers_with_its_exit_code_or_leaves_the_words(monkeypatch, cod
     "words", [[], ["--version"], ["-C", "x", "serve"], ["serve", "--help"], ["run", "x"]]
 )
 def test_no_front_is_looked_for_where_none_can_be_meant(monkeypatch, words):
-    monkeypatch.setattr(announced, "front_of", lambda name: pytest.fail(name))
+    monkeypatch.setattr(announced, "front_of", pytest.fail)
 
     assert begun(words) is None
