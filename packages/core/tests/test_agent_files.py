@@ -305,7 +305,9 @@ def test_what_a_codex_agent_loses_is_told() -> None:
     assert "a.toml:6:1: 'nickname_candidates' is not taken over" in shown
     assert "a.toml:7:1: 'strange' is not known, and taken as 'read-only'" in shown
     assert "a.toml:8:1: 'modle' is not known; did you mean 'model'?" in shown
-    assert "a.toml:9:1: 'mcp_servers' is not taken over: servers need the package" in shown
+    assert "mcp_servers" not in shown
+    assert definition.servers["docs"].command == "x"
+    assert "docs/*" in definition.tools.mcp
 
 
 @pytest.mark.parametrize("key", ["name", "description", "developer_instructions"])

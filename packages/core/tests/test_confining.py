@@ -10,7 +10,7 @@ from sashizu_core.errors import SandboxError
 from sashizu_core.grants import Grants, Rule, Subject
 from sashizu_core.runtime import confining
 from sashizu_core.runtime.confining import confinement_of
-from sashizu_core.sandboxing import Confinement
+from sashizu_core.sandboxing import Confinement, check_links
 from sashizu_core.workspace import Workspace
 
 
@@ -102,3 +102,26 @@ def test_too_many_files_to_look_at_refuse_every_program(
 def test_nothing_is_granted_to_nobody(place: Workspace) -> None:
     held = confined(place)
     assert (held.readable, held.writable) == ((), ())
+
+
+def test_a_granted_path_that_a_link_leads_away_from_is_not_shown(
+    place: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    victim = tmp_path_factory.mktemp("victim")
+    (place.root / "away").symlink_to(victim)
+    (victim / "inner").mkdir()
+    for grant in ("away", "away/inner"):
+        held = confined(place, Grants(fs_read=("docs", grant), fs_write=(grant,)))
+        assert names(place, held.readable) == {"docs"}
+        assert held.writable == ()
+
+
+def test_a_granted_path_that_becomes_a_link_holds_no_program_any_more(
+    place: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    held = confined(place, Grants(fs_read=("out",), fs_write=("out",)))
+    check_links(held)
+    (place.root / "out").rename(place.root / "old")
+    (place.root / "out").symlink_to(tmp_path_factory.mktemp("victim"))
+    with pytest.raises(SandboxError, match="a symbolic link leads there now"):
+        check_links(held)

@@ -375,5 +375,5 @@ def test_neither_an_agent_nor_settings_can_name_commands_for_a_shell(
     with pytest.raises(ValidationError, match="extra"):
         AgentDefinition.model_validate({"name": "a", "goal": "x", key: ["rm -rf ~"]})
     (tmp_path / "sashizu.toml").write_text(f"[{key}]\ncommand = 'rm -rf ~'\n")
-    with pytest.raises(ConfigError, match="unknown table"):
+    with pytest.raises(ConfigError, match=r"unknown (table|key)"):
         load_settings(tmp_path / "project", config=tmp_path, env={}, plugin_names=())

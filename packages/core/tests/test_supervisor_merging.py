@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sashizu_core.ids import new_agent_id
 from sashizu_core.supervisor.judging import judged, judging_problem, judging_task
 from sashizu_core.supervisor.merging import (
     Candidate,
@@ -46,8 +47,19 @@ def candidate(
 
 def report(*criteria: Criterion) -> AgentReport:
     return AgentReport(
-        "a", "i", "ok", Outcome.ANSWERED, "", criteria, (), (), Usage(), None, 1, 0.0
-    )  # type: ignore[arg-type]
+        agent="a",
+        agent_id=new_agent_id(),
+        status="ok",
+        outcome=Outcome.ANSWERED,
+        answer="",
+        criteria=criteria,
+        artifacts=(),
+        missing=(),
+        usage=Usage(),
+        budget=None,
+        steps=1,
+        duration_s=0.0,
+    )
 
 
 # --- joining and the first ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ __all__ = [
     "Sandbox",
     "SandboxInfo",
     "SandboxedProcess",
+    "check_links",
 ]
 
 
@@ -61,6 +63,7 @@ class Confinement:
     granted; `writable` is readable too. `protected` are paths inside of them that stay read-only,
     whether they exist or not; `hidden` are paths inside of them that cannot be read at all.
     `environment` is all that it gets. `judge` decides on every connection; None is no network.
+    What is granted in `workspace` is shown only while no symbolic link leads to it.
     """
 
     cwd: Path
@@ -70,7 +73,26 @@ class Confinement:
     hidden: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: ProcessLimits = ProcessLimits()
+    workspace: Path | None = None
     judge: Callable[[NetRequest], Awaitable[Decision]] | None = None
+
+
+def check_links(confinement: Confinement) -> None:
+    """Refuse a confinement one of whose paths in the workspace has become a symbolic link.
+
+    Sandboxes call it before they show anything: another agent may have put the link there.
+
+    Raises:
+        SandboxError: one has.
+    """
+    workspace = confinement.workspace
+    if workspace is None:
+        return
+    for path in (*confinement.writable, *confinement.readable):
+        if path.is_relative_to(workspace) and os.path.realpath(path) != str(path):
+            raise SandboxError(
+                f"no program is run: {str(path)!r} was granted, and a symbolic link leads there now"
+            )
 
 
 class SandboxedProcess(Protocol):

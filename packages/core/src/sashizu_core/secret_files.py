@@ -40,6 +40,8 @@ SECRET_FILES = (
     ".htpasswd",
     ".vault-token",
     ".git-credentials",
+    ".git/config",
+    ".git/config.worktree",
     ".bash_history",
     ".zsh_history",
     ".python_history",

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sashizu_core.errors import SandboxError
-from sashizu_core.sandboxing import Confinement, SandboxedProcess, SandboxInfo
+from sashizu_core.sandboxing import Confinement, SandboxedProcess, SandboxInfo, check_links
 
 from sashizu_sandbox.plain import child
 
@@ -44,6 +44,7 @@ def profile_of(confinement: Confinement) -> str:
     Raises:
         SandboxError: a path cannot be written in a profile.
     """
+    check_links(confinement)
     resolved = {
         name: [path.resolve() for path in getattr(confinement, name)]
         for name in ("readable", "writable", "protected", "hidden")

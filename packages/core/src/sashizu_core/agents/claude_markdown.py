@@ -11,18 +11,18 @@ from sashizu_core.agents.foreign import READING_TOOLS, Translation
 from sashizu_core.agents.yaml_source import definition_of
 from sashizu_core.documents import Document, KeyPath
 from sashizu_core.errors import ConfigError
+from sashizu_core.server_entries import SERVER_NAME
 from sashizu_core.yaml_text import read_yaml
 
 __all__ = ["read_claude_agent"]
 
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|$)", re.DOTALL | re.MULTILINE)
-_KNOWN = frozenset({"name", "description", "tools", "disallowedTools"})
+_KNOWN = frozenset({"name", "description", "tools", "disallowedTools", "mcpServers"})
 _LOST = {
     "model": "its models are named otherwise; choose one with --model",
     "permissionMode": "nothing but the listed tools is granted",
     "maxTurns": "set 'run.max_turns' in sashizu.toml",
     "skills": "an agent that lists the tool Skill chooses among all of them",
-    "mcpServers": "servers need the package 'sashizu-mcp-server'",
     "hooks": "hooks are read from settings, not from agents",
     "memory": "memory is not kept",
     "background": "every agent of a run works at the same time",
@@ -55,7 +55,8 @@ _SERVER_TOOL = re.compile(r"mcp__([A-Za-z0-9_.-]+?)__([A-Za-z0-9_.-]+)")
 def read_claude_agent(text: str, file: Path) -> tuple[AgentDefinition, tuple[str, ...]]:
     """Read one definition; returns it and what was not taken over.
 
-    Without `tools` it may read the whole workspace and do nothing else.
+    Without `tools` it may read the whole workspace, use all tools of its servers and do nothing
+    else.
 
     Raises:
         ConfigError: there is no front matter, it is no YAML, or lacks `name` or `description`.
@@ -75,11 +76,13 @@ def read_claude_agent(text: str, file: Path) -> tuple[AgentDefinition, tuple[str
     agent = Translation(document)
     agent.warn_of_others(_KNOWN, _LOST)
     _take_tools(agent, document)
+    _take_servers(agent, document)
     data = {
         "name": agent.text("name"),
         "goal": agent.text("description"),
         "instructions": text[front.end() :].strip(),
         "tools": agent.tools(),
+        "servers": agent.servers,
     }
     return definition_of(data, document), tuple(agent.warnings)
 
@@ -91,6 +94,22 @@ def _take_tools(agent: Translation, document: Document) -> None:
         agent.add_tools(*_ours(agent, path, entry))
     for _, entry in _entries(document, "disallowedTools"):
         agent.remove_tools(*_TOOLS.get(_bare(entry), ()))
+
+
+def _take_servers(agent: Translation, document: Document) -> None:
+    """A table of servers, or a list of tables and of names that are described elsewhere.
+
+    Who lists no tools has all of its servers'.
+    """
+    value: Any = document.data.get("mcpServers") or {}
+    listed = document.data.get("tools") is None
+    for part in value if isinstance(value, list) else [value]:
+        if isinstance(part, dict):
+            agent.add_servers(("mcpServers",), part, listed=listed)
+        elif isinstance(part, str) and SERVER_NAME.fullmatch(part):
+            agent.add_tools(*([f"{part}/*"] if listed else ()))
+        else:
+            raise document.error(("mcpServers",), "'mcpServers': write tables or names of servers")
 
 
 def _entries(document: Document, key: str) -> list[tuple[KeyPath, str]]:

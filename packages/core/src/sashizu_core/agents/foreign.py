@@ -7,6 +7,7 @@ from typing import Any
 
 from sashizu_core.documents import Document, KeyPath
 from sashizu_core.errors import nearest
+from sashizu_core.server_entries import known_entries
 
 __all__ = ["READING_TOOLS", "Translation"]
 
@@ -22,6 +23,7 @@ class Translation:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.warnings: list[str] = []
+        self.servers: dict[str, Any] = {}
         self._read = True
         self._write = False
         self._tools: list[str] = []
@@ -49,6 +51,15 @@ class Translation:
     def remove_tools(self, *names: str) -> None:
         self._tools = [name for name in self._tools if name not in names]
         self._write = any(name in WRITING_TOOLS for name in self._tools)
+
+    def add_servers(self, path: KeyPath, servers: Mapping[str, Any], *, listed: bool) -> None:
+        """Take over servers; with `listed` all of their tools are listed too."""
+        entries, problems = known_entries(servers)
+        for problem in problems:
+            self.warn(path, problem)
+        self.servers |= {name: entry.model_dump() for name, entry in entries.items()}
+        if listed:
+            self.add_tools(*(f"{name}/*" for name in entries))
 
     def tools(self) -> dict[str, Any]:
         """The `tools` of a definition."""

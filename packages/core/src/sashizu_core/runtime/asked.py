@@ -18,6 +18,7 @@ from sashizu_core.ids import RunId, new_run_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Approver, EventSink
 from sashizu_core.runtime.conversation import Conversation, load_conversation
+from sashizu_core.runtime.reserved import check_workspace
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.types import Limits, Task
 
@@ -140,6 +141,7 @@ def workspace_folder(workspace: Path | str) -> Path:
         UsageError: it is no folder.
     """
     root = Path(os.path.abspath(workspace))  # noqa: PTH100 - links are resolved when opened
+    check_workspace(root)
     if not root.is_dir():
         raise UsageError(f"the workspace {str(workspace)!r} is no folder (looked for {root})")
     return root

@@ -41,12 +41,13 @@ def confinement_of(
         SandboxError: there are too many files to look at.
     """
     grants, may_read = effective(subject.chain), readable(subject)
-    read = _outermost(may_read.roots())
-    write = _outermost(_writable(grants, read))
     root = workspace.root
+    read = _outermost(path for path in may_read.roots() if _leads_here(root, path))
+    write = _outermost(path for path in _writable(grants, read) if _leads_here(root, path))
     hidden, protected = _exceptions(root, (*read, *write), may_read, grants)
     return Confinement(
         cwd=root,
+        workspace=root,
         readable=(
             *(_place(root, path) for path in read if not _lies_in_any(path, write)),
             *further,
@@ -63,6 +64,14 @@ def confinement_of(
 
 def _place(root: Path, path: str) -> Path:
     return root / path
+
+
+def _leads_here(root: Path, path: str) -> bool:
+    """Whether a granted path of the workspace is where it says, with no symbolic link on the way.
+
+    A link could lead anywhere, and whoever may write the folder around could put it there.
+    """
+    return path.startswith("/") or os.path.realpath(root / path) == str(root / path)
 
 
 def _lies_in_any(path: str, folders: Iterable[str]) -> bool:

@@ -17,6 +17,7 @@ from sashizu_core.permissions import effective, narrow
 from sashizu_core.plugins import Registry
 from sashizu_core.prompt import ArtifactTarget, Brief
 from sashizu_core.runtime.artifacts import RUNS_FOLDER, artifact_targets
+from sashizu_core.runtime.reserved import reserved_rules
 from sashizu_core.specs import ModelSpec, ToolSpec
 from sashizu_core.types import Limits, Task
 
@@ -75,13 +76,14 @@ class AgentPlan:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What plans are made of. `model` is one for every agent, before what definitions say."""
+    """What plans are made of: `root` is the workspace, `model` one for every agent."""
 
     catalogue: Catalogue
     registry: Registry
     default_model: str
     model: str | None = None
     policy: OperatorPolicy | None = None
+    root: Path = Path()
 
 
 def find_model(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
@@ -126,7 +128,7 @@ def plan_agents(
     """
     if not tasks:
         raise UsageError("no agent is named: give at least one, such as 'code-reviewer'")
-    sources = Sources(catalogue, registry, default_model, model, policy)
+    sources = Sources(catalogue, registry, default_model, model, policy, root)
     plans = []
     for task, folder in zip(tasks, _folders(tasks, run_id, folders), strict=True):
         scope, outside = _scope(task.scope, root)
@@ -181,6 +183,7 @@ def _plan(
     chosen = task.model or sources.model or definition.model or sources.default_model
     find_model(chosen, registry.models)
     grants = _granted(definition, outside, folder)
+    grants = replace(grants, rules=(*grants.rules, *reserved_rules(sources.root, outside)))
     written = folder if _has_folder(definition) else ""
     bounds = sources.policy.ceilings(grants, written) if sources.policy is not None else ()
     ceilings = (*above, *bounds)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from sashizu_core.errors import SandboxError
-from sashizu_core.sandboxing import Confinement
+from sashizu_core.sandboxing import Confinement, check_links
 
 from sashizu_sandbox.bubblewrap.guards import is_placeholder
 
@@ -49,11 +49,13 @@ def mounts_of(confinement: Confinement) -> list[Mount]:
     """What to put in place, parents before children.
 
     A root that does not exist is left out. Symbolic links of the roots themselves are followed, and
-    shown as links; below a writable root none is.
+    shown as links, but for those in the workspace; below a writable root none is.
 
     Raises:
-        SandboxError: a symbolic link stands where it would have to be protected.
+        SandboxError: a symbolic link stands where it would have to be protected, or where a part of
+            the workspace was granted.
     """
+    check_links(confinement)
     links = _Links()
     write = _outermost(links.resolve(confinement.writable), ())
     read = _outermost(links.resolve(confinement.readable), write)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sashizu_core.sandboxing import Confinement
+from sashizu_core.sandboxing import Confinement, check_links
 
 __all__ = ["ALL_FILE_RIGHTS", "LIST", "READ", "RIGHTS_OF_A_FILE", "WRITE", "Rule", "rules_of"]
 
@@ -38,6 +38,7 @@ def rules_of(confinement: Confinement) -> list[Rule]:
     What is protected or hidden cannot be taken away from a folder, so the folder's other entries
     are allowed one by one: new ones cannot be made beside it.
     """
+    check_links(confinement)
     kept = [path.resolve() for path in (*confinement.protected, *confinement.hidden)]
     hidden = [path.resolve() for path in confinement.hidden]
     rules = [(path, READ) for path in (*_SYSTEM, *_SYSTEM_FILES) if Path(path).exists()]
