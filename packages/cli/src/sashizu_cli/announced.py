@@ -18,6 +18,7 @@ FRONTS = "sashizu.fronts"
 PLUGINS = "sashizu"
 
 OURS = {
+    "acp": "Serve agents to an editor over the Agent Client Protocol.",
     "mcp": "List, test and approve servers of tools.",
     "exec-with-budget": "Start a program whose model calls are bounded and recorded.",
     "gateway": "Serve models to other programs, under a budget.",

@@ -43,6 +43,7 @@ OWN = {
 """Our own commands, in the order of `--help`: name to `module:app`."""
 
 BROUGHT_BY = {
+    "acp": "sashizu-mcp-server",
     "audit": "sashizu-audit",
     "budget": "sashizu-budget",
     "exec-with-budget": "sashizu-gateway",

@@ -1,0 +1,1 @@
+"""The Agent Client Protocol: sashizu's agents in an editor, over the conversations of `run`."""
