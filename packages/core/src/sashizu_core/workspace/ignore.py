@@ -49,8 +49,8 @@ def _read_line(line: str) -> tuple[str, _Rule] | None:
     text = text[1:] if negated else text
     folders_only = text.endswith("/")
     text = text[:-1] if folders_only else text
-    if not text:
-        return None
+    if not text or text.endswith("/") or "//" in text:
+        return None  # names have no empty part, so it matches nothing
     try:
         if "/" in text:
             return "", _Rule(negated, folders_only, path=PathGlob.parse(text))
