@@ -20,6 +20,7 @@ from sashizu_core.types import Limits, RunReport, Task
 
 from sashizu_cli import render
 from sashizu_cli.approving import approver_for
+from sashizu_cli.descriptors import make_room
 from sashizu_cli.exits import INTERRUPTED, exit_code
 from sashizu_cli.interrupts import Interrupts
 from sashizu_cli.live import Display, JsonLines, LiveDisplay, PlainLines
@@ -171,6 +172,7 @@ async def _run(
     call: Callable[[Mapping[str, Any]], Awaitable[T]],
 ) -> T:
     _spare_the_collector()
+    make_room(len(request.tasks))
     run_id = new_run_id()
     sinks: list[EventSink] = [display]
     if request.as_json:
