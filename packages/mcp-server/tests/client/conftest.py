@@ -135,6 +135,16 @@ class Run:
         return await tool.run(tool.parse(arguments), self.context())
 
 
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """Where the hostile server listens."""
+    command = [sys.executable, "-I", str(SERVERS / "hostile_http.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        process.kill()
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SASHIZU_HOME", str(tmp_path / "home"))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import stat
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,18 +28,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
     "ignore:Async generator:ResourceWarning",
 )
-
-SERVERS = Path(__file__).parent / "servers"
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Where the hostile server listens."""
-    command = [sys.executable, "-I", str(SERVERS / "hostile_http.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        process.kill()
 
 
 def table(address: str, how: str, **more: object) -> dict[str, object]:

@@ -11,9 +11,7 @@ from sashizu_core.toml_text import read_toml
 
 __all__ = ["read_codex_agent"]
 
-_KNOWN = frozenset(
-    {"name", "description", "developer_instructions", "sandbox_mode", "mcp_servers"}
-)
+_KNOWN = frozenset({"name", "description", "developer_instructions", "sandbox_mode", "mcp_servers"})
 _LOST = {
     "model": "its models are named otherwise; choose one with --model",
     "model_reasoning_effort": "effort is not part of a definition",
