@@ -134,7 +134,7 @@ def _places(wish: str, files: Sequence[str]) -> list[str]:
     """Folders and files that the wish names and the repository has."""
     folders = {str(parent) for path in files for parent in PurePosixPath(path).parents}
     named = [found.group().rstrip("/.") for found in _PATH.finditer(wish)]
-    words = [word for word in re.findall(r"[\w.-]+", wish) if word in folders]
+    words = re.findall(r"(?<![\w/.-])[\w.-]+(?![\w/.-])", wish)
     return [name for name in dict.fromkeys([*named, *words]) if name in folders or name in files]
 
 
