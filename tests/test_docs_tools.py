@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sashizu_core.builtin.tools import file_tools
+from sashizu_core.builtin.tools import delegate_tool, file_tools
 
 PAGE = (Path(__file__).parent.parent / "docs" / "reference" / "tools.md").read_text("utf-8")
 
@@ -15,7 +15,7 @@ def section(name: str) -> str:
 
 
 async def test_every_tool_and_each_of_its_arguments_has_its_line() -> None:
-    for spec in file_tools():
+    for spec in [*file_tools(), delegate_tool()]:
         async with spec.open() as tool:
             row = f"| `{spec.name}` | {spec.summary} | "
             needs = ", ".join(f"`{need}`" for need in spec.needs)
