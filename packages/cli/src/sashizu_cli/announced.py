@@ -22,6 +22,7 @@ OURS = {
     "mcp": "List, test and approve servers of tools.",
     "exec-with-budget": "Start a program whose model calls are bounded and recorded.",
     "gateway": "Serve models to other programs, under a budget.",
+    "app-server": "Serve conversations to older clients.",
     "mcp-server": "Serve agents and tools over the Model Context Protocol.",
     "merge": "Merge what the agents of a run changed.",
     "worktrees": "List and remove the worktrees of agents.",

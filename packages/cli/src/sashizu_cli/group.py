@@ -43,6 +43,7 @@ OWN = {
 """Our own commands, in the order of `--help`: name to `module:app`."""
 
 BROUGHT_BY = {
+    "app-server": "sashizu-mcp-server",
     "acp": "sashizu-mcp-server",
     "audit": "sashizu-audit",
     "budget": "sashizu-budget",

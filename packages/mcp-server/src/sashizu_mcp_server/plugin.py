@@ -23,9 +23,7 @@ def register_tool_sources(settings: Settings) -> Sequence[ToolSourceSpec]:
 
         return open_server_tools(ConfiguredServers(settings), workspace)
 
-    def check(
-        workspace: Path, agents: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]
-    ) -> None:
+    def check(workspace: Path, agents: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]) -> None:
         from sashizu_mcp_server.client.configured import ConfiguredServers
 
         ConfiguredServers(settings).check(workspace, agents)
@@ -51,5 +49,12 @@ def register_policies(settings: Settings) -> Sequence[PolicySpec]:
 
 @hookimpl
 def register_commands() -> Sequence[CommandSpec]:
-    cli = "sashizu_mcp_server.client.cli:app"
-    return [CommandSpec("mcp", "List, test and approve servers of tools.", cli)]
+    offered = {
+        "mcp": ("List, test and approve servers of tools.", "client.cli"),
+        "mcp-server": ("Serve agents and tools over the Model Context Protocol.", "cli"),
+        "app-server": ("Serve conversations to older clients.", "appserver.cli"),
+    }
+    return [
+        CommandSpec(name, summary, f"sashizu_mcp_server.{module}:app")
+        for name, (summary, module) in offered.items()
+    ]

@@ -22,7 +22,7 @@ from sashizu_mcp_server.startup.front import IDLE_S, Opening
 from sashizu_mcp_server.startup.options import Options
 from sashizu_mcp_server.startup.prepared import Prepared
 
-__all__ = ["run_server"]
+__all__ = ["run_server", "until_signal"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ async def _main(options: Options, opening: Opening) -> None:
     parent = os.getppid()
     idle_s = parse_duration(options.idle) if options.idle else IDLE_S
     async with anyio.create_task_group() as group:
-        group.start_soon(_until_signal, group.cancel_scope)
+        group.start_soon(until_signal, group.cancel_scope)
         async with open_service(options) as service:
             if options.http:
                 from sashizu_mcp_server.server.http import serve_http
@@ -129,7 +129,8 @@ async def _until_lonely(
             scope.cancel()
 
 
-async def _until_signal(scope: anyio.CancelScope) -> None:
+async def until_signal(scope: anyio.CancelScope) -> None:
+    """End what runs in a scope when the process is told to end."""
     if sys.platform == "win32":
         await anyio.sleep_forever()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
