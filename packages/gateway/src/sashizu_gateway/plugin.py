@@ -12,4 +12,15 @@ __all__ = ["register_commands"]
 
 @hookimpl
 def register_commands() -> Sequence[CommandSpec]:
-    return []
+    return [
+        CommandSpec(
+            "gateway",
+            "Serve models to other programs, under a budget.",
+            "sashizu_gateway.cli.serving:app",
+        ),
+        CommandSpec(
+            "exec-with-budget",
+            "Start a program whose model calls are bounded and recorded.",
+            "sashizu_gateway.cli.execution:app",
+        ),
+    ]

@@ -1,0 +1,191 @@
+"""The gateway: one application that all clients talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import anyio
+import orjson
+from sashizu_core.errors import BudgetRefused, RecordError
+
+from sashizu_gateway.asgi import Incoming, Receive, Scope, Send
+from sashizu_gateway.call import Call, make_call
+from sashizu_gateway.callers import caller_of
+from sashizu_gateway.clients import Agent, Client
+from sashizu_gateway.dialects.chat import ChatCompletions
+from sashizu_gateway.dialects.dialect import Dialect, Provider
+from sashizu_gateway.dialects.messages import Messages
+from sashizu_gateway.dialects.refusals import RequestRefused
+from sashizu_gateway.dialects.responses import Responses
+from sashizu_gateway.passing import pass_count, pass_models
+from sashizu_gateway.settings import GatewaySettings
+from sashizu_gateway.upstream import Upstream
+
+__all__ = ["PREFIX", "Gateway"]
+
+DIALECTS: tuple[Dialect, ...] = (Responses(), ChatCompletions(), Messages())
+
+PREFIX = "/v1"
+"""Where the paths of the services begin."""
+
+
+class Gateway:
+    """An ASGI application. `upstreams` are the services by the provider whose API they speak.
+
+    `ended` says why it takes nothing any more; empty while it does.
+    """
+
+    def __init__(
+        self, upstreams: Mapping[Provider, Upstream], settings: GatewaySettings | None = None
+    ) -> None:
+        self.settings = settings or GatewaySettings()
+        self.ended = ""
+        self._upstreams = upstreams
+        self._clients: dict[bytes, Client] = {}
+        self._calls = {f"{PREFIX}{dialect.path}": dialect for dialect in DIALECTS}
+        self._counts = {
+            f"{PREFIX}{dialect.count_path}": dialect for dialect in DIALECTS if dialect.count_path
+        }
+
+    def admit(self, client: Client) -> None:
+        """Let a client in, with its token."""
+        self._clients[_digest(client.secret)] = client
+
+    def dismiss(self, client: Client) -> None:
+        """Let a client in no more."""
+        self._clients.pop(_digest(client.secret), None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; an answer that breaks off is left without an end."""
+        if scope["type"] != "http":
+            return
+        request = Incoming(scope, receive, send)
+        dialect = self._dialect(request)
+        try:
+            await self._serve(request, dialect)
+        except RequestRefused as refused:
+            await _refuse(request, dialect, refused)
+        except (RecordError, BaseExceptionGroup) as error:
+            found = error if isinstance(error, RecordError) else error.subgroup(RecordError)
+            if found is None:
+                raise
+            # What cannot be recorded is not done, for this client or for any other.
+            self.ended = "the record cannot be written"
+            await _refuse(request, dialect, RequestRefused("ended", self.ended))
+
+    def _dialect(self, request: Incoming) -> Dialect:
+        """In which dialect to answer, whatever is asked."""
+        known = self._calls.get(request.path) or self._counts.get(request.path)
+        if known is not None:
+            return known
+        return DIALECTS[2] if request.header("anthropic-version") else DIALECTS[0]
+
+    async def _serve(self, request: Incoming, dialect: Dialect) -> None:
+        if request.path in ("/", "/health") and request.method in ("GET", "HEAD"):
+            await request.answer(200, {"status": "ok"}, ())
+            return
+        client = self._clients.get(_digest(request.token)) if request.token else None
+        if client is None:
+            raise RequestRefused("unauthorized", "this gateway does not know the token")
+        if self.ended:
+            raise RequestRefused("ended", f"the gateway takes no calls any more: {self.ended}")
+        path = request.path
+        if path == f"{PREFIX}/models" or path.startswith(f"{PREFIX}/models/"):
+            upstream = self._upstream(dialect)
+            await pass_models(request, upstream, path.removeprefix(PREFIX))
+            return
+        if path not in self._calls and path not in self._counts:
+            raise RequestRefused(
+                "not_found",
+                f"the gateway does not forward {path[:200]!r}: it knows no bound for that",
+            )
+        if request.method != "POST":
+            raise RequestRefused("method", "this path takes POST")
+        await self._asked(request, dialect, client)
+
+    async def _asked(self, request: Incoming, dialect: Dialect, client: Client) -> None:
+        """Serve what costs something."""
+        body = dialect.check(_parsed(await request.body(self.settings.max_body)))
+        upstream = self._upstream(dialect)
+        try:
+            agent = client.agent_of(caller_of(request.header))
+        except BudgetRefused as error:
+            raise RequestRefused("budget", str(error)) from error
+        refused: RequestRefused | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(_until_gone, request, group.cancel_scope)
+            try:
+                _check_model(upstream, body["model"])
+                call = Call(request, dialect, upstream, client, agent, self.settings)
+                if request.path in self._counts:
+                    await pass_count(call, body)
+                else:
+                    await make_call(call, body)
+            except RequestRefused as error:
+                refused = error
+            group.cancel_scope.cancel()
+        if refused is not None:
+            await _record(refused, dialect, agent)
+            raise refused
+
+    def _upstream(self, dialect: Dialect) -> Upstream:
+        upstream = self._upstreams.get(dialect.provider)
+        if upstream is None:
+            raise RequestRefused(
+                "not_found", f"this gateway has no upstream for {dialect.provider}"
+            )
+        return upstream
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestRefused("malformed", f"the body is no JSON: {error}") from error
+
+
+def _check_model(upstream: Upstream, model: str) -> None:
+    """Refuse what the operator does not let clients ask for."""
+    if not upstream.target.takes(model):
+        allowed = ", ".join(upstream.target.table.models)
+        raise RequestRefused("denied", f"the model {model!r} is not allowed; allowed: {allowed}")
+
+
+async def _until_gone(request: Incoming, scope: anyio.CancelScope) -> None:
+    """A client that hangs up ends its call."""
+    await request.hung_up()
+    scope.cancel()
+
+
+async def _record(refused: RequestRefused, dialect: Dialect, agent: Agent) -> None:
+    """Put on record what the operator, or what bounds every request, does not let through."""
+    agent.refused += 1
+    if refused.kind not in ("denied", "unbounded"):
+        return
+    fields = {
+        "op": "chat",
+        "severity": "warning",
+        "category": "gateway",
+        "decision": "deny",
+        "decided_by": "policy",
+        "decision_reason": refused.message[:500],
+        "attrs": {"dialect": dialect.name, "kind": refused.kind},
+    }
+    await agent.recorder.record([agent.recorder.event("security.denied", fields)])
+
+
+async def _refuse(request: Incoming, dialect: Dialect, refused: RequestRefused) -> None:
+    if request.begun:
+        return
+    again = refused.retry_after_s is not None
+    headers = [("x-should-retry", "true" if again else "false")]
+    if again:
+        headers.append(("retry-after", str(refused.retry_after_s)))
+    if refused.kind == "unauthorized":
+        headers.append(("www-authenticate", "Bearer"))
+    await request.answer(dialect.status(refused), dialect.error(refused), headers)

@@ -1,0 +1,158 @@
+"""The edge towards clients: a server on an address of this machine, a Unix socket, or both."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import uvicorn
+from sashizu_core.errors import UsageError
+
+from sashizu_gateway.gateway import Gateway
+
+__all__ = ["Address", "address_of", "serve"]
+
+LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
+BACKLOG = 1024
+GRACE_S = 2
+"""Seconds that calls get to end when the gateway does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a gateway listens: `url` has no path and no last slash."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def address_of(text: str) -> Address:
+    """Host and port of `HOST:PORT`, `:PORT` or `[V6]:PORT`; port 0 takes any that is free.
+
+    Raises:
+        UsageError: it is none, or one that other machines reach.
+    """
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"a gateway listens on HOST:PORT, such as 127.0.0.1:8797, not {text!r}")
+    if host not in LOOPBACK:
+        raise UsageError(
+            f"a gateway listens on this machine only, not on {host!r}: tokens would travel in "
+            "clear text; put a proxy with TLS in front of it"
+        )
+    return Address(host, int(port))
+
+
+@asynccontextmanager
+async def serve(
+    gateway: Gateway, address: Address | None, *, unix: Path | None = None
+) -> AsyncGenerator[Address | None]:
+    """Serve until left; yields the address with the port that was taken.
+
+    `unix` is the path of a socket that only its owner may connect to.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    listening = [_listen(address)] if address is not None else []
+    if unix is not None:
+        listening.append(_listen_unix(unix))
+    if address is not None:
+        address = Address(address.host, int(listening[0].getsockname()[1]))
+    server = _Server(_config(gateway))
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, listening)
+            await server.ready.wait()
+            try:
+                yield address
+            finally:
+                server.should_exit = True
+                gateway.ended = gateway.ended or "it is being stopped"
+                with anyio.move_on_after(GRACE_S + 1, shield=True):
+                    await server.gone.wait()
+                group.cancel_scope.cancel()
+    finally:
+        for each in listening:
+            each.close()
+        if unix is not None:
+            unix.unlink(missing_ok=True)  # noqa: ASYNC240 - a socket of ours
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to who started it, and says when it is there and when it has gone."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = anyio.Event()
+        self.gone = anyio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().serve(sockets)
+        finally:
+            self.gone.set()
+
+
+def _config(gateway: Gateway) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast(Any, gateway),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level=logging.CRITICAL,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+def _listen(address: Address) -> socket.socket:
+    try:
+        return socket.create_server(
+            (address.host, address.port), family=LOOPBACK[address.host], backlog=BACKLOG
+        )
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {address.host}:{address.port}: {error.strerror}"
+        ) from error
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UsageError(f"cannot listen on {path}: {error.strerror}") from error
+    finally:
+        os.umask(before)
+    return listener
