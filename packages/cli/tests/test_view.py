@@ -196,3 +196,19 @@ def test_counts_are_short(number, text):
 )
 def test_times_are_minutes_and_seconds(seconds, text):
     assert elapsed_text(seconds) == text
+
+
+def test_agents_that_an_agent_started_stand_below_it() -> None:
+    view = RunView(lambda: 0.0, 2)
+    started = [("1", "lead", {}), ("2", "other", {})]
+    started.append(("3", "helper", {"depth": 1, "parent_agent_id": "1"}))
+    started.append(("4", "deep", {"depth": 2, "parent_agent_id": "3"}))
+    for agent_id, name, more in started:
+        view.take([Event("agent.started", {"agent_id": agent_id, "agent_name": name, **more})])
+    lines = [line for line, _ in view.lines(80, 20)]
+    assert [line.split("starting")[0].rstrip() for line in lines[:-1]] == [
+        "lead",
+        "  helper",
+        "    deep",
+        "other",
+    ]

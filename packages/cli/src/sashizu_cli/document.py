@@ -115,6 +115,9 @@ class Result(_Part):
     duration_s: float
     error: str | None
     changes: Changes | None = Field(description="null where it had no worktree, or changed nothing")
+    children: tuple[Result, ...] = Field(
+        description="Of the agents that it started; their usage is not in its own."
+    )
 
 
 class ReportDocument(_Part):
@@ -151,7 +154,12 @@ def _result(result: types.AgentReport) -> Result:
     values = {name: _unicode(getattr(result, name)) for name in Result.model_fields}
     criteria = [_unicode(asdict(criterion)) for criterion in result.criteria]
     return Result.model_validate(
-        values | {"error": _unicode(result.error) or None, "criteria": criteria}
+        values
+        | {
+            "error": _unicode(result.error) or None,
+            "criteria": criteria,
+            "children": tuple(_result(child) for child in result.children),
+        }
     )
 
 

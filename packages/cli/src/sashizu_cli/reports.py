@@ -53,7 +53,10 @@ def totals(report: RunReport) -> str:
     parts = [
         f"{report.success_count} of {len(report.results)} agents succeeded",
         f"{report.duration_s:.1f} s",
-        _usage_text(report.usage, sum(result.doubtful_tokens for result in report.results)),
+        _usage_text(
+            report.usage,
+            sum(each.doubtful_tokens for result in report.results for each in result.tree()),
+        ),
     ]
     if report.budget is not None:
         parts += [text for text in [_budget_text(report.budget)] if text]
@@ -96,6 +99,10 @@ def _facts(result: AgentReport) -> list[str]:
         size = f"{artifact.bytes:,} bytes, sha256 {artifact.sha256[:12]}"
         lines.append(f"- wrote {one_line(artifact.path)} ({size})")
     lines += [f"- did not write {one_line(path)}" for path in result.missing]
+    lines += [
+        f"- had {one_line(child.agent)} work for it: {child.outcome.value.replace('_', ' ')}"
+        for child in result.children
+    ]
     if (changes := result.changes) is not None:
         lines += [f"- {file.change} {one_line(file.path)}" for file in changes.files]
         lines += [f"- left in its worktree: {one_line(path)}" for path in changes.left_out]

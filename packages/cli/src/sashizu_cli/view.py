@@ -20,7 +20,8 @@ _ENDED = {"ok": "done", "timeout": "deadline", "cancelled": "cancelled"}
 class Row:
     """One agent instance. `began` and `ended` are in seconds of the view's clock.
 
-    `used` is what answers said they used, `charged` what the ledger booked.
+    `used` is what answers said they used, `charged` what the ledger booked. `parent_id` is the
+    agent instance that started it, empty where nobody did; `depth` how many are above it.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Row:
     limit: int | None = None
     ended: float | None = None
     ok: bool = False
+    depth: int = 0
+    parent_id: str = ""
 
     @property
     def tokens(self) -> int:
@@ -87,7 +90,13 @@ class RunView:
         if agent_id not in self.rows:
             name = one_line(str(fields.get("agent_name", "?")))
             same = sum(row.name.partition(" #")[0] == name for row in self.rows.values())
-            self.rows[agent_id] = Row(f"{name} #{same + 1}" if same else name, self.clock())
+            depth, parent_id = int(fields.get("depth", 0)), str(fields.get("parent_agent_id", ""))
+            self.rows[agent_id] = Row(
+                f"{name} #{same + 1}" if same else name,
+                self.clock(),
+                depth=depth,
+                parent_id=parent_id,
+            )
         return self.rows[agent_id]
 
     # --- lines ------------------------------------------------------------------------------------
@@ -98,11 +107,13 @@ class RunView:
         Where not all fit, those at work come first and the others are counted.
         """
         now = self.clock()
-        rows = list(self.rows.values())
+        rows = self._tree()
         room = max(1, height - 2)
         if len(rows) > room:
             rows = sorted(rows, key=lambda row: not row.at_work)[: room - 1]
-        name_width = min(max((cells(row.name) for row in rows), default=0), max(8, width // 3))
+        name_width = min(
+            max((cells(_indented(row)) for row in rows), default=0), max(8, width // 3)
+        )
         shown: list[tuple[str, Row | None]] = [
             (self._row_line(row, name_width, width, now), row) for row in rows
         ]
@@ -110,13 +121,27 @@ class RunView:
             shown.append((cut(f"… and {hidden} more", width), None))
         return [*shown, (self._total_line(width, now), None)]
 
+    def _tree(self) -> list[Row]:
+        """All rows, those of agents that an agent started right below its own."""
+        below: dict[str, list[str]] = {}
+        for agent_id, row in self.rows.items():
+            parent_id = row.parent_id if row.parent_id in self.rows else ""
+            below.setdefault(parent_id, []).append(agent_id)
+        ordered: list[Row] = []
+        waiting = below.get("", [])[::-1]
+        while waiting:
+            agent_id = waiting.pop()
+            ordered.append(self.rows[agent_id])
+            waiting += below.get(agent_id, [])[::-1]
+        return ordered
+
     def _row_line(self, row: Row, name_width: int, width: int, now: float) -> str:
         limits = [limit for limit in (row.limit, self.limit) if limit is not None]
         limit = min(limits, default=None)
         right = _right(row.tokens, limit, row.seconds(now), width)
         state = f"{row.state}" if not row.step or width < 60 else f"step {row.step} {row.state}"
         middle = max(0, width - name_width - cells(right) - 3)
-        return f"{padded(row.name, name_width)} {padded(one_line(state), middle)}  {right}"
+        return f"{padded(_indented(row), name_width)} {padded(one_line(state), middle)}  {right}"
 
     def _total_line(self, width: int, now: float) -> str:
         right = _right(self.tokens, self.limit, now - self.began, width)
@@ -127,6 +152,10 @@ class RunView:
         if failed:
             text += f", {failed} not ok"
         return f"{padded(text, max(0, width - cells(right) - 2))}  {right}"
+
+
+def _indented(row: Row) -> str:
+    return f"{'  ' * row.depth}{row.name}"
 
 
 def _right(tokens: int, limit: int | None, seconds: float, width: int) -> str:

@@ -95,7 +95,8 @@ class SpawnBounds:
                 "alive", self._alive, "agents are at work at once; ask again when some end"
             )
         if self._rate is not None and len(self._starts) >= self._rate:
-            wait_s = max(1, round(self._starts[0] + MINUTE - now))
+            oldest = self._starts[0] if self._starts else now
+            wait_s = max(1, round(oldest + MINUTE - now))
             self._refuse(
                 "rate", self._rate, f"agents were started within a minute; wait {wait_s} s"
             )
