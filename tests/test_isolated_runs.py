@@ -157,3 +157,49 @@ async def test_without_git_the_second_to_write_a_file_hears_who_has_it(tmp_path:
     assert (place / "one.txt").read_text("utf-8") == "x"
     ended = sink.of("tool.ended")
     assert sorted(str(e.get("error_type")) for e in ended) == ["None", "conflict"]
+
+
+async def test_what_agents_write_is_sent_through_no_program_that_git_is_told_of(
+    repository: Path, tmp_path: Path
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    for name in ("clean", "smudge"):
+        git(repository, "config", f"filter.strip.{name}", f"touch {marks}/{name}; cat")
+    git(repository, "config", "filter.strip.required", "true")
+    git(repository, "config", "merge.ours.driver", f"touch {marks}/merge; true")
+    attributes = repository / ".git" / "info" / "attributes"
+    attributes.parent.mkdir(exist_ok=True)
+    attributes.write_text("* filter=strip merge=ours\n")
+    report = await run(
+        repository,
+        MemorySink(),
+        first=[patch("line 3", "by first"), "done"],
+        second=[patch("line 3", "by second"), "done"],
+    )
+    assert report.success_count == 2, report.results
+    assert report.merge is not None
+    code, _ = await anyio.to_thread.run_sync(command, merge_app, "last")
+    assert code == 1
+    assert "by first" in (repository / "shared.txt").read_text("utf-8")
+    await anyio.to_thread.run_sync(command, worktrees_app, "clean")
+    assert list(marks.iterdir()) == []
+
+
+async def test_new_files_that_hold_secrets_are_no_part_of_what_agents_begin_with(
+    repository: Path,
+) -> None:
+    (repository / ".env").write_text("TOKEN=secret\n", "utf-8")
+    (repository / "sub").mkdir()
+    (repository / "sub" / "key.pem").write_text("secret\n", "utf-8")
+    report = await run(
+        repository,
+        MemorySink(),
+        first=[patch("line 3", "by first"), "done"],
+        second=["done"],
+    )
+    changes = report.results[0].changes
+    assert changes is not None
+    names = git(repository, "ls-tree", "-r", "--name-only", changes.commit).split()
+    assert sorted(names) == ["mine.txt", "shared.txt"]
+    assert (repository / ".env").read_text("utf-8") == "TOKEN=secret\n"

@@ -54,9 +54,9 @@ def test_what_may_be_written_is_what_may_be_read_too(place: Workspace) -> None:
 
 def test_secrets_are_hidden_unless_they_are_named(place: Workspace) -> None:
     held = confined(place, Grants(fs_read=(".",)))
-    assert names(place, held.hidden) == {"src/.env", "src/deep/key.pem"}
+    assert names(place, held.hidden) == {"src/.env", "src/deep/key.pem", ".git/config"}
     named = confined(place, Grants(fs_read=(".", "src/.env")))
-    assert names(place, named.hidden) == {"src/deep/key.pem"}
+    assert names(place, named.hidden) == {"src/deep/key.pem", ".git/config"}
 
 
 def test_protected_files_stay_as_they_are_also_where_there_are_none(place: Workspace) -> None:
@@ -125,3 +125,13 @@ def test_a_granted_path_that_becomes_a_link_holds_no_program_any_more(
     (place.root / "out").symlink_to(tmp_path_factory.mktemp("victim"))
     with pytest.raises(SandboxError, match="a symbolic link leads there now"):
         check_links(held)
+
+
+def test_what_is_not_of_the_workspace_is_for_whoever_may_read_all_of_it(place: Workspace) -> None:
+    store = Path("/somewhere/.git")
+    whole = Subject("id", "a", (Grants(fs_read=(".",)),))
+    held = confinement_of(place, whole, [store])
+    assert store in held.readable
+    assert store / "config" in held.hidden
+    part = Subject("id", "a", (Grants(fs_read=("src",)),))
+    assert store not in confinement_of(place, part, [store]).readable

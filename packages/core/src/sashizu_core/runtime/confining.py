@@ -24,6 +24,12 @@ from sashizu_core.workspace import Workspace
 
 __all__ = ["confinement_of"]
 
+SECRETS_OF_GIT = ("config", "config.worktree")
+"""Files of a git folder that may hold passwords."""
+
+OBJECTS = ".git/objects"
+"""Where git keeps contents under their digests: too many to look at, and none has a name."""
+
 MOST_ENTRIES = 1_000_000
 """Files and folders of a workspace that are looked at for what may not be read."""
 
@@ -35,7 +41,8 @@ def confinement_of(
 
     A program cannot be held to ask before it touches a path, so what a rule asks for is denied to
     it; and it cannot be held to write without reading, so it writes only what may be read too.
-    `further` are absolute paths that programs in the workspace need to read.
+    `further` are absolute paths that programs in the workspace need to read, such as the store of
+    git: whoever may not read the whole workspace does not get them.
 
     Raises:
         SandboxError: there are too many files to look at.
@@ -45,6 +52,9 @@ def confinement_of(
     read = _outermost(path for path in may_read.roots() if _leads_here(root, path))
     write = _outermost(path for path in _writable(grants, read) if _leads_here(root, path))
     hidden, protected = _exceptions(root, (*read, *write), may_read, grants)
+    # What is not of the workspace may be seen by whoever may see all of it, but for its secrets.
+    further = further if may_read(".") else ()
+    secrets = [folder / name for folder in further for name in SECRETS_OF_GIT]
     return Confinement(
         cwd=root,
         workspace=root,
@@ -58,7 +68,7 @@ def confinement_of(
             for path in dict.fromkeys((*_protected(grants, write), *protected))
             if _lies_in_any(path, write)
         ),
-        hidden=tuple(_place(root, path) for path in dict.fromkeys(hidden)),
+        hidden=(*(_place(root, path) for path in dict.fromkeys(hidden)), *secrets),
     )
 
 
@@ -148,8 +158,7 @@ def _exceptions(
                 continue
             if guards(name) and not _may_write(name, grants):
                 protected.append(name)
-                continue  # as a whole, with all that lies in it
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_dir(follow_symlinks=False) and not name.endswith(OBJECTS):
                 waiting.append(name)
     return hidden, protected
 

@@ -28,10 +28,19 @@ _SETTINGS = (
     "gc.auto=0",
     "maintenance.auto=false",
     "submodule.recurse=false",
+    "protocol.allow=never",
     "diff.ignoreSubmodules=all",
     "advice.addEmbeddedRepo=false",
 )
 """What stands before every setting of the repository: no hook, no monitor, no submodule."""
+
+_ONLY_OBJECTS = frozenset(
+    {"branch", "cat-file", "commit-tree", "ls-tree", "rev-parse", "update-ref"}
+)
+"""Commands that never look at a file of a working tree; others do so also where it is not obvious."""
+
+_PROGRAMS = r"^(filter\..*\.(clean|smudge|process|required)|merge\..*\.driver)$"
+_INSTEAD = {"required": "false", "driver": "git merge-file --quiet %A %O %B"}
 
 _KEPT = ("HOME", "PATH", "XDG_CONFIG_HOME", "SYSTEMROOT", "USERPROFILE", "TMPDIR", "TEMP")
 _IDENTITY = {"NAME": "sashizu", "EMAIL": "sashizu@localhost"}
@@ -63,9 +72,29 @@ class Git:
         Raises:
             GitFailed: it ended with another status than 0.
         """
-        return await _run(
-            self.program, self.folder, words, stdin, {**self.variables, **(variables or {})}
-        )
+        given = {**self.variables, **(variables or {})}
+        if words[0] not in _ONLY_OBJECTS:
+            given |= await self._without_programs(given)
+        return await _run(self.program, self.folder, words, stdin, given)
+
+    async def _without_programs(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Settings that take the programs away which files may be sent through, or merged by.
+
+        Which file goes through which is said by attributes, and an agent can write those.
+        """
+        asked = ["config", "--null", "--name-only", "--get-regexp", _PROGRAMS]
+        try:
+            printed = await _run(self.program, self.folder, asked, b"", variables)
+        except GitFailed as error:
+            if error.status == 1:  # there is none
+                return {}
+            raise
+        names = sorted({os.fsdecode(name) for name in printed.split(b"\0") if name})
+        settings = {name: _INSTEAD.get(name.rpartition(".")[2], "") for name in names}
+        found = {"GIT_CONFIG_COUNT": str(len(settings))}
+        for at, (name, value) in enumerate(settings.items()):
+            found |= {f"GIT_CONFIG_KEY_{at}": name, f"GIT_CONFIG_VALUE_{at}": value}
+        return found
 
     async def line(self, *words: str, variables: Mapping[str, str] | None = None) -> str:
         """Run one command that prints one line."""

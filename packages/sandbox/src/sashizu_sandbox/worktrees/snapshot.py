@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import anyio.to_thread
 from sashizu_core.errors import UsageError
+from sashizu_core.secret_files import secret_depth
 
 from sashizu_sandbox.worktrees.git import Git
 
@@ -24,20 +25,23 @@ MAX_UNTRACKED_BYTES = 512 * 1024 * 1024
 async def snapshot(git: Git, message: str, parents: Sequence[str] | None = None) -> str:
     """Commit what is there: changed files and new ones, ignored ones not. Returns its name.
 
+    New files that hold secrets by their names are left out: a commit keeps them for ever.
     The commit hangs on nothing and no branch moves. `parents` are by default what is checked out.
 
     Raises:
         UsageError: there is more in new files than should be copied.
         GitFailed: a file cannot be read.
     """
-    await _check_size(git)
+    new = await _untracked(git)
+    await _check_size(git, new)
+    secret = [name for name in new if secret_depth(name) >= 0]
     with TemporaryDirectory(prefix="sashizu-") as scratch:
         index = Path(scratch, "index")
         own = Path(await git.line("rev-parse", "--path-format=absolute", "--git-path", "index"))
         with suppress(FileNotFoundError):  # a repository where nothing was ever added
             # What it knows of the files spares reading them.
             await anyio.to_thread.run_sync(shutil.copyfile, own, index)
-        tree = await write_tree(git, {"GIT_INDEX_FILE": str(index)})
+        tree = await write_tree(git, {"GIT_INDEX_FILE": str(index)}, without=secret)
     if parents is None:
         head = await git.object("HEAD^{commit}")
         parents = [head] if head else []
@@ -45,15 +49,27 @@ async def snapshot(git: Git, message: str, parents: Sequence[str] | None = None)
     return await git.line("commit-tree", tree, *above, "-m", message)
 
 
-async def write_tree(git: Git, variables: dict[str, str] | None = None) -> str:
+async def write_tree(
+    git: Git, variables: dict[str, str] | None = None, *, without: Sequence[str] = ()
+) -> str:
     """Take everything into an index and write its tree; returns the tree's name."""
-    await git.run("add", "--all", "--", ".", variables=variables)
+    paths = [".", *(f":(exclude,literal){name}" for name in without)]
+    await git.run(
+        *("add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul"),
+        stdin=b"".join(os.fsencode(path) + b"\0" for path in paths),
+        variables=variables,
+    )
     return await git.line("write-tree", variables=variables)
 
 
-async def _check_size(git: Git) -> None:
+async def _untracked(git: Git) -> list[str]:
+    """Files that git does not know and does not ignore, relative to the top."""
     printed = await git.run("ls-files", "--others", "--exclude-standard", "-z")
-    paths = [git.folder / os.fsdecode(name) for name in printed.split(b"\0") if name]
+    return [os.fsdecode(name) for name in printed.split(b"\0") if name]
+
+
+async def _check_size(git: Git, names: Sequence[str]) -> None:
+    paths = [git.folder / name for name in names]
     size = await anyio.to_thread.run_sync(_bytes_of, paths)
     if size > MAX_UNTRACKED_BYTES:
         raise UsageError(
