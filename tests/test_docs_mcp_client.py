@@ -12,6 +12,7 @@ from sashizu_mcp_server.client import arguments, connection, faults, life, listi
 from sashizu_mcp_server.client.cli import app
 from sashizu_mcp_server.client.http import MOST_STREAM_BYTES
 from sashizu_mcp_server.client.oauth import REDIRECT_PORT
+from sashizu_mcp_server.client.pace import Pace
 from sashizu_mcp_server.client.settings import ServerSettings, server_settings
 from typer.main import get_command
 
@@ -58,7 +59,7 @@ def test_the_limits_are_those_that_are_kept():
         arguments.DEEPEST,
         listing.MOST_DESCRIPTION,
         connection.MOST_SILENCES,
-        connection.Pace().tries,
+        Pace().tries,
     ]
     assert f"{life.UNASKED_PER_S:g} more each second" in REFERENCE
     assert f"port {REDIRECT_PORT}" in GUIDE

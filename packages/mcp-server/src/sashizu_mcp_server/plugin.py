@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -21,19 +22,16 @@ def register_tool_sources(settings: Settings) -> Sequence[ToolSourceSpec]:
         from sashizu_mcp_server.client.configured import ConfiguredServers
         from sashizu_mcp_server.client.source import open_server_tools
 
-        return open_server_tools(ConfiguredServers(settings), workspace)
+        return open_server_tools(lambda: ConfiguredServers(settings), workspace)
 
     def check(workspace: Path, agents: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]) -> None:
         from sashizu_mcp_server.client.configured import ConfiguredServers
 
         ConfiguredServers(settings).check(workspace, agents)
 
-    secrets: tuple[str, ...] = ()
-    if settings.tables.get("mcp"):
-        from sashizu_mcp_server.client.settings import secrets_of, server_settings
+    from sashizu_mcp_server.client.configured import known_secrets
 
-        tables = server_settings(settings).values()
-        secrets = tuple(secret for table in tables for secret in secrets_of(table))
+    secrets = known_secrets(settings, os.environ)
     return [ToolSourceSpec("mcp", "the tools of MCP servers", open_, check, secrets)]
 
 

@@ -24,7 +24,7 @@ from sashizu_core.sandboxing import Confinement, SandboxInfo
 from sashizu_core.settings import Settings
 from sashizu_core.workspace import Workspace
 from sashizu_mcp_server.client.configured import ConfiguredServers
-from sashizu_mcp_server.client.connection import Pace
+from sashizu_mcp_server.client.pace import Pace
 from sashizu_mcp_server.client.source import ServerTools, open_server_tools
 
 SERVERS = Path(__file__).parent / "servers"
@@ -202,7 +202,7 @@ def run(workspace: Workspace, tmp_path: Path) -> Opened:
     async def open_(pace: Pace = QUICK, **servers: dict[str, Any]) -> AsyncIterator[Run]:
         configured = ConfiguredServers(Settings({"mcp": servers}), config=tmp_path / "config")
         sandbox = OpenSandbox()
-        async with open_server_tools(configured, workspace.root, pace=pace) as source:
+        async with open_server_tools(lambda: configured, workspace.root, pace=pace) as source:
             yield Run(source, sandbox, workspace)
         assert sandbox.alive() == []
 

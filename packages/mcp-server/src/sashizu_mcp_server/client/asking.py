@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -20,9 +21,9 @@ from sashizu_core.settings import Settings
 from sashizu_core.workspace import Workspace
 
 from sashizu_mcp_server.client.configured import ConfiguredServers, ServerConfig
-from sashizu_mcp_server.client.connection import Pace
 from sashizu_mcp_server.client.listing import Listing
 from sashizu_mcp_server.client.oauth import Login
+from sashizu_mcp_server.client.pace import Pace
 from sashizu_mcp_server.client.pins import PinBook, PinState, pin_book
 from sashizu_mcp_server.client.source import open_server_tools
 
@@ -54,7 +55,7 @@ async def ask(
     """
     book = pin_book()
     async with _held(settings, config, workspace) as (opened, sandbox, confinement):
-        servers = ConfiguredServers(settings)
+        servers = partial(ConfiguredServers, settings)
         once = Pace(tries=1)
         async with open_server_tools(servers, workspace, pace=once, login=login) as source:
             subject = Subject(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sashizu_core.errors import ConfigError, SashizuError, TrustNeeded, UntrustedFile
+from sashizu_core.errors import ConfigError, TrustNeeded, UntrustedFile
 from sashizu_core.home import config_home
 from sashizu_core.limits import parse_duration
 from sashizu_core.server_entries import (
@@ -26,9 +27,14 @@ from sashizu_core.server_entries import (
 from sashizu_core.settings import Settings
 from sashizu_core.trust import TrustStore, brought_path, trust_command
 
-from sashizu_mcp_server.client.settings import Protocol, ServerSettings, server_settings
+from sashizu_mcp_server.client.settings import (
+    Protocol,
+    ServerSettings,
+    secrets_of,
+    server_settings,
+)
 
-__all__ = ["ConfiguredServers", "ServerConfig"]
+__all__ = ["ConfiguredServers", "ServerConfig", "known_secrets"]
 
 USER_FILE = "mcp.json"
 
@@ -55,6 +61,20 @@ class ServerConfig:
     pass_env: tuple[str, ...] = ()
     oauth: bool = False
     protocol: Protocol = "auto"
+
+
+def known_secrets(
+    settings: Settings, env: Mapping[str, str], *, config: Path | None = None
+) -> tuple[str, ...]:
+    """What the operator's own servers are told and may be a secret.
+
+    Raises:
+        ConfigError: a table `[mcp.NAME]` is wrong.
+    """
+    entries: list[ServerEntry] = list(server_settings(settings).values())
+    with suppress(FileNotFoundError, ConfigError):  # who needs its servers is told of it
+        entries += read_server_file((config or config_home()) / USER_FILE).servers.values()
+    return tuple(secret for entry in entries for secret in secrets_of(entry, env) if secret)
 
 
 class ConfiguredServers:
@@ -187,8 +207,3 @@ def _require_trust(workspace: Path, brought: ServerFile, name: str) -> None:
     )
     root = Path(os.path.realpath(workspace))
     raise TrustNeeded(root, (untrusted,), trust_command(root))
-
-
-def unusable(error: SashizuError) -> str:
-    """Why a server may not be used, in one line."""
-    return str(error).splitlines()[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -43,11 +42,12 @@ from sashizu_mcp_server.client.faults import (
 )
 from sashizu_mcp_server.client.life import Life, guard
 from sashizu_mcp_server.client.listing import Listing, ServedTool, read_listing
+from sashizu_mcp_server.client.pace import Pace
 from sashizu_mcp_server.client.settings import Protocol
 from sashizu_mcp_server.client.stdio import TOO_LARGE, Streams
 from sashizu_mcp_server.client.words import clean_line
 
-__all__ = ["Connection", "Pace"]
+__all__ = ["Connection"]
 
 # What servers say is hostile, and the library's warnings quote it: nothing of it is printed.
 for _name in ("client", "mcp"):
@@ -69,21 +69,6 @@ MOST_SILENCES = 2
 """Calls in a row without an answer before a server is taken for dead."""
 
 Opener = Callable[[Life], AbstractAsyncContextManager[Streams]]
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often a server is started again: after `first_s`, doubled each time up to `most_s`.
-
-    After `tries` failures in a row it is left alone.
-    """
-
-    first_s: float = 0.5
-    most_s: float = 30.0
-    tries: int = 5
-
-    def wait_s(self, failures: int) -> float:
-        return min(self.most_s, self.first_s * 2.0 ** (failures - 1)) if failures else 0.0
 
 
 class _Session(ClientSession):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from sashizu_core.grants import NetRequest, PermissionRequest
 from sashizu_core.protocols import ToolContext
 from sashizu_core.types import Decision
 
 from sashizu_mcp_server.client.configured import ServerConfig
-from sashizu_mcp_server.client.connection import Connection
+
+if TYPE_CHECKING:
+    from sashizu_mcp_server.client.connection import Connection
 
 __all__ = ["ServerSession"]
 

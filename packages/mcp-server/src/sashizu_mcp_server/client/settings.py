@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -12,10 +13,14 @@ from sashizu_core.limits import parse_duration
 from sashizu_core.server_entries import SERVER_NAME, ServerEntry
 from sashizu_core.settings import Settings
 
-__all__ = ["Protocol", "ServerSettings", "secrets_of", "server_settings"]
+__all__ = ["VARIABLE", "Protocol", "ServerSettings", "secrets_of", "server_settings"]
 
 Protocol = Literal["auto", "handshake", "modern"]
 """How a session begins: `initialize`, `server/discover`, or what the server knows of both."""
+
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+"""`${NAME}` and `${NAME:-default}`."""
 
 
 def _duration(text: str) -> str:
@@ -66,10 +71,11 @@ def server_settings(settings: Settings) -> dict[str, ServerSettings]:
     return found
 
 
-def secrets_of(entry: ServerEntry) -> Iterator[str]:
-    """What is written into an entry and may be a secret: headers, and variables named like one."""
+def secrets_of(entry: ServerEntry, env: Mapping[str, str]) -> Iterator[str]:
+    """What an entry tells a server and may be a secret: headers, and variables named like one."""
     for group, values in (("headers", entry.headers), ("env", entry.env)):
         for name, value in values.items():
-            if is_secret((group, name)) and "${" not in value:
-                yield value
-                yield from value.split()[1:]
+            if is_secret((group, name)):
+                told = VARIABLE.sub(lambda found: env.get(found[1], found[2] or ""), value)
+                yield told
+                yield from told.split()[1:]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 from sashizu_core.errors import SashizuError
 from sashizu_core.permissions import effective
@@ -16,16 +20,17 @@ from sashizu_core.protocols import Tool, ToolsServed, ToolsWanted
 from sashizu_core.sandboxing import Confinement
 
 from sashizu_mcp_server.client.configured import ConfiguredServers, ServerConfig
-from sashizu_mcp_server.client.connection import Connection, Pace
 from sashizu_mcp_server.client.faults import NotStarted
-from sashizu_mcp_server.client.life import Life
-from sashizu_mcp_server.client.listing import Listing, ServedTool
-from sashizu_mcp_server.client.oauth import Login, authorization
+from sashizu_mcp_server.client.pace import Pace
 from sashizu_mcp_server.client.pins import PinBook, pin_book
 from sashizu_mcp_server.client.session import ServerSession
 from sashizu_mcp_server.client.starting import expanded, held, program_of
-from sashizu_mcp_server.client.stdio import Streams, stdio_streams
-from sashizu_mcp_server.client.tool import McpTool
+
+if TYPE_CHECKING:
+    from sashizu_mcp_server.client.life import Life
+    from sashizu_mcp_server.client.listing import Listing, ServedTool
+    from sashizu_mcp_server.client.oauth import Login
+    from sashizu_mcp_server.client.stdio import Streams
 
 __all__ = ["ServerTools", "open_server_tools"]
 
@@ -35,13 +40,16 @@ ENDING_S = 5.0
 
 @asynccontextmanager
 async def open_server_tools(
-    servers: ConfiguredServers,
+    servers: Callable[[], ConfiguredServers],
     workspace: Path,
     *,
     pace: Pace | None = None,
     login: Login | None = None,
 ) -> AsyncIterator[ServerTools]:
-    """The servers of one run; on leaving, all of them have ended."""
+    """The servers of one run; on leaving, all of them have ended.
+
+    `servers` is asked once an agent lists a tool of one.
+    """
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
         source = ServerTools(servers, workspace, group, pin_book(), pace=pace, login=login)
@@ -62,7 +70,7 @@ class ServerTools:
 
     def __init__(
         self,
-        servers: ConfiguredServers,
+        servers: Callable[[], ConfiguredServers],
         workspace: Path,
         group: TaskGroup,
         book: PinBook,
@@ -71,7 +79,7 @@ class ServerTools:
         login: Login | None = None,
         env: Mapping[str, str] = os.environ,
     ) -> None:
-        self._servers = servers
+        self._configured = servers
         self._workspace = workspace
         self._group = group
         self._book = book
@@ -81,7 +89,14 @@ class ServerTools:
         self._sessions: dict[Hashable, ServerSession] = {}
         self._told: set[tuple[str, str, str]] = set()
 
+    @cached_property
+    def _servers(self) -> ConfiguredServers:
+        return self._configured()
+
     async def tools(self, wanted: ToolsWanted) -> ToolsServed:
+        # Importing the protocol's library takes as long as a run may take that needs none of it.
+        await anyio.to_thread.run_sync(import_module, "sashizu_mcp_server.client.tool")
+        await anyio.to_thread.run_sync(import_module, "sashizu_mcp_server.client.connection")
         by_server: dict[str, list[str]] = {}
         for name in wanted.listed:
             by_server.setdefault(name.partition("/")[0], []).append(name)
@@ -118,6 +133,8 @@ class ServerTools:
         all_of_it = any(name.endswith("/*") for name in names)
         asked = [*listing.tools, *listing.left_out] if all_of_it else []
         asked += [name.partition("/")[2] for name in names if not name.endswith("/*")]
+        from sashizu_mcp_server.client.tool import McpTool
+
         tools: dict[str, Tool] = {}
         absent: dict[str, str] = {}
         for name in dict.fromkeys(asked):
@@ -161,6 +178,8 @@ class ServerTools:
 
     def session(self, config: ServerConfig, wanted: ToolsWanted) -> ServerSession:
         """The session that an agent shares with those who may touch the same."""
+        from sashizu_mcp_server.client.connection import Connection
+
         confinement = wanted.confinement
         key: Hashable = (config.identity, "network")
         if config.entry.url is None:
@@ -220,6 +239,7 @@ class _Opener:
         config = self._session.config
         if config.entry.url is not None:
             from sashizu_mcp_server.client.http import http_streams
+            from sashizu_mcp_server.client.oauth import authorization
 
             auth = authorization(config, self._env, self._login)
             return http_streams(config, self._env, auth)
@@ -227,6 +247,8 @@ class _Opener:
 
     @asynccontextmanager
     async def _started(self, life: Life) -> AsyncIterator[Streams]:
+        from sashizu_mcp_server.client.stdio import stdio_streams
+
         config, wanted = self._session.config, self._wanted
         if wanted.sandbox is None or wanted.confinement is None:
             raise NotStarted(config.name, "is not started: nothing would hold it")

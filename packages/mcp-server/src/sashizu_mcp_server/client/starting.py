@@ -13,6 +13,7 @@ from sashizu_core.sandboxing import Confinement
 
 from sashizu_mcp_server.client.configured import ServerConfig
 from sashizu_mcp_server.client.faults import NotStarted
+from sashizu_mcp_server.client.settings import VARIABLE
 
 __all__ = ["expanded", "held", "program_of"]
 
@@ -22,8 +23,6 @@ _PLACES = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - 
 
 _HARMLESS = frozenset({"LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "TZ"})
 """Variables of our own environment that every server gets."""
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 _SHEBANG_BYTES = 512
 
@@ -66,7 +65,7 @@ def expanded(config: ServerConfig, text: str, env: Mapping[str, str]) -> str:
         why = "is not set" if told else f"is not told to a server of {config.origin}"
         raise NotStarted(config.name, f"cannot be started: the variable {name!r} {why}")
 
-    return _VARIABLE.sub(value, text)
+    return VARIABLE.sub(value, text)
 
 
 def held(

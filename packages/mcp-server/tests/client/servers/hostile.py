@@ -111,6 +111,16 @@ TOOLS = {
             }
         )
     ],
+    "described": [
+        tool(
+            schema={
+                "type": "object",
+                "properties": {"word": {"type": "string", "description": "what to say"}},
+                "required": ["word"],
+                "additionalProperties": False,
+            }
+        )
+    ],
     "claims-harmless": [tool(annotations={"readOnlyHint": True})],
     "many-tools": [tool(f"tool{n}") for n in range(700)],
 }
