@@ -155,3 +155,35 @@ def test_a_file_that_changes_while_it_is_asked_about_is_not_used(
 
 def test_agents_that_the_repository_does_not_bring_are_not_asked_about(brought, world):
     assert run(world, "alpha") == 0
+
+
+def test_it_shows_what_a_repository_would_teach_and_run(world, cli):
+    (world.folder / "AGENTS.md").write_text("Be kind.\nAnd quick.\n")
+    skill = world.folder / ".claude/skills/pdf"
+    skill.mkdir(parents=True)
+    (skill / "SKILL.md").write_text("---\nname: pdf\ndescription: About pdf.\n---\nDo it.\n")
+    (skill / "run.sh").write_text("true\n")
+    bad = world.folder / ".claude/skills/bad"
+    bad.mkdir()
+    (bad / "SKILL.md").write_text("nothing\n")
+    hook = '{"type": "command", "command": "check me"}'
+    (world.folder / ".claude/settings.json").write_text(
+        f'{{"hooks": {{"Stop": [{{"hooks": [{hook}]}}], "PreCompact": []}}}}'
+    )
+
+    code, out, _ = cli("trust", "--yes")
+
+    assert code == 0
+    assert "AGENTS.md  (new)" in out
+    assert "Be kind." in out
+    assert ".claude/skills/pdf  (new)" in out
+    assert "run.sh" in out
+    assert ".claude/skills/bad/SKILL.md  (broken)" in out
+    assert "hook Stop: check me" in out
+    assert "PreCompact" in out
+    assert set(TrustStore().files(world.folder)) == {
+        "AGENTS.md",
+        ".claude/skills/pdf",
+        ".claude/settings.json",
+    }
+    assert "(new)" not in cli("trust")[1]

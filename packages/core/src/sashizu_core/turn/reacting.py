@@ -33,6 +33,9 @@ OUTPUT_BYTES = 64 * 1024
 
 SHELL = "/bin/sh"
 
+_IN_FOLDER = 'cd -- "$0" 2>/dev/null; exec /bin/sh -c "$1"'
+_ANYWHERE = Path("/")
+
 _SURROUNDINGS = {
     "HOME": "/tmp",  # noqa: S108 - its own: what is there is gone when it ends
     "LANG": "C.UTF-8",
@@ -212,7 +215,8 @@ class Reactor:
         try:
             confinement = await self._held()
             with anyio.move_on_after(reaction.timeout_s):
-                return await _answer(sandbox, confinement, reaction, payload)
+                workspace = self._reacting.workspace
+                return await _answer(sandbox, confinement, reaction, payload, workspace)
         except SandboxError as error:
             return Said("failed", str(error))
         return Said("failed", f"it took longer than {reaction.timeout_s:g} s")
@@ -229,6 +233,7 @@ class Reactor:
                     )
                 self._confinement = replace(
                     made,
+                    cwd=_ANYWHERE,
                     environment={
                         **made.environment,
                         **_SURROUNDINGS,
@@ -240,7 +245,7 @@ class Reactor:
 
 
 async def _answer(
-    sandbox: Sandbox, confinement: Confinement, reaction: Reaction, payload: str
+    sandbox: Sandbox, confinement: Confinement, reaction: Reaction, payload: str, workspace: Path
 ) -> Said:
     """Start a command, tell it what happened, and hear it to its end.
 
@@ -248,7 +253,8 @@ async def _answer(
         SandboxError: it cannot be held, or not be started.
     """
     out, err = bytearray(), bytearray()
-    argv = (SHELL, "-c", reaction.command)
+    # Of a workspace that its agent reads in parts only, the root is shown as a way to them alone.
+    argv = (SHELL, "-c", _IN_FOLDER, os.fspath(workspace), reaction.command)
     async with (
         sandbox.start(argv, confinement, stdin=True) as process,
         anyio.create_task_group() as group,
