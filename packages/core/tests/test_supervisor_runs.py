@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,24 @@ import pytest
 from sashizu_core import Supervision, supervise
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.builtin import plugin as builtin
+from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import ModelError, TrustNeeded, UsageError
+from sashizu_core.grants import ExecRequest, PermissionRequest
 from sashizu_core.plugins import Registry
 from sashizu_core.prompt import Brief, read_brief
+from sashizu_core.protocols import Tool, ToolContext
 from sashizu_core.settings import Settings
-from sashizu_core.specs import AgentSource, ModelSpec
+from sashizu_core.specs import AgentSource, ModelSpec, ToolSpec
 from sashizu_core.supervisor import JUDGE, PLANNER
 from sashizu_core.testing.fakes import Answer, MemorySink, ScriptedModel, scripted_model
-from sashizu_core.types import ModelInfo, ModelRequest
+from sashizu_core.types import ModelInfo, ModelRequest, StepKind, ToolResult
 
 Say = Callable[[Brief], Answer]
+
+
+class Command(Arguments):
+    command: str
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +64,7 @@ class World:
         self.models: dict[str, ScriptedModel] = {}
         self.agents: list[AgentDefinition] = []
         self.sources: dict[str, AgentSource] = {}
+        self.tools: dict[str, ToolSpec] = {}
         self.model("fake/main")
 
     def model(self, name: str, *, rules: bool = False, latency_s: float = 0.0) -> None:
@@ -88,7 +97,7 @@ class World:
         specs: Mapping[str, ModelSpec] = {
             name: scripted_model(model) for name, model in self.models.items()
         }
-        tools = {spec.name: spec for spec in builtin.register_tools(Settings())}
+        tools = {spec.name: spec for spec in builtin.register_tools(Settings())} | self.tools
         options.setdefault("model", "fake/main")
         with anyio.fail_after(30):
             return await supervise(
@@ -395,6 +404,71 @@ async def test_one_step_runs_on_several_models_and_they_vote(world: World) -> No
     assert result.merged is not None
     assert result.merged.votes[0].voters == ("one (a, fake/a)", "one (a, fake/c)")
     assert [len(world.models[name].requests) for name in models] == [1, 1, 1]
+
+
+class PretendedShell(TypedTool[Command]):
+    """`pass` passes; every other command fails."""
+
+    name = "shell"
+    description = "Run a program."
+    arguments = Command
+    kind = StepKind.EFFECT
+
+    def requests(self, arguments: Command, context: ToolContext) -> Sequence[PermissionRequest]:
+        return [ExecRequest(tuple(arguments.command.split()), "/usr/bin/x")]
+
+    async def run(self, arguments: Command, context: ToolContext) -> ToolResult:
+        failed = arguments.command != "pass"
+        return ToolResult(f"exit status {int(failed)}", is_error=failed)
+
+
+def measured(world: World, **verify: Sequence[str]) -> None:
+    """Agents whose answers commands measure."""
+
+    @asynccontextmanager
+    async def open_() -> AsyncIterator[Tool]:
+        yield PretendedShell()
+
+    world.tools["shell"] = ToolSpec("shell", "run", open_, needs=("shell.exec",))
+    granted = {"mcp": ["shell"], "shell": {"exec": ["pass", "fail"]}}
+    for name, commands in verify.items():
+        world.agent(name, f"{name} says so", tools=granted, verify=list(commands))
+
+
+async def test_the_highest_score_is_what_commands_show_and_no_judge_is_asked(
+    world: World,
+) -> None:
+    measured(world, one=["fail"], two=["pass", "pass"])
+    found = await world.run("one", "two", strategy="parallel", merge="highest-score")
+    assert found.ok
+    assert found.answer == "two says so"
+    assert found.merged is not None
+    assert found.merged.note == "the highest score: verify 1.00"
+    assert dict(found.merged.scores)["one (s1)"].value == 0
+    assert world.asked_of(JUDGE) == []
+
+
+async def test_where_all_commands_pass_the_judge_decides(world: World) -> None:
+    measured(world, one=["pass"], two=["pass"])
+    world.says[JUDGE] = lambda _: scores(20, 70)
+    found = await world.run("one", "two", strategy="parallel", merge="highest-score")
+    assert found.answer == "two says so"
+    assert found.merged is not None
+    assert found.merged.note == "the highest score: verify 1.00, judge 0.70"
+
+
+async def test_without_a_judge_equal_scores_go_to_the_earliest_and_that_is_told(
+    world: World,
+) -> None:
+    world.model("fake/rules", rules=True)
+    measured(world, one=["pass"], two=["pass"])
+    found = await world.run(
+        "one", "two", strategy="parallel", merge="highest-score", model="fake/rules"
+    )
+    assert found.answer == "one says so"
+    assert found.merged is not None
+    assert "others have it too: the earliest in the plan" in found.merged.note
+    assert "fake/rules is no language model and judges nothing" in found.merged.note
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ class Carrying:
         candidates = [self._candidate(step, instance, reports) for instance in instances]
         found = await merged(candidates, step.goal, self.wanted, self._conductor)
         self._best[name] = next(
-            (each for each in candidates if each.label == found.chosen),
+            (each for each in candidates if each.label == found.chosen or len(candidates) == 1),
             Candidate("", "", found.answer, found.ok),
         )
         self._ended.append(name)
