@@ -41,6 +41,10 @@ async def over_stdio(place, mode, *options, **callbacks):
         yield client
 
 
+PATCH = "--- /dev/null\n+++ b/new.txt\n@@ -0,0 +1 @@\n+made\n"
+ARGUMENTS = {"delegate": {"agent": "alpha"}, "apply_patch": {"patch": PATCH}}
+
+
 class HttpServer:
     """A server process on a free port. `token` and `url` are what it told."""
 
@@ -129,27 +133,67 @@ async def test_a_client_on_http_can_use_everything(http_server, mode):
             await used(client)
 
 
-async def test_a_client_on_stdio_is_asked(place):
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("tool", ["delegate", "apply_patch"])
+async def test_a_client_on_stdio_is_asked(place, mode, tool):
     async def allow(context, params):
         assert "new.txt" in params.message
         return types.ElicitResult(action="accept", content={"decision": "once"})
 
     options = ("--model=fake/writer", place.policy(ASKING))
     with anyio.fail_after(60):
-        async with over_stdio(place, "legacy", *options, elicitation_callback=allow) as client:
-            await client.call_tool("delegate", {"agent": "alpha"})
+        async with over_stdio(place, mode, *options, elicitation_callback=allow) as client:
+            await client.call_tool(tool, ARGUMENTS[tool])
     assert (place.work / "new.txt").exists()
 
 
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_a_client_that_declines_has_not_allowed(place, mode):
+    async def decline(context, params):
+        return types.ElicitResult(action="decline")
+
+    with anyio.fail_after(60):
+        options = (place.policy(ASKING),)
+        async with over_stdio(place, mode, *options, elicitation_callback=decline) as client:
+            answer = await client.call_tool("apply_patch", ARGUMENTS["apply_patch"])
+    assert answer.is_error
+    assert not (place.work / "new.txt").exists()
+
+
+async def test_a_state_counts_once_and_only_for_its_own_call(place):
+    with anyio.fail_after(60):
+        options = (place.policy(ASKING),)
+
+        async def never(context, params):
+            raise AssertionError
+
+        async with over_stdio(place, "2026-07-28", *options, elicitation_callback=never) as client:
+            asked = await client.session.call_tool(
+                "apply_patch", ARGUMENTS["apply_patch"], allow_input_required=True
+            )
+            (key,) = asked.input_requests
+            said = {key: types.ElicitResult(action="accept", content={"decision": "once"})}
+            for tool, arguments in (
+                ("read_file", {"path": "a.py"}),
+                ("apply_patch", ARGUMENTS["apply_patch"]),
+            ):
+                answer = await client.session.call_tool(
+                    tool, arguments, input_responses=said, request_state=asked.request_state
+                )
+                assert answer.is_error
+    assert not (place.work / "new.txt").exists()
+
+
 @on_asyncio
-async def test_a_client_on_http_is_asked(place):
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_client_on_http_is_asked(place, mode):
     async def allow(context, params):
         return types.ElicitResult(action="accept", content={"decision": "once"})
 
     server = HttpServer(place, "--model=fake/writer", place.policy(ASKING))
     try:
         with anyio.fail_after(60):
-            async with over_http(server, "legacy", elicitation_callback=allow) as client:
+            async with over_http(server, mode, elicitation_callback=allow) as client:
                 await client.call_tool("delegate", {"agent": "alpha"})
     finally:
         server.close()

@@ -86,8 +86,10 @@ def test_calls_and_whatever_else_comes_are_answered_as_late(quiet_place):
     assert list(map(json.loads, said(early, frames))) == list(map(json.loads, said(late, frames)))
 
 
-def test_calls_of_the_newest_era_are_answered_as_late(quiet_place):
-    params = {"name": "read_file", "arguments": {"path": "a.py"}, "_meta": MODERN}
+@pytest.mark.parametrize("able", [{}, {"elicitation": {"form": {}}}])
+def test_calls_of_the_newest_era_are_answered_as_late(quiet_place, able):
+    meta = {**MODERN, "io.modelcontextprotocol/clientCapabilities": able}
+    params = {"name": "read_file", "arguments": {"path": "a.py"}, "_meta": meta}
     frames = [{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}]
     early, late = quiet_place.server(), quiet_place.server("--late")
     first, second = said(early, frames), said(late, frames)

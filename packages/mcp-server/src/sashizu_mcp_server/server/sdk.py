@@ -10,10 +10,12 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from sashizu_core.errors import SashizuError
 
 import sashizu_mcp_server
 from sashizu_mcp_server.server.caller import Answer
+from sashizu_mcp_server.server.parked import Asking
 from sashizu_mcp_server.server.resources import (
     PROMPTS,
     TEMPLATES,
@@ -44,10 +46,10 @@ def make_server(service: Service) -> Server[Any]:
     async def list_tools(ctx: Context, params: Any) -> types.ListToolsResult:  # noqa: ARG001
         return types.ListToolsResult(tools=tools)
 
-    async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        answer = await service.call(params.name, params.arguments or {}, SdkCaller(ctx))
-        service.answered()
-        return types.CallToolResult.model_validate(tool_result(answer), by_name=False)
+    async def call_tool(
+        ctx: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        return await _called(service, SdkCaller(ctx), params)
 
     async def list_resources(ctx: Context, params: Any) -> types.ListResourcesResult:  # noqa: ARG001
         found = [
@@ -100,6 +102,25 @@ def make_server(service: Service) -> Server[Any]:
     )
 
 
+async def _called(
+    service: Service, caller: SdkCaller, params: types.CallToolRequestParams
+) -> types.CallToolResult | types.InputRequiredResult:
+    """What a call comes to, or what the client has to be asked before."""
+    arguments = params.arguments or {}
+    found: ToolAnswer | Asking
+    if caller.calls_again:
+        answers = params.input_responses or {}
+        said = {key: each.model_dump(mode="json") for key, each in answers.items()}
+        state = params.request_state
+        found = await service.call_asking(params.name, arguments, caller, said, state)
+    else:
+        found = await service.call(params.name, arguments, caller)
+        service.answered()
+    if isinstance(found, Asking):
+        return types.InputRequiredResult.model_validate(input_required(found), by_name=False)
+    return types.CallToolResult.model_validate(tool_result(found), by_name=False)
+
+
 def initialization(server: Server[Any]) -> InitializationOptions:
     """What the handshake tells: tools may change while a client is connected."""
     return server.create_initialization_options(NotificationOptions(tools_changed=True))
@@ -114,6 +135,18 @@ def tool_result(answer: ToolAnswer) -> dict[str, Any]:
     return result
 
 
+def input_required(asking: Asking) -> dict[str, Any]:
+    """What a client is to ask, in the words of the protocol."""
+    return {
+        "resultType": "input_required",
+        "inputRequests": {
+            key: {"method": "elicitation/create", "params": {"mode": "form", **form}}
+            for key, form in asking.forms.items()
+        },
+        "requestState": asking.state,
+    }
+
+
 class SdkCaller:
     """The client behind a request that the library handles."""
 
@@ -122,8 +155,18 @@ class SdkCaller:
 
     @property
     def can_ask(self) -> bool:
+        return self._elicits and self._session.can_send_request
+
+    @property
+    def calls_again(self) -> bool:
+        """Whether the client is asked by answering its call, after which it calls again."""
+        modern = self._session.protocol_version in MODERN_PROTOCOL_VERSIONS
+        return self._elicits and modern
+
+    @property
+    def _elicits(self) -> bool:
         able = self._session.client_capabilities
-        return able is not None and able.elicitation is not None and self._session.can_send_request
+        return able is not None and able.elicitation is not None
 
     async def progress(self, seconds: float, message: str) -> None:
         await self._session.report_progress(seconds, None, message)

@@ -26,6 +26,7 @@ from sashizu_mcp_server.server.caller import CALLER, Caller
 from sashizu_mcp_server.server.ceiling import BoundSettings, bounded, load_ceiling
 from sashizu_mcp_server.server.following import following_tools
 from sashizu_mcp_server.server.listing import listing_tools
+from sashizu_mcp_server.server.parked import Asking, ParkedCalls
 from sashizu_mcp_server.server.results import TextOutput, ToolAnswer, output_schema
 from sashizu_mcp_server.server.runs import RunBook
 from sashizu_mcp_server.server.starting import starting_tools
@@ -60,6 +61,7 @@ class Service:
         self.budget = budget
         self.redactor: Redactor = run_redactor(settings, registry)
         self.runs = RunBook(group)
+        self.parked = ParkedCalls(group)
         self.tools: Mapping[str, OfferedTool] = {}
         self.made: dict[str, AgentDefinition] = {}
         self._options = options
@@ -132,6 +134,19 @@ class Service:
             return ToolAnswer(self.redactor.text(text), is_error=True)
         finally:
             CALLER.reset(token)
+
+    async def call_asking(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        caller: Caller,
+        responses: Mapping[str, Any] | None = None,
+        state: str | None = None,
+    ) -> ToolAnswer | Asking:
+        """Call one tool for a client that is asked by answering it, and calls again."""
+        return await self.parked.call(
+            self, name, arguments, caller, responses=responses, state=state
+        )
 
     def answered(self) -> None:
         """Hear that a call was answered: what may be recorded late is recorded now."""

@@ -158,9 +158,11 @@ class Connection:
             return None
         if frame.get("jsonrpc") != "2.0":
             return None
+        able = _capabilities(self._first.initialize, meta)
+        if modern and "elicitation" in able:
+            return None  # may have to be answered with a question
         self._first.modern = self._first.modern or modern
         token = meta.get("progressToken")
-        able = _capabilities(self._first.initialize, meta)
         caller = _StdioCaller(
             self, token if type(token) in (int, str) else None, not modern and "elicitation" in able
         )
