@@ -128,7 +128,10 @@ class EditorSession:
         async def pass_on() -> None:
             async with receive:
                 async for update in receive:
-                    await client.session_update(session_id=self.session_id, update=update)
+                    try:
+                        await client.session_update(session_id=self.session_id, update=update)
+                    except ConnectionError:
+                        self.cancel("the editor is gone")
 
         async with anyio.create_task_group() as group:
             group.start_soon(pass_on)
