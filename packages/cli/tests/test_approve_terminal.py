@@ -114,7 +114,7 @@ def test_a_person_trusts_allows_once_and_for_the_run(terminal):
     terminal.until(TRUST)
     terminal.type("y\n")
     terminal.until(ALLOW)
-    assert "read     a.txt" in terminal.seen
+    assert "read       a.txt" in terminal.seen
     terminal.type("y\n")
     terminal.until(ALLOW)
     terminal.type("r\n")

@@ -353,7 +353,7 @@ def test_another_terminal_sees_the_question_and_answers_it(world, session, cli, 
     other.join()
     assert code == 0
     assert "question 1" in answered[0]
-    assert "read     a.txt" in answered[0]
+    assert "read       a.txt" in answered[0]
     assert answered[1] == 0
     assert decisions(world)[0] == ("allow", "user", "approver: control socket")
 

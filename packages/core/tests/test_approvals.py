@@ -93,19 +93,22 @@ async def test_an_answer_for_the_run_and_a_denial_hold_for_the_same_call(
 ) -> None:
     person = Person([answer])
     approvals = Approvals(person)
-    decisions = [await decide(approvals, call) for call in (CALL, CALL[::-1])]
+    decisions = [await decide(approvals, call) for call in (CALL, CALL)]
     assert [decision.verdict for decision in decisions] == [verdict, verdict]
     assert [decision.source for decision in decisions] == ["approver: terminal", "run: terminal"]
     assert len(person.heard) == 1
 
 
 async def test_an_answer_for_the_run_is_for_that_agent_and_that_call_alone() -> None:
-    person = Person(["run", "deny", "deny"])
+    person = Person(["run", "deny", "deny", "deny", "deny"])
     approvals = Approvals(person)
     assert (await decide(approvals)).allowed
-    assert not (await decide(approvals, who=subject("other"))).allowed
+    assert (await decide(approvals)).allowed
+    assert not (await decide(approvals, CALL[::-1])).allowed  # order may mean something
     assert not (await decide(approvals, (CALL[0], PathRequest("b", "write")))).allowed
-    assert (await decide(approvals, who=subject(agent_id="another instance"))).allowed
+    assert not (await decide(approvals, who=subject(agent_id="another instance"))).allowed
+    other = await approvals.decide("write_file", CALL, CALL[1:], subject(), ASK, arguments="{}")
+    assert not other.allowed
 
 
 async def test_nothing_is_remembered_beyond_the_run() -> None:
@@ -261,7 +264,7 @@ def test_no_call_is_allowed_that_nobody_allowed(
         for agent, path in calls:
             before = len(person.heard)
             decision = await decide(
-                approvals, (CALL[0], PathRequest(path, "write")), subject(agent)
+                approvals, (CALL[0], PathRequest(path, "write")), subject(agent, agent)
             )
             asked = len(person.heard) > before
             answer = answers[before] if asked else None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sashizu_core.errors import SandboxError
 from sashizu_core.grants import Grants, Rule, Subject
 from sashizu_core.runtime import confining
-from sashizu_core.runtime.confining import confinement_of
+from sashizu_core.runtime.confining import Confining, confinement_of
 from sashizu_core.sandboxing import Confinement, check_links
 from sashizu_core.workspace import Workspace
 
@@ -130,8 +133,50 @@ def test_a_granted_path_that_becomes_a_link_holds_no_program_any_more(
 def test_what_is_not_of_the_workspace_is_for_whoever_may_read_all_of_it(place: Workspace) -> None:
     store = Path("/somewhere/.git")
     whole = Subject("id", "a", (Grants(fs_read=(".",)),))
-    held = confinement_of(place, whole, [store])
+    held = Confining(place, whole, [store])()
     assert store in held.readable
     assert store / "config" in held.hidden
     part = Subject("id", "a", (Grants(fs_read=("src",)),))
-    assert store not in confinement_of(place, part, [store]).readable
+    assert store not in Confining(place, part, [store])().readable
+    assert store in confinement_of(place, part, [store]).readable  # asked for by the operator
+
+
+def test_what_comes_up_later_is_hidden_and_protected_for_the_next_program(place: Workspace) -> None:
+    subject = Subject("id", "a", (Grants(fs_read=(".",), fs_write=(".",)),))
+    confining = Confining(place, subject)
+    before = confining()
+    assert confining() == before
+    (place.root / "clone" / ".git").mkdir(parents=True)
+    (place.root / "docs" / ".env").write_text("late", "utf-8")
+    (place.root / "src" / ".env").unlink()
+    after = confining()
+    assert "docs/.env" in names(place, after.hidden)
+    assert "src/.env" not in names(place, after.hidden)
+    assert "clone/.git" in names(place, after.protected)
+
+
+def test_a_folder_that_has_not_changed_is_not_looked_at_again(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confining, "SETTLED_NS", -1)
+    looks: list[Path] = []
+    real = confining._entries
+
+    def counted(folder: Path) -> Any:
+        looks.append(folder)
+        return real(folder)
+
+    monkeypatch.setattr(confining, "_entries", counted)
+    again = Confining(place, Subject("id", "a", (Grants(fs_read=(".",)),)))
+    again()
+    first = len(looks)
+    again()
+    assert len(looks) == first > 3
+
+
+def test_what_leads_to_another_program_is_not_shown(place: Workspace) -> None:
+    os.mkfifo(place.root / "docs" / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place.root / "docs" / "s"))
+    held = confined(place, Grants(fs_read=("docs",)))
+    assert names(place, held.hidden) == {"docs/pipe", "docs/s"}

@@ -575,7 +575,7 @@ async def test_tls_for_the_allowed_host_goes_through(ca: trustme.CA, name: str) 
             assert await stream.receive() == b"you said hello"
             await stream.aclose()
         first = found.judged[0][0]
-        assert (first.scheme, first.host, first.path) == ("https", name, "/")
+        assert (first.scheme, first.host, first.path) == ("https", name, "")
 
 
 @pytest.mark.parametrize("asked", ["other.example", "sub.named.example", None])

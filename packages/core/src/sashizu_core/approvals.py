@@ -46,10 +46,14 @@ TIMEOUT_S = 300.0
 MOST_REFUSALS = 20
 """How often one agent instance is refused by somebody; then it is denied without being heard."""
 
+MOST_SHOWN = 4000
+"""Characters of the arguments of a call that a person is shown."""
+
 MOST_ANSWERS = 4096
 """Answers that are remembered for one run."""
 
-_Key = tuple[str, frozenset[PermissionRequest]]
+_Key = tuple[str, str, str, tuple[PermissionRequest, ...]]
+"""The agent instance, the tool, the arguments and what the call would touch, in its order."""
 
 
 class AnsweredElsewhere:
@@ -115,6 +119,7 @@ class Approvals:
         subject: Subject,
         decision: Decision,
         call_id: str = "",
+        arguments: str = "",
     ) -> Decision:
         """Have somebody answer for one call.
 
@@ -125,8 +130,9 @@ class Approvals:
             subject: who calls.
             decision: what the rules said: `ask`, and why.
             call_id: the model's name for the call.
+            arguments: what the model wrote; an answer holds for the very same only.
         """
-        key = (subject.agent_name, frozenset(asked))
+        key = (subject.agent_id, tool, arguments, asked)
         while True:
             if (known := self._answers.get(key)) is not None:
                 return _decision(known, decision, "run")
@@ -152,6 +158,7 @@ class Approvals:
             decision.reason,
             decision.rule,
             call_id,
+            arguments,
         )
         return _decision(await self._put(key, question), decision, "approver")
 
@@ -267,14 +274,22 @@ def described(question: Question) -> list[tuple[str, str]]:
     for request in question.requests:
         if request not in question.needing and not isinstance(request, ToolRequest):
             told += [(f"also {label}", text) for label, text in _lines(request)][:1]
+    if question.arguments:
+        told.append(("arguments", _beginning(question.arguments)))
     return [*told, ("why", question.reason)]
+
+
+def _beginning(text: str) -> str:
+    if len(text) <= MOST_SHOWN:
+        return text
+    return f"{text[:MOST_SHOWN]} [{len(text) - MOST_SHOWN} more characters]"
 
 
 def plain_question(question: Question) -> Mapping[str, Any]:
     """A question as JSON values.
 
-    `id`, `agent`, `agent_id`, `tool`, `reason`, `rule`; `requests` with their `kind`, their fields
-    and `needs_answer`; `shown` is what `described` says.
+    `id`, `agent`, `agent_id`, `tool`, `arguments`, `reason`, `rule`; `requests` with their `kind`,
+    their fields and `needs_answer`; `shown` is what `described` says.
     """
     return {
         "id": question.id,
@@ -283,6 +298,7 @@ def plain_question(question: Question) -> Mapping[str, Any]:
         "tool": question.tool,
         "reason": question.reason,
         "rule": question.rule,
+        "arguments": question.arguments,
         "requests": [
             {
                 "kind": type(request).__name__.removesuffix("Request").lower(),

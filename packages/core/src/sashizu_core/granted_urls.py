@@ -169,7 +169,7 @@ def oddity_of_url(request: NetRequest) -> str:
         return "the host is neither a name nor an address in its usual form"
     if not 0 < request.port < 65536:
         return "there is no such port"
-    if not _PATH.fullmatch(request.path) or _leads_elsewhere(request.path):
+    if request.path and (not _PATH.fullmatch(request.path) or _leads_elsewhere(request.path)):
         return "the path is not in its usual form"
     return ""
 
@@ -259,8 +259,8 @@ def rule_reaches(pattern: str, request: NetRequest) -> bool:
     """Whether a rule's pattern reaches a request.
 
     Rules take away, so they reach further than grants: what is not written of scheme, port and path
-    is any, a path reaches what is beneath it however it is encoded, and a pattern that cannot be
-    understood reaches everything.
+    is any, a path reaches what is beneath it however it is encoded and what is not known, and a
+    pattern that cannot be understood reaches everything.
     """
     found, read = _PATTERN.fullmatch(pattern), url_pattern(pattern)
     if pattern == "*" or found is None or read is None:
@@ -272,7 +272,7 @@ def rule_reaches(pattern: str, request: NetRequest) -> bool:
         return False
     if found["port"] and read.port != request.port:
         return False
-    return read.path is None or _may_lie_in(request.path, read.path)
+    return read.path is None or not request.path or _may_lie_in(request.path, read.path)
 
 
 def _may_lie_in(path: str, folder: str) -> bool:

@@ -71,7 +71,8 @@ class NetRequest:
     """To connect to one URL's origin and path.
 
     `scheme` and `host` are lower case; `host` is an A-label, an IPv4 address, or an IPv6 address
-    without brackets; `path` begins with `/` and is percent-encoded, without query.
+    without brackets; `path` begins with `/` and is percent-encoded, without query. It is empty
+    where it cannot be known, as in a tunnel: then only a grant without a path allows it.
     """
 
     scheme: str

@@ -277,6 +277,8 @@ class Question:
     `id` tells the questions of a run apart; `tool_call_id` is the model's name for the call, empty
     where it has none. `requests` are everything that the call would touch,
     `needing` those of them that somebody has to answer for; `reason` and `rule` say why.
+    `arguments` is the JSON text that the model wrote, without what is known to be secret; it is
+    empty for what comes up while a call runs.
     """
 
     id: str
@@ -288,6 +290,7 @@ class Question:
     reason: str
     rule: str = ""
     tool_call_id: str = ""
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import time_ns
 
 from sashizu_core.errors import SandboxError
 from sashizu_core.granted_paths import (
@@ -18,11 +20,10 @@ from sashizu_core.granted_paths import (
 )
 from sashizu_core.grants import Grants, Subject
 from sashizu_core.permissions import effective, readable
-from sashizu_core.protocols import Readable
 from sashizu_core.sandboxing import Confinement
 from sashizu_core.workspace import Workspace
 
-__all__ = ["confinement_of"]
+__all__ = ["Confining", "confinement_of"]
 
 SECRETS_OF_GIT = ("config", "config.worktree")
 """Files of a git folder that may hold passwords."""
@@ -30,46 +31,143 @@ SECRETS_OF_GIT = ("config", "config.worktree")
 OBJECTS = ".git/objects"
 """Where git keeps contents under their digests: too many to look at, and none has a name."""
 
+SETTLED_NS = 100_000_000
+"""How long ago a folder must have changed for its time of change to tell it from the next."""
+
 MOST_ENTRIES = 1_000_000
 """Files and folders of a workspace that are looked at for what may not be read."""
+
+
+class Confining:
+    """Makes the confinement of an agent's programs, anew for each of them.
+
+    What may not be read or written is found by looking at every folder that is shown. A folder that
+    has not changed since is not looked at again.
+
+    Args:
+        workspace: where the agent works.
+        subject: whose permission holds.
+        stores: folders of git that the workspace belongs to: whoever may not read the whole
+            workspace does not get them, and nobody gets the passwords in them.
+        further: absolute paths that the programs need to read.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        subject: Subject,
+        stores: Sequence[Path] = (),
+        further: Sequence[Path] = (),
+    ) -> None:
+        self._root = workspace.root
+        self._grants = effective(subject.chain)
+        self._may_read = readable(subject)
+        self._stores = tuple(stores) if self._may_read(".") else ()
+        self._further = tuple(further)
+        self._seen: dict[str, _Seen] = {}
+
+    def __call__(self) -> Confinement:
+        """The confinement for a program that starts now. Blocks.
+
+        A program cannot be held to ask before it touches a path, so what a rule asks for is denied
+        to it; and it cannot be held to write without reading, so it writes only what may be read
+        too.
+
+        Raises:
+            SandboxError: there are too many files to look at.
+        """
+        root = self._root
+        read = _outermost(path for path in self._may_read.roots() if _leads_here(root, path))
+        writable = _writable(self._grants, read)
+        write = _outermost(path for path in writable if _leads_here(root, path))
+        hidden, protected = self._exceptions((*read, *write))
+        secrets = [folder / name for folder in self._stores for name in SECRETS_OF_GIT]
+        return Confinement(
+            cwd=root,
+            workspace=root,
+            readable=(
+                *(_place(root, path) for path in read if not _lies_in_any(path, write)),
+                *self._stores,
+                *self._further,
+            ),
+            writable=tuple(_place(root, path) for path in write),
+            protected=tuple(
+                _place(root, path)
+                for path in dict.fromkeys((*_protected(self._grants, write), *protected))
+                if _lies_in_any(path, write)
+            ),
+            hidden=(*(_place(root, path) for path in dict.fromkeys(hidden)), *secrets),
+        )
+
+    def _exceptions(self, shown: Iterable[str]) -> tuple[list[str], list[str]]:
+        """What in folders that may be read may not be read itself, and what is protected."""
+        hidden, protected = [], []
+        count = 0
+        waiting = list(shown)
+        while waiting:
+            seen = self._look(waiting.pop())
+            count += seen.count
+            if count > MOST_ENTRIES:
+                raise SandboxError(
+                    f"no program is run: more than {MOST_ENTRIES} files to look at for what may "
+                    "not be read; grant fewer folders"
+                )
+            hidden += seen.hidden
+            protected += seen.protected
+            waiting += seen.folders
+        return hidden, protected
+
+    def _look(self, folder: str) -> _Seen:
+        """What stands in one folder; from before if it is as it was."""
+        place = _place(self._root, folder)
+        try:
+            changed = place.stat(follow_symlinks=False).st_mtime_ns
+        except OSError:
+            changed = -1
+        known = self._seen.get(folder)
+        if known is not None and known.changed == changed >= 0:
+            return known
+        found = self._look_anew(folder, place)
+        # Times are coarse: what changes in the same instant as we look is not seen by them.
+        found.changed = changed if time_ns() - changed > SETTLED_NS else -1
+        self._seen[folder] = found
+        return found
+
+    def _look_anew(self, folder: str, place: Path) -> _Seen:
+        seen = _Seen()
+        for entry in _entries(place):
+            seen.count += 1
+            name = entry.name if folder == "." else f"{folder.rstrip('/')}/{entry.name}"
+            if not self._may_read(name) or not _is_plain(entry):
+                seen.hidden.append(name)
+                continue
+            if guards(name) and not _may_write(name, self._grants):
+                seen.protected.append(name)
+            if entry.is_dir(follow_symlinks=False) and not name.endswith(OBJECTS):
+                seen.folders.append(name)
+        return seen
 
 
 def confinement_of(
     workspace: Workspace, subject: Subject, further: Sequence[Path] = ()
 ) -> Confinement:
-    """The confinement of an agent's programs. Looks at every file that may be read; blocks.
-
-    A program cannot be held to ask before it touches a path, so what a rule asks for is denied to
-    it; and it cannot be held to write without reading, so it writes only what may be read too.
-    `further` are absolute paths that programs in the workspace need to read, such as the store of
-    git: whoever may not read the whole workspace does not get them.
+    """The confinement of one program that starts now; see `Confining`. Blocks.
 
     Raises:
         SandboxError: there are too many files to look at.
     """
-    grants, may_read = effective(subject.chain), readable(subject)
-    root = workspace.root
-    read = _outermost(path for path in may_read.roots() if _leads_here(root, path))
-    write = _outermost(path for path in _writable(grants, read) if _leads_here(root, path))
-    hidden, protected = _exceptions(root, (*read, *write), may_read, grants)
-    # What is not of the workspace may be seen by whoever may see all of it, but for its secrets.
-    further = further if may_read(".") else ()
-    secrets = [folder / name for folder in further for name in SECRETS_OF_GIT]
-    return Confinement(
-        cwd=root,
-        workspace=root,
-        readable=(
-            *(_place(root, path) for path in read if not _lies_in_any(path, write)),
-            *further,
-        ),
-        writable=tuple(_place(root, path) for path in write),
-        protected=tuple(
-            _place(root, path)
-            for path in dict.fromkeys((*_protected(grants, write), *protected))
-            if _lies_in_any(path, write)
-        ),
-        hidden=(*(_place(root, path) for path in dict.fromkeys(hidden)), *secrets),
-    )
+    return Confining(workspace, subject, further=further)()
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What stood in a folder when its time of change was `changed`, in nanoseconds."""
+
+    changed: int = -1
+    count: int = 0
+    hidden: list[str] = field(default_factory=list)
+    protected: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
 
 def _place(root: Path, path: str) -> Path:
@@ -136,31 +234,10 @@ def _may_write(path: str, grants: Grants) -> bool:
     )
 
 
-def _exceptions(
-    root: Path, shown: Iterable[str], may_read: Readable, grants: Grants
-) -> tuple[list[str], list[str]]:
-    """What lies in a folder that may be read and may not be read itself, and what is protected."""
-    hidden, protected = [], []
-    count = 0
-    waiting = list(shown)
-    while waiting:
-        folder = waiting.pop()
-        for entry in _entries(_place(root, folder)):
-            count += 1
-            if count > MOST_ENTRIES:
-                raise SandboxError(
-                    f"no program is run: more than {MOST_ENTRIES} files to look at for what may "
-                    "not be read; grant fewer folders"
-                )
-            name = entry.name if folder == "." else f"{folder.rstrip('/')}/{entry.name}"
-            if not may_read(name):
-                hidden.append(name)
-                continue
-            if guards(name) and not _may_write(name, grants):
-                protected.append(name)
-            if entry.is_dir(follow_symlinks=False) and not name.endswith(OBJECTS):
-                waiting.append(name)
-    return hidden, protected
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, a folder or a link: a socket or a pipe leads to another program."""
+    plain = entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
+    return plain or entry.is_symlink()
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

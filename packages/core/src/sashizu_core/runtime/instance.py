@@ -33,7 +33,7 @@ from sashizu_core.protocols import (
 from sashizu_core.reactions.book import ReactionBook
 from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, verify_artifacts, versions
-from sashizu_core.runtime.confining import confinement_of
+from sashizu_core.runtime.confining import Confining
 from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
@@ -302,6 +302,7 @@ class AgentInstance:
     async def _loop(self) -> AgentLoop:
         plan, parts = self.plan, self._parts
         subject = Subject(self.agent_id, plan.name, plan.chain)
+        confining = self._confined(subject)
         self._spawner = parts.spawning.spawner_of(self) if parts.spawning is not None else None
         context = ToolContext(
             agent_id=self.agent_id,
@@ -311,7 +312,7 @@ class AgentInstance:
             scope=plan.task.scope,
             readable=readable(subject),
             sandbox=parts.sandbox,
-            confinement=await self._confinement(subject),
+            confinement=await _made(confining),
             spawner=self._spawner,
             skills=self._lessons.skills,
             progress=shown_lines(parts.on_line, self.agent_id, self._recorder.redactor),
@@ -333,6 +334,7 @@ class AgentInstance:
             claims=self.place.claims,
             hide_secrets=plan.definition.policies.secrets.redact,
             reactor=self._reactor,
+            confining=confining,
         )
         return AgentLoop(
             inference=self._inference,
@@ -347,17 +349,16 @@ class AgentInstance:
             accept=self._accept,
         )
 
-    async def _confinement(self, subject: Subject) -> Confinement | None:
-        """What holds its programs; None for an agent that starts none."""
+    def _confined(self, subject: Subject) -> Confining | None:
+        """What makes the confinement of its programs; None for an agent that starts none."""
         if self._parts.sandbox is None or not starts_programs(self.plan):
             return None
+        return self._confining(subject)
+
+    def _confining(self, subject: Subject, further: Sequence[Path] = ()) -> Confining:
         folder = self.place.folder
-        return await anyio.to_thread.run_sync(
-            confinement_of,
-            self.place.workspace,
-            subject,
-            folder.readable if folder is not None else (),
-        )
+        stores = folder.readable if folder is not None else ()
+        return Confining(self.place.workspace, subject, stores, further)
 
     def _prepare_for_artifacts(self) -> None:
         prepare_run_folder(self.place.workspace, self.plan.folder)
@@ -409,14 +410,9 @@ class AgentInstance:
         parts = self._parts
         if not parts.book:
             return None
-        workspace = self.place.workspace
 
         async def held(further: Sequence[Path]) -> Confinement:
-            folder = self.place.folder
-            own = folder.readable if folder is not None else ()
-            return await anyio.to_thread.run_sync(
-                confinement_of, workspace, subject, (*own, *further)
-            )
+            return await anyio.to_thread.run_sync(self._confining(subject, further))
 
         about = {
             "session_id": self.conversation_id or self.agent_id,
@@ -427,7 +423,13 @@ class AgentInstance:
         }
         child = self.depth > 0
         reacting = Reacting(
-            parts.book, parts.sandbox, held, workspace.root, child, about, context.progress
+            parts.book,
+            parts.sandbox,
+            held,
+            self.place.workspace.root,
+            child,
+            about,
+            context.progress,
         )
         return Reactor(reacting, self._steps)
 
@@ -540,3 +542,8 @@ class AgentInstance:
 
     def _unchecked(self) -> tuple[Criterion, ...]:
         return read_answer("", self.plan.definition.success_criteria).criteria
+
+
+async def _made(confining: Confining | None) -> Confinement | None:
+    """A first confinement; looks at every folder."""
+    return await anyio.to_thread.run_sync(confining) if confining is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -15,9 +15,16 @@ from sashizu_core.bounds import text_bound
 from sashizu_core.errors import ArgumentsError, RecordError, SashizuError, ToolError, nearest
 from sashizu_core.events import Event
 from sashizu_core.granting import request_text
-from sashizu_core.grants import PathRequest, PermissionRequest, Subject, ToolRequest
+from sashizu_core.grants import (
+    ExecRequest,
+    PathRequest,
+    PermissionRequest,
+    Subject,
+    ToolRequest,
+)
 from sashizu_core.permissions import authorize, effective
 from sashizu_core.protocols import Policy, TailoredTool, Tool, ToolContext
+from sashizu_core.sandboxing import Confinement
 from sashizu_core.turn.claims import Claims
 from sashizu_core.turn.reacting import Reactor
 from sashizu_core.turn.steps import StepContext
@@ -48,6 +55,7 @@ class _Call:
     result: ToolResult | None = None
     error_type: str = ""
     writes: tuple[str, ...] = ()
+    starts: bool = False
 
 
 class ToolBox:
@@ -68,6 +76,7 @@ class ToolBox:
         policies: Sequence[Policy] = (),
         approvals: Approvals | None = None,
         claims: Claims | None = None,
+        confining: Callable[[], Confinement] | None = None,
         hide_secrets: bool = False,
         reactor: Reactor | None = None,
     ) -> None:
@@ -78,6 +87,7 @@ class ToolBox:
         self._policies = policies
         self._approvals = approvals
         self._claims = claims
+        self._confining = confining
         self._reactor = reactor
         self._redactor = steps.recorder.redactor
         # What the product itself knows to be secret is nobody's to read, whatever the agent.
@@ -152,7 +162,7 @@ class ToolBox:
             if self._reactor is not None and decision.verdict != "deny":
                 decision = await self._reactor.before(call, decision)
             if decision.verdict == "ask":
-                decision = await self._ask(call, asked, decision)
+                decision = await self._ask(call, asked, decision, call.arguments)
             state.decision = decision
             if not decision.allowed:
                 state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
@@ -191,6 +201,7 @@ class ToolBox:
             state.error_type = "not_understood"
             return ()
         state.tool = tool
+        state.starts = any(isinstance(request, ExecRequest) for request in requests)
         state.writes = tuple(
             request.path
             for request in requests
@@ -209,7 +220,11 @@ class ToolBox:
         return claims.take(self._subject.agent_id, self._subject.agent_name, paths)
 
     async def _ask(
-        self, call: ToolCall, asked: tuple[PermissionRequest, ...], decision: Decision
+        self,
+        call: ToolCall,
+        asked: tuple[PermissionRequest, ...],
+        decision: Decision,
+        arguments: str = "",
     ) -> Decision:
         self._steps.recorder.flush()
         if self._approvals is None:
@@ -219,16 +234,24 @@ class ToolBox:
         alone = ((r, authorize((r,), self._subject, self._policies)) for r in asked)
         needing = tuple(request for request, view in alone if view.verdict == "ask")
         return await self._approvals.decide(
-            call.name, asked, needing, self._subject, decision, call.id
+            call.name,
+            asked,
+            needing,
+            self._subject,
+            decision,
+            call.id,
+            self._redactor.without_known(arguments),
         )
 
-    def _context_of(self, state: _Call, seq: int) -> ToolContext:
+    async def _context_of(self, state: _Call, seq: int) -> ToolContext:
         """The context of one call: what comes up while it runs is judged, and recorded with it."""
         context = self._context
         if context.confinement is None and not self._may_connect:
             return context
         judge = partial(self._judge, state, seq)
         confinement = context.confinement
+        if self._confining is not None and state.starts:  # files have come and gone meanwhile
+            confinement = await anyio.to_thread.run_sync(self._confining)
         if confinement is not None and self._may_connect:
             confinement = replace(confinement, judge=judge)
         return replace(context, judge=judge, confinement=confinement)
@@ -344,7 +367,7 @@ class ToolBox:
 
         async def call() -> ToolResult:
             self.running = state.call.name
-            state.result = await _run(tool, state, self._context_of(state, seq))
+            state.result = await _run(tool, state, await self._context_of(state, seq))
             self.running = ""
             if state.result.is_error:
                 state.error_type = state.error_type or state.result.error_type

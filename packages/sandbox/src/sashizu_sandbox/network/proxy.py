@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import Error as BadBase64
+from dataclasses import replace
 from hmac import compare_digest
 from typing import Any
 
@@ -118,7 +119,10 @@ class _Proxy:
         if not _knows_token(request.value(b"proxy-authorization"), self._token):
             raise RequestRefused(407, "the proxy's token is missing or wrong")
         url = _asked_for(request)
-        decision = await self._judge(url.request)
+        asked = url.request
+        if request.method == "CONNECT":
+            asked = replace(asked, path="")  # what goes through a tunnel cannot be seen
+        decision = await self._judge(asked)
         if not decision.allowed:
             raise RequestRefused(403, f"not allowed: {decision.reason}")
         server = await self._dialler.connect(url.request, self._judge)

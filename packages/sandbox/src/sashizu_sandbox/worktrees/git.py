@@ -37,7 +37,7 @@ _SETTINGS = (
 _ONLY_OBJECTS = frozenset(
     {"branch", "cat-file", "commit-tree", "ls-tree", "rev-parse", "update-ref"}
 )
-"""Commands that never look at a file of a working tree; others do so also where it is not obvious."""
+"""Commands that never look at a file of a working tree; all others may."""
 
 _PROGRAMS = r"^(filter\..*\.(clean|smudge|process|required)|merge\..*\.driver)$"
 _INSTEAD = {"required": "false", "driver": "git merge-file --quiet %A %O %B"}
