@@ -17,6 +17,7 @@ from sashizu_core.testing.fakes import MemorySink, Script, ScriptedModel, call, 
 from sashizu_core.types import ModelInfo, RunReport, Task
 from sashizu_sandbox import plugin as sandbox
 from sashizu_sandbox.worktrees.cli import merge_app, worktrees_app
+from sashizu_sandbox.worktrees.isolation import why_not
 from typer.testing import CliRunner
 
 
@@ -203,3 +204,13 @@ async def test_new_files_that_hold_secrets_are_no_part_of_what_agents_begin_with
     names = git(repository, "ls-tree", "-r", "--name-only", changes.commit).split()
     assert sorted(names) == ["mine.txt", "shared.txt"]
     assert (repository / ".env").read_text("utf-8") == "TOKEN=secret\n"
+
+
+def test_a_repository_among_the_files_of_a_clone_is_none(repository: Path) -> None:
+    inner = repository / "inner"
+    (inner / "refs").mkdir(parents=True)
+    (inner / "objects").mkdir()
+    (inner / "HEAD").write_text("ref: refs/heads/main\n")
+    (inner / "config").write_text("[core]\n\tbare = false\n\tworktree = .\n")
+    assert "git" in why_not(inner)
+    assert why_not(repository) == ""

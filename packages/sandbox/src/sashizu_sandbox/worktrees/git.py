@@ -29,10 +29,13 @@ _SETTINGS = (
     "maintenance.auto=false",
     "submodule.recurse=false",
     "protocol.allow=never",
+    "safe.bareRepository=explicit",
+    "merge.renormalize=false",
     "diff.ignoreSubmodules=all",
     "advice.addEmbeddedRepo=false",
 )
-"""What stands before every setting of the repository: no hook, no monitor, no submodule."""
+"""What stands before every setting of the repository: no hook, no monitor, no submodule, and no
+repository that a clone brought among its files."""
 
 _ONLY_OBJECTS = frozenset(
     {"branch", "cat-file", "commit-tree", "ls-tree", "rev-parse", "update-ref"}
