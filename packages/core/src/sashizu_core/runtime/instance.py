@@ -411,9 +411,7 @@ class AgentInstance:
         if not parts.book:
             return None
 
-        async def held(further: Sequence[Path]) -> Confinement:
-            return await anyio.to_thread.run_sync(self._confining(subject, further))
-
+        confining = self._confining(subject, parts.book.readable)
         about = {
             "session_id": self.conversation_id or self.agent_id,
             "transcript_path": None,
@@ -425,7 +423,7 @@ class AgentInstance:
         reacting = Reacting(
             parts.book,
             parts.sandbox,
-            held,
+            confining,
             self.place.workspace.root,
             child,
             about,

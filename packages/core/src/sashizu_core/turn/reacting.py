@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from sashizu_core.errors import SandboxError, SashizuError
 from sashizu_core.events import Event
@@ -48,13 +49,13 @@ _SURROUNDINGS = {
 class Reacting:
     """Whose reactions run, and what holds them.
 
-    `confinement` makes what the agent's programs are held by; it may look at many files. `about` is
+    `confining` makes what a program of the agent is held by that starts now; it blocks. `about` is
     what every command is told of the agent; `show` takes a line for the display.
     """
 
     book: ReactionBook
     sandbox: Sandbox | None
-    confinement: Callable[[Sequence[Path]], Awaitable[Confinement]]
+    confining: Callable[[], Confinement]
     workspace: Path
     child: bool
     about: Mapping[str, Any]
@@ -67,7 +68,6 @@ class Reactor:
     def __init__(self, reacting: Reacting, steps: StepContext) -> None:
         self._reacting = reacting
         self._steps = steps
-        self._confinement: Confinement | None = None
         self._confining = anyio.Lock()
         self._kept = 0
 
@@ -223,25 +223,20 @@ class Reactor:
 
     async def _held(self) -> Confinement:
         """What holds commands: their agent's confinement, read-only, without a network."""
-        async with self._confining:
-            if self._confinement is None:
-                book = self._reacting.book
-                made = await self._reacting.confinement(book.readable)
-                if not book.settings.write:
-                    made = replace(
-                        made, readable=(*made.writable, *made.readable), writable=(), protected=()
-                    )
-                self._confinement = replace(
-                    made,
-                    cwd=_ANYWHERE,
-                    environment={
-                        **made.environment,
-                        **_SURROUNDINGS,
-                        "CLAUDE_PROJECT_DIR": os.fspath(book.root),
-                    },
-                    judge=None,
-                )
-            return self._confinement
+        book = self._reacting.book
+        async with self._confining:  # it remembers what it saw
+            made = await anyio.to_thread.run_sync(self._reacting.confining)
+        if not book.settings.write:
+            made = replace(
+                made, readable=(*made.writable, *made.readable), writable=(), protected=()
+            )
+        surroundings = {**_SURROUNDINGS, "CLAUDE_PROJECT_DIR": os.fspath(book.root)}
+        return replace(
+            made,
+            cwd=_ANYWHERE,
+            environment={**made.environment, **surroundings},
+            judge=None,
+        )
 
 
 async def _answer(

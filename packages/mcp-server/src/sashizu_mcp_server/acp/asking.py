@@ -13,7 +13,7 @@ from sashizu_core.protocols import Approval, Question
 from sashizu_core.redaction import Redactor
 from sashizu_core.skills.skill import visible_text
 
-from sashizu_mcp_server.acp.telling import call_id, kind_of, title_of
+from sashizu_mcp_server.acp.telling import arguments_of, call_id, kind_of, title_of
 
 __all__ = ["EditorApprover"]
 
@@ -40,11 +40,13 @@ class EditorApprover:
     async def ask(self, question: Question) -> Approval:
         lines = [f"{label}: {text}" for label, text in described(question)]
         shown = visible_text(self._redactor.text("\n".join(lines)))
+        arguments = arguments_of(question.arguments)
         response = await self._client.request_permission(
             session_id=self._session_id,
             tool_call=ToolCallUpdate(
                 tool_call_id=call_id(question.agent_id, question.tool_call_id or question.id),
-                title=title_of(question.tool, {}, question.agent_name),
+                title=title_of(question.tool, arguments),
+                raw_input=arguments or None,
                 kind=kind_of(question.tool),
                 status="pending",
                 content=[tool_content(text_block(shown))],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,13 @@ from acp.helpers import (
 )
 from sashizu_core.types import Message, ToolCall
 
-from sashizu_mcp_server.acp.telling import SHOWN_CHARACTERS, kind_of, locations_of, title_of
+from sashizu_mcp_server.acp.telling import (
+    SHOWN_CHARACTERS,
+    arguments_of,
+    kind_of,
+    locations_of,
+    title_of,
+)
 
 __all__ = ["replayed"]
 
@@ -35,11 +40,7 @@ def replayed(messages: Sequence[Message], root: Path) -> Iterator[Any]:
 
 
 def _called(call: ToolCall, result: Message | None, root: Path, name: str) -> Any:
-    try:
-        given = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
-        given = {}
-    arguments = given if isinstance(given, dict) else {}
+    arguments = arguments_of(call.arguments)
     text = result.content[:SHOWN_CHARACTERS] if result is not None else ""
     failed = result is None or result.is_error
     return start_tool_call(

@@ -22,7 +22,7 @@ from acp.schema import PlanEntryStatus, ToolCallLocation, ToolKind
 from sashizu_core.events import Event
 from sashizu_core.types import AgentReport, Criterion
 
-__all__ = ["Teller", "call_id", "kind_of", "locations_of", "title_of"]
+__all__ = ["Teller", "arguments_of", "call_id", "kind_of", "locations_of", "title_of"]
 
 SHOWN_CHARACTERS = 20_000
 """How much of a tool's result an editor is told."""
@@ -173,7 +173,7 @@ class Teller:
     def _requested(self, fields: Mapping[str, Any]) -> None:
         self._said_last = False
         tool = self._tool(fields)
-        arguments = _object(self._texts.pop(str(fields.get("args_sha256")), ""))
+        arguments = arguments_of(self._texts.pop(str(fields.get("args_sha256")), ""))
         agent = str(fields.get("agent_name")) if fields.get("depth") else ""
         self._send(
             start_tool_call(
@@ -206,7 +206,8 @@ class Teller:
         return call_id(fields.get("agent_id"), fields.get("tool_call_id") or fields.get("step"))
 
 
-def _object(text: str) -> dict[str, Any]:
+def arguments_of(text: str) -> dict[str, Any]:
+    """The arguments of a call as a model wrote them; empty where they are no object."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
