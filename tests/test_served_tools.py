@@ -167,6 +167,23 @@ async def test_a_server_that_fails_harms_only_the_call(workspace: Path) -> None:
 
 
 @pytest.mark.sandbox
+async def test_a_run_that_runs_out_of_time_leaves_no_process_of_a_server(workspace: Path) -> None:
+    """The server ignores its end, and has a child that does nothing but wait."""
+    sink = MemorySink()
+    table = server("stubborn", trusted=True)
+    table["args"].append(marker := f"marked-{workspace}")
+    script: Script = [[call("docs/echo", word="x")], "never"]
+    report = await run(
+        workspace, sink, {"docs": table}, ["docs/*"], {"one": script}, budget={"seconds": 3}
+    )
+    assert [result.status for result in report.results] == ["timeout"]
+    (ended,) = [each for each in kinds(sink, "tool.ended") if each["tool"] == "docs/echo"]
+    assert ended["status"] == "cancelled"
+    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not any(marker.encode() in line for line in lines)
+
+
+@pytest.mark.sandbox
 async def test_a_server_sees_nothing_but_what_its_agent_may_read(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ async def test_a_tool_that_describes_itself_otherwise_is_suspicious_and_asked_fo
         (event,) = later.events
         assert event["mcp_server"] == "odd"
         assert event["category"] == "tool_changed"
-        assert event["attrs"]["approved"] != event["sha256"]
+        assert event["sha256"] == tool._served.sha256
         await later.tools("odd/*", name="another")
         assert len(later.events) == 1
 
@@ -84,15 +84,15 @@ def test_the_policy_has_no_opinion_on_anything_else() -> None:
 def test_approval_counts_for_one_server_and_one_description(home) -> None:
     book = pin_book()
     book.pin("user:docs", "docs", {"find": "a" * 64})
-    assert book.see("user:docs", "docs", "find", "a" * 64) == "approved"
-    assert book.see("user:docs", "docs", "find", "b" * 64) == "changed"
-    assert book.see("user:docs", "docs", "other", "a" * 64) == "new"
-    assert book.see("repository:/x:docs", "docs", "find", "a" * 64) == "new"
+    assert book.see("user:docs", "docs", {"find": "a" * 64}) == {"find": "approved"}
+    assert book.see("user:docs", "docs", {"find": "b" * 64}) == {"find": "changed"}
+    assert book.see("user:docs", "docs", {"other": "a" * 64}) == {"other": "new"}
+    assert book.see("repository:/x:docs", "docs", {"find": "a" * 64}) == {"find": "new"}
     assert book.state("docs", "find", "a" * 64) == "new"  # two servers have the name
     assert book.state("docs", "never seen", "a" * 64) == "new"
     assert book.forget("user:docs")
     assert not book.forget("user:docs")
-    assert book.see("user:docs", "docs", "find", "a" * 64) == "new"
+    assert book.see("user:docs", "docs", {"find": "a" * 64}) == {"find": "new"}
     assert ApprovedTools(book).check(McpRequest("docs", "find", "a" * 64), SUBJECT) is not None
 
 

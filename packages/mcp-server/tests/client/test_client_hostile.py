@@ -213,8 +213,27 @@ async def test_a_tool_that_changes_during_a_run_is_not_called_again(run, table, 
     async with run(odd=table(how, timeout="20s")) as one:
         tool = (await one.tools("odd/echo")).tools["odd/echo"]
         await one.call(tool)
-        with pytest.raises(ToolChanged, match="so it was not called"):
-            await one.call(tool)
+        for _ in range(2):
+            with pytest.raises(ToolChanged, match="so it was not called"):
+                await one.call(tool)
+        (event,) = one.events
+        assert (event["tool"], event["category"]) == ("odd/echo", "tool_changed")
+
+
+async def test_a_server_that_stops_listening_is_ended_and_started_again(run, table) -> None:
+    async with run(bad=table("deaf", timeout="1s")) as one:
+        tool = (await one.tools("bad/echo")).tools["bad/echo"]
+        assert (await one.call(tool)).content == "not listening"
+        faults = []
+        while len(one.sandbox.started) == 1:  # what it had heard by then is not told
+            try:
+                result = await one.call(tool)
+            except (ServerGone, ServerSilent) as fault:
+                faults.append(fault)
+            else:
+                assert result.content == "not listening"
+        assert 1 <= len(faults) <= 2
+        assert len(one.sandbox.started) == 2
 
 
 async def test_many_calls_at_once_of_a_server_that_crashes_all_end(run, table) -> None:

@@ -73,10 +73,8 @@ async def ask(
 
 
 def _states(book: PinBook, config: ServerConfig, listing: Listing) -> dict[str, PinState]:
-    return {
-        name: book.see(config.identity, config.name, name, tool.sha256)
-        for name, tool in listing.tools.items()
-    }
+    told = {name: tool.sha256 for name, tool in listing.tools.items()}
+    return book.see(config.identity, config.name, told)
 
 
 def _open(workspace: Path) -> Workspace:

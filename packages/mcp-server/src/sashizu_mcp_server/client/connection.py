@@ -62,8 +62,11 @@ MOST_SAID = 1_000
 LATE_S = 5.0
 """How much longer than its time a call may take before nobody waits for its end either."""
 
-HANGING_UP_S = 1.0
-"""How long it may take to learn why a connection over the network ended, in seconds."""
+HANGING_UP_S = 2.0
+"""How long it may take to learn why a connection ended, in seconds."""
+
+CLOSED = "Connection closed"
+"""What the library says of a connection that is over."""
 
 MOST_SILENCES = 2
 """Calls in a row without an answer before a server is taken for dead."""
@@ -134,7 +137,8 @@ class Connection:
         if now is None or now.sha256 != tool.sha256:
             what = "does not offer" if now is None else "describes"
             why = f"{what} {tool.name!r}{' any more' if now is None else ' otherwise now'}"
-            raise ToolChanged(self.config.name, f"{why}, so it was not called")
+            digest = now.sha256 if now is not None else ""
+            raise ToolChanged(self.config.name, f"{why}, so it was not called", digest)
         result = await self._asked(life, self._call(life, tool, arguments, progress))
         if not isinstance(result, CallToolResult):
             why = "asks for something before it goes on, which nobody here gives"
@@ -206,8 +210,8 @@ class Connection:
 
     async def _closed(self, life: Life, said: str) -> ServerFault | None:
         """Why a connection was closed; None where the server only uses that number."""
-        if self.config.entry.url is None:
-            return None if life.alive else life.fault
+        if life.alive and self.config.entry.url is None and said != CLOSED:
+            return None
         with anyio.move_on_after(HANGING_UP_S):
             await life.stop.wait()
         return life.fault or ServerGone(self.config.name, f"hung up: {said}")

@@ -63,4 +63,11 @@ class ServerRefused(ServerFault):
 
 
 class ToolChanged(ServerFault):
-    """It describes the tool otherwise than when the agent was told of it."""
+    """It describes the tool otherwise than when the agent was told of it.
+
+    `digest` fingerprints what it tells now; empty where the tool is gone.
+    """
+
+    def __init__(self, server: str, message: str, digest: str = "") -> None:
+        super().__init__(server, message)
+        self.digest = digest

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,6 +50,7 @@ class PinBook:
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "mcp" / "pins"
+        self._writing = Lock()
         self._seen: dict[tuple[str, str, str], dict[str, PinState]] = {}
 
     def tools(self, identity: str) -> Mapping[str, str]:
@@ -83,18 +85,21 @@ class PinBook:
             ) from error
         return pinned.tools if pinned.server == identity else {}
 
-    def see(self, identity: str, server: str, tool: str, digest: str) -> PinState:
-        """Compare what a server tells of a tool with what was approved, and remember the answer.
+    def see(self, identity: str, server: str, told: Mapping[str, str]) -> dict[str, PinState]:
+        """Compare what a server tells of tools with what was approved, and remember the answer.
+
+        `told` maps names to SHA-256.
 
         Raises:
             SashizuError: see `tools`.
         """
-        approved = self.tools(identity).get(tool)
-        state: PinState = "new" if approved is None else "changed"
-        if approved == digest:
-            state = "approved"
-        self._seen.setdefault((server, tool, digest), {})[identity] = state
-        return state
+        approved = self.tools(identity)
+        states: dict[str, PinState] = {}
+        for tool, digest in told.items():
+            known = approved.get(tool)
+            states[tool] = "new" if known is None else "approved" if known == digest else "changed"
+            self._seen.setdefault((server, tool, digest), {})[identity] = states[tool]
+        return states
 
     def state(self, server: str, tool: str, digest: str) -> PinState:
         """What was last seen of a tool; the worst where several servers have the name."""
@@ -107,6 +112,12 @@ class PinBook:
         Raises:
             SashizuError: it cannot be written down.
         """
+        with self._writing:
+            self._write(identity, tools)
+        for tool, digest in tools.items():
+            self._seen.setdefault((server, tool, digest), {})[identity] = "approved"
+
+    def _write(self, identity: str, tools: Mapping[str, str]) -> None:
         pinned = _Pinned(
             server=identity,
             tools={**self.tools(identity), **tools},
@@ -125,8 +136,6 @@ class PinBook:
             fresh.replace(path)
         except OSError as error:
             raise SashizuError(f"what is approved cannot be written to {path}: {error}") from error
-        for tool, digest in tools.items():
-            self._seen.setdefault((server, tool, digest), {})[identity] = "approved"
 
     def forget(self, identity: str) -> bool:
         """Approve nothing of a server any more; False if nothing was."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sashizu_core.grants import NetRequest, PermissionRequest
 from sashizu_core.protocols import ToolContext
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerSession"]
 
+Suspicious = Callable[[Mapping[str, Any]], Awaitable[None]]
+
 Judge = Callable[[PermissionRequest], Awaitable[Decision]]
 
 
@@ -25,9 +27,40 @@ class ServerSession:
 
     connection: Connection
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, suspicious: Suspicious | None = None) -> None:
         self.config = config
+        self._suspicious = suspicious
         self._judges: list[Judge] = []
+        self._told: set[tuple[str, str]] = set()
+
+    async def tell_changed(
+        self, tool: str, digest: str, suspicious: Suspicious | None = None
+    ) -> None:
+        """Record once that a tool describes itself otherwise than it did.
+
+        Raises:
+            RecordError: the record cannot be written.
+        """
+        record = suspicious or self._suspicious
+        if record is None or (tool, digest) in self._told:
+            return
+        self._told.add((tool, digest))
+        name = self.config.name
+        await record(
+            {
+                "tool": f"{name}/{tool}",
+                "tool_type": "mcp",
+                "mcp_server": name,
+                "mcp_method": "tools/list",
+                "severity": "warning",
+                "category": "tool_changed",
+                "sha256": digest,
+                "attrs": {
+                    "reason": "the server describes the tool otherwise than it did; "
+                    "it needs approval again"
+                },
+            }
+        )
 
     @contextmanager
     def calling(self, context: ToolContext) -> Iterator[None]:

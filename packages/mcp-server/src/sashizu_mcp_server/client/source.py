@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
-from sashizu_core.errors import SashizuError
+from sashizu_core.errors import RecordError, SashizuError
 from sashizu_core.permissions import effective
 from sashizu_core.protocols import Tool, ToolsServed, ToolsWanted
 from sashizu_core.sandboxing import Confinement
@@ -87,7 +87,6 @@ class ServerTools:
         self._login = login
         self._env = env
         self._sessions: dict[Hashable, ServerSession] = {}
-        self._told: set[tuple[str, str, str]] = set()
 
     @cached_property
     def _servers(self) -> ConfiguredServers:
@@ -101,13 +100,19 @@ class ServerTools:
         for name in wanted.listed:
             by_server.setdefault(name.partition("/")[0], []).append(name)
         answers: dict[str, ToolsServed] = {}
+        unrecorded: list[RecordError] = []
 
         async def ask(server: str, names: list[str]) -> None:
-            answers[server] = await self._of_server(server, names, wanted)
+            try:
+                answers[server] = await self._of_server(server, names, wanted)
+            except RecordError as error:
+                unrecorded.append(error)
 
         async with anyio.create_task_group() as group:
             for server, names in by_server.items():
                 group.start_soon(ask, server, names)
+        if unrecorded:
+            raise unrecorded[0]
         served: dict[str, Tool] = {}
         absent: dict[str, str] = {}
         for server in by_server:
@@ -124,55 +129,46 @@ class ServerTools:
             session = self.session(config, wanted)
             listing = await session.connection.listing()
             return await self._served(session, listing, names, wanted)
+        except RecordError:
+            raise
         except SashizuError as error:
             return ToolsServed({}, dict.fromkeys(names, str(error)))
 
     async def _served(
         self, session: ServerSession, listing: Listing, names: list[str], wanted: ToolsWanted
     ) -> ToolsServed:
+        from sashizu_mcp_server.client.tool import McpTool
+
         all_of_it = any(name.endswith("/*") for name in names)
         asked = [*listing.tools, *listing.left_out] if all_of_it else []
         asked += [name.partition("/")[2] for name in names if not name.endswith("/*")]
-        from sashizu_mcp_server.client.tool import McpTool
-
-        tools: dict[str, Tool] = {}
-        absent: dict[str, str] = {}
-        for name in dict.fromkeys(asked):
-            full = f"{session.config.name}/{name}"
-            tool = listing.tools.get(name)
-            if tool is None:
-                absent[full] = listing.left_out.get(name, "the server has no such tool")
-                continue
-            await self._look(session.config, tool, wanted)
-            tools[full] = McpTool(tool, session, self._book)
+        found = [listing.tools[name] for name in dict.fromkeys(asked) if name in listing.tools]
+        await self._look(session, found, wanted)
+        absent = {
+            f"{session.config.name}/{name}": listing.left_out.get(
+                name, "the server has no such tool"
+            )
+            for name in asked
+            if name not in listing.tools
+        }
+        tools = {tool.qualified: McpTool(tool, session, self._book) for tool in found}
         return ToolsServed(tools, absent)
 
-    async def _look(self, config: ServerConfig, tool: ServedTool, wanted: ToolsWanted) -> None:
-        """Compare a tool with what was approved; a tool of a trusted server is approved at once."""
-        state = self._book.see(config.identity, tool.server, tool.name, tool.sha256)
-        if state == "new" and config.trusted:
-            self._book.pin(config.identity, tool.server, {tool.name: tool.sha256})
-        key = (config.identity, tool.name, tool.sha256)
-        if state != "changed" or key in self._told:
-            return
-        self._told.add(key)
-        if wanted.suspicious is not None:
-            await wanted.suspicious(
-                {
-                    "tool": tool.qualified,
-                    "tool_type": "mcp",
-                    "mcp_server": tool.server,
-                    "mcp_method": "tools/list",
-                    "severity": "warning",
-                    "category": "tool_changed",
-                    "sha256": tool.sha256,
-                    "attrs": {
-                        "reason": "the server describes the tool otherwise than when it was "
-                        "approved; it needs approval again",
-                        "approved": self._book.tools(config.identity).get(tool.name, ""),
-                    },
-                }
-            )
+    async def _look(
+        self, session: ServerSession, tools: Sequence[ServedTool], wanted: ToolsWanted
+    ) -> None:
+        """Compare tools with what was approved; those of a trusted server are approved at once."""
+        config = session.config
+        digests = {tool.name: tool.sha256 for tool in tools}
+        states = await anyio.to_thread.run_sync(
+            self._book.see, config.identity, config.name, digests
+        )
+        new = {name: digests[name] for name, state in states.items() if state == "new"}
+        if new and config.trusted:
+            await anyio.to_thread.run_sync(self._book.pin, config.identity, config.name, new)
+        for tool in tools:
+            if states[tool.name] == "changed":
+                await session.tell_changed(tool.name, tool.sha256, wanted.suspicious)
 
     # --- sessions ---------------------------------------------------------------------------------
 
@@ -186,7 +182,7 @@ class ServerTools:
             shown = None if confinement is None else _shown(confinement)
             key = (config.identity, shown, effective(wanted.subject.chain).net)
         if (session := self._sessions.get(key)) is None:
-            session = self._sessions[key] = ServerSession(config)
+            session = self._sessions[key] = ServerSession(config, wanted.suspicious)
             opener = _Opener(session, wanted, self._env, self._login)
             session.connection = Connection(config, opener.open, self._group, self._pace)
         return session

@@ -99,7 +99,8 @@ class _Talk:
                     text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
                     await _send(stdin, text.encode() + b"\n")
         except (*_ENDED, OSError):
-            return  # it does not listen any more; what it says last is still heard
+            how = await self._how_it_ended("does not listen any more")
+            self._life.end(ServerGone(self._life.server, how))
 
     async def overhear(self) -> None:
         """Remember the last of what it writes beside the protocol, and let none of it pile up."""
@@ -124,7 +125,7 @@ class _Talk:
                 data = await stdout.receive(CHUNK_BYTES)
             except anyio.EndOfStream:
                 if self._life.fault is None:  # before the stream ends, so that whoever waits knows
-                    how = await self._how_it_ended()
+                    how = await self._how_it_ended("closed its output")
                     self._life.fault = ServerGone(self._life.server, how)
                 return
             if b"\n" in data:
@@ -164,12 +165,12 @@ class _Talk:
         await self._hears.send(SessionMessage(message))
         return True
 
-    async def _how_it_ended(self) -> str:
+    async def _how_it_ended(self, otherwise: str) -> str:
         status: int | None = None
         with anyio.move_on_after(STATUS_S):
             status = await self._process.wait()
         words = clean_line(self._words.decode("utf-8", "replace"), WORDS_BYTES)[-300:]
-        ended = "closed its output" if status is None else f"ended with status {status}"
+        ended = otherwise if status is None else f"ended with status {status}"
         return f"{ended}: {words}" if words else ended
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import anyio.to_thread
 from mcp.shared.dispatcher import ProgressFnT
 from mcp_types import (
     AudioContent,
@@ -20,8 +21,9 @@ from sashizu_core.grants import McpRequest, PermissionRequest
 from sashizu_core.protocols import ToolContext
 from sashizu_core.types import StepKind, ToolResult, ToolSchema
 
+from sashizu_mcp_server.client.faults import ToolChanged
 from sashizu_mcp_server.client.listing import ServedTool
-from sashizu_mcp_server.client.pins import PinBook
+from sashizu_mcp_server.client.pins import PinBook, PinState
 from sashizu_mcp_server.client.session import ServerSession
 from sashizu_mcp_server.client.words import clean_line, clean_text
 
@@ -61,17 +63,24 @@ class McpTool:
         return (McpRequest(served.server, served.name, served.sha256),)
 
     async def run(self, arguments: Any, context: ToolContext) -> ToolResult:
-        self._approve()
+        if self._state() != "approved":  # and yet allowed: whoever was asked said yes
+            await anyio.to_thread.run_sync(self._approve)
         progress = _progress(context.progress) if context.progress is not None else None
-        with self._session.calling(context):
-            result = await self._session.connection.call(self._served, arguments, progress)
+        try:
+            with self._session.calling(context):
+                result = await self._session.connection.call(self._served, arguments, progress)
+        except ToolChanged as changed:
+            await self._session.tell_changed(self._served.name, changed.digest)
+            raise
         return ToolResult(_text(result), is_error=bool(result.is_error))
 
+    def _state(self) -> PinState:
+        served = self._served
+        return self._book.state(served.server, served.name, served.sha256)
+
     def _approve(self) -> None:
-        """Remember that it was allowed as it describes itself: whoever was asked said yes."""
         served, identity = self._served, self._session.config.identity
-        if self._book.state(served.server, served.name, served.sha256) != "approved":
-            self._book.pin(identity, served.server, {served.name: served.sha256})
+        self._book.pin(identity, served.server, {served.name: served.sha256})
 
 
 def _progress(show: Callable[[str], None]) -> ProgressFnT:
