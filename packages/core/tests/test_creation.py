@@ -269,6 +269,7 @@ def test_the_schema_is_that_of_definitions_with_every_key_required() -> None:
 @given(st.text(min_size=1, max_size=60), st.text(max_size=60))
 @example("two\nlines", "  lead\n\ntrail  \n")
 @example("a: b # c", "- x\n# no comment\n")
+@example("0", "\x85")
 @example("no", "\x00\x1b[31m\u0085\u2028\ufeff")
 def test_a_file_reads_back_as_the_definition(line: str, text: str) -> None:
     definition = AgentDefinition.model_validate(

@@ -33,7 +33,7 @@ KINDS: Mapping[str, str] = {
     "security.sandbox": "what holds the programs of a run, or what it stopped",
     "security.suspicious": "something looks like an attack",
     "policy.changed": "rules changed",
-    "config.changed": "settings changed",
+    "config.changed": "settings changed, or an agent was made or saved",
     "device.sampled": "a device was measured",
     "admission.decided": "the admission controller answered",
     "writer.opened": "a process began to write",

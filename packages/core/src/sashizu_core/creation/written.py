@@ -32,8 +32,12 @@ class _Dumper(yaml.SafeDumper):
     """Writes text of several lines as a block."""
 
 
+_BREAKS = frozenset("\x85\u2028\u2029")
+"""What ends a line for YAML and for nobody else: such text has to be written with escapes."""
+
+
 def _text(dumper: yaml.SafeDumper, text: str) -> Any:
-    style = "|" if "\n" in text else None
+    style = '"' if not _BREAKS.isdisjoint(text) else "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
