@@ -61,9 +61,9 @@ class Incoming:
         """The headers that go along to the upstream."""
         found = {}
         for raw, value in self._headers.items():
-            name = raw.decode("latin-1")
-            if name in names or name.startswith(tuple(prefixes)):
-                found[name] = value.decode("latin-1")
+            name, text = raw.decode("latin-1"), value.decode("latin-1")
+            if (name in names or name.startswith(tuple(prefixes))) and _is_plain(text):
+                found[name] = text
         return found
 
     async def body(self, limit: int) -> bytes:
@@ -136,6 +136,11 @@ class Incoming:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
         return ToClient(begin, piece, end)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a value can be a header of ours."""
+    return text.isascii() and text.isprintable()
 
 
 def _too_large(limit: int) -> RequestRefused:

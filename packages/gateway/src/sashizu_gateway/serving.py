@@ -14,6 +14,7 @@ from typing import Any, cast
 import anyio
 import uvicorn
 from sashizu_core.errors import UsageError
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sashizu_gateway.gateway import Gateway
 
@@ -21,6 +22,9 @@ __all__ = ["Address", "address_of", "serve"]
 
 LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 BACKLOG = 1024
+LARGEST_HEAD = 512 * 1024
+"""Bytes of a request up to the end of its headers; more than is read in one go."""
+
 GRACE_S = 2
 """Seconds that calls get to end when the gateway does."""
 
@@ -115,10 +119,32 @@ class _Server(uvicorn.Server):
             self.gone.set()
 
 
+class _Protocol(HttpToolsProtocol):
+    """Reads no headers for ever."""
+
+    _head: int | None = 0
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > LARGEST_HEAD:
+                self.transport.abort()
+                return
+        super().data_received(data)
+
+
 def _config(gateway: Gateway) -> uvicorn.Config:
     return uvicorn.Config(
         cast(Any, gateway),
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
