@@ -248,7 +248,7 @@ async def test_research_quotes_lines_and_lists_what_is_missing(root: Path) -> No
     bench = Bench(root, (LIST, READ, GREP, WRITE))
     await bench.run(brief)
     report = bench.written["out/review.md"]
-    assert "`src/tax.py:1` `` def rate(kind): ``" in report
+    assert "`src/tax.py:1` `def rate(kind):`" in report
     assert "not found anywhere: zebras" in report
 
 

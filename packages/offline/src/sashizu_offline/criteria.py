@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 
 from sashizu_offline.report import Report, counted, unknown_code
 from sashizu_offline.results import Result
+from sashizu_offline.visible import visible_json
 
 __all__ = ["criteria_block", "judge"]
 
@@ -133,5 +133,5 @@ def criteria_block(report: Report, written: Sequence[str]) -> str:
     for number, criterion in enumerate(report.brief.criteria, 1):
         verdict, evidence = judge(criterion, report, written)
         entries.append({"criterion": number, "verdict": verdict, "evidence": evidence})
-    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    lines = ",\n".join(map(visible_json, entries))
     return f"```criteria\n[{lines}]\n```"

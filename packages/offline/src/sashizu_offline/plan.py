@@ -26,8 +26,9 @@ from sashizu_offline.research import Research
 from sashizu_offline.results import Result
 from sashizu_offline.targets import digest_at, may_write, targets
 from sashizu_offline.tokens import BYTES_PER_TOKEN, input_tokens, spent_before
+from sashizu_offline.visible import code, visible_lines
 
-__all__ = ["Step", "next_step"]
+__all__ = ["Step", "answer_text", "next_step"]
 
 _REPORT_BYTES = 24_000
 _ANSWER_BYTES = 6_000
@@ -55,7 +56,7 @@ def next_step(request: ModelRequest, output_cap: int) -> Step:
     calls = tuple(_writes(conversation, report, room))
     if calls:
         return Step(calls)
-    return Step(answer=_answer(conversation, report, output_cap * BYTES_PER_TOKEN))
+    return Step(answer=answer_text(conversation, report, output_cap * BYTES_PER_TOKEN))
 
 
 def _report(conversation: Conversation, job: Job) -> Report:
@@ -123,7 +124,7 @@ def _writes(conversation: Conversation, report: Report, room: int) -> Iterator[T
         )
 
 
-def _answer(conversation: Conversation, report: Report, room: int) -> str:
+def answer_text(conversation: Conversation, report: Report, room: int) -> str:
     """The report where no file holds it, else its summary; then the verdicts."""
     written = [
         str(exchange.arguments.get("path"))
@@ -138,7 +139,8 @@ def _answer(conversation: Conversation, report: Report, room: int) -> str:
     def build(limit: int) -> str:
         if written and not notes:
             return _short(report, written, limit)
-        return "\n".join([*notes, *([""] if notes else []), markdown(report, limit)]).rstrip()
+        before = visible_lines([*notes, *([""] if notes else [])])
+        return "\n".join(filter(None, (before, markdown(report, limit)))).rstrip()
 
     text = fitted(build, room)
     if len(text.encode()) > room:
@@ -177,13 +179,13 @@ def _short(report: Report, written: list[str], limit: int) -> str:
         if len(shown) < sum(report.result.counts.values()) and written:
             lines.append("- the others are in the report")
         lines += [
-            f"- `{case.path}:{case.line}` {case.function}: {case.kind}"
+            f"- {code(f'{case.path}:{case.line}')} {case.function}: {case.kind}"
             for case in report.result.tests[:few]
         ]
         lines += _not_analysed(report.result)
     elif report.research is not None:
         lines += report.research.sources[: min(limit, 10)]
-    return "\n".join([*lines, "", MARK, report.job.limits]).strip()
+    return visible_lines([*lines, "", MARK, report.job.limits]).strip()
 
 
 def _not_analysed(result: Result) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -16,6 +15,7 @@ from sashizu_offline.jobs import Job
 from sashizu_offline.languages import CODE
 from sashizu_offline.research import Research
 from sashizu_offline.results import Result
+from sashizu_offline.visible import code, visible_json, visible_lines
 
 __all__ = [
     "MARK",
@@ -72,8 +72,8 @@ def counted(number: int, what: str) -> str:
 
 def unknown_code(result: Result) -> str:
     """The programs in other languages, whose functions are not known: `Go 3, Rust 1 files`."""
-    code = {name: n for name, n in result.searched.items() if name in CODE}
-    return f"{_numbers(code)} files" if code else ""
+    programs = {name: n for name, n in result.searched.items() if name in CODE}
+    return f"{_numbers(programs)} files" if programs else ""
 
 
 def _numbers(counts: Mapping[str, int]) -> str:
@@ -112,7 +112,7 @@ def summary(report: Report) -> str:
 
 def finding_lines(findings: Sequence[Finding]) -> list[str]:
     """One line a finding: place, rule, what is wrong and what to do."""
-    return [f"- `{f.path}:{f.line}` {f.message} ({f.rule})" for f in findings]
+    return [f"- {code(f'{f.path}:{f.line}')} {f.message} ({f.rule})" for f in findings]
 
 
 def _finding_section(result: Result, limit: int) -> list[str]:
@@ -134,7 +134,7 @@ def _finding_section(result: Result, limit: int) -> list[str]:
 
 def _test_section(result: Result, limit: int) -> list[str]:
     cases = [
-        f"- `{case.path}:{case.line}` {case.function} ({case.kind}; "
+        f"- {code(f'{case.path}:{case.line}')} {case.function} ({case.kind}; "
         f"{case.caught} of {case.tried} small changes of it make the test fail)"
         for case in result.tests[:limit]
     ]
@@ -149,7 +149,9 @@ def _gap_lines(gaps: Sequence[Untested]) -> list[str]:
     rows: dict[tuple[str, str], list[str]] = {}
     for gap in gaps:
         rows.setdefault((gap.path, gap.reason), []).append(f"{gap.function}:{gap.line}")
-    return [f"- `{path}`: {reason}: {', '.join(names)}" for (path, reason), names in rows.items()]
+    return [
+        f"- {code(path)}: {reason}: {', '.join(names)}" for (path, reason), names in rows.items()
+    ]
 
 
 def _coverage(result: Result, limit: int) -> list[str]:
@@ -165,7 +167,7 @@ def _coverage(result: Result, limit: int) -> list[str]:
     for reason, number in result.left_out.items():
         lines.append(f"- not read: {counted(number, 'file')}: {reason}")
     if result.unread:
-        names = ", ".join(f"`{name}`" for name in result.unread[:limit])
+        names = ", ".join(map(code, result.unread[:limit]))
         left = len(result.unread) + result.unread_unlisted - min(limit, len(result.unread))
         lines.append(f"- these are: {names}" + (f" and {left} more" if left else ""))
     lines += [f"- not parsed: {text}" for text in result.unparsed[: max(1, limit)]]
@@ -193,7 +195,7 @@ def markdown(report: Report, limit: int) -> str:
     if report.research is not None:
         lines += report.research.lines(limit)
     lines += ["## What this report can not say", "", report.job.limits, ""]
-    return "\n".join(lines)
+    return visible_lines(lines)
 
 
 def _one_line(text: str) -> str:
@@ -239,7 +241,7 @@ def _as_json(report: Report, limit: int) -> str:
         }
     if report.research is not None:
         document["sources"] = report.research.sources[:limit]
-    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    return visible_json(document, indent=1) + "\n"
 
 
 def artifact_text(report: Report, path: str, room: int) -> str:

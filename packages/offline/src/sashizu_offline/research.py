@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from sashizu_offline.conversation import Conversation, Exchange
+from sashizu_offline.visible import code
 
 __all__ = ["Hit", "Research", "as_pattern", "file_names", "question_words", "read_hits"]
 
@@ -208,14 +209,16 @@ class Research:
         lines.append(f"- words: {', '.join(self.words) or 'none that tell'}")
         if self.missing:
             lines.append(f"- not found anywhere: {', '.join(self.missing)}")
-        lines += ["", "## Files", "", *[f"- `{path}`" for path in self.files[:limit]], ""]
+        lines += ["", "## Files", "", *[f"- {code(path)}" for path in self.files[:limit]], ""]
         if self.definitions:
             lines += ["## Definitions", "", *self.definitions[:limit], ""]
         lines += ["## Lines", "", *self.sources[:limit]]
         if len(self.sources) > limit:
             lines.append(f"- … and {len(self.sources) - limit} more, left out for size")
         if self.folders:
-            counts = ", ".join(f"{name} {n}" for name, n in list(self.folders.items())[:limit])
+            counts = ", ".join(
+                f"{code(name)} {n}" for name, n in list(self.folders.items())[:limit]
+            )
             lines += ["", "## Layout", "", f"{self.listed} files: {counts}"]
         return [*lines, ""]
 
@@ -229,7 +232,7 @@ class Research:
         order = {path: number for number, path in enumerate(found.files)}
         hits.sort(key=lambda hit: (order[hit.path], hit.line))
         for hit in hits:
-            quoted = f"- `{hit.path}:{hit.line}` {_quoted(hit.text)}"
+            quoted = f"- {code(f'{hit.path}:{hit.line}')} {code(hit.text)}"
             if quoted not in found.sources:
                 found.sources.append(quoted)
                 if _DEFINITION.match(hit.text):
@@ -238,10 +241,6 @@ class Research:
         found.missing = [word for word in found.words if word.lower() not in text]
         _layout(found, conversation)
         return found
-
-
-def _quoted(text: str) -> str:
-    return "`` " + text.replace("``", "' '") + " ``"
 
 
 def _ranked(hits: list[Hit], words: list[str]) -> list[str]:
