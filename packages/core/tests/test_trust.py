@@ -188,6 +188,10 @@ def test_settings_of_a_repository_need_no_trust_because_all_of_them_narrow() -> 
         ("run", "jobs"),
         ("run", "max_output_tokens"),
         ("run", "max_turns"),
+        ("spawn", "agents"),
+        ("spawn", "alive"),
+        ("spawn", "depth"),
+        ("spawn", "rate"),
     ]
 
 
