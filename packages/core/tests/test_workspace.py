@@ -463,6 +463,18 @@ def test_names_that_are_no_text_are_counted_and_left_out(workspace: Workspace, r
     found = workspace.walk()
     assert found.files == ("src/a.py",)
     assert found.unnamed == 1
+    assert found.unnamed_paths == ("bad\\xff",)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="needs names of any bytes")
+def test_names_that_are_no_text_are_told_where_they_may_be_read(
+    workspace: Workspace, root: Path
+) -> None:
+    plant(root, "secret/a")
+    for folder in ("secret", "src"):
+        (root / folder / os.fsdecode(b"bad\xff")).write_text("x")
+    found = workspace.walk(readable=lambda path: not path.startswith("secret"))
+    assert (found.unnamed, found.unnamed_paths) == (1, ("src/bad\\xff",))
 
 
 def test_a_walk_ends_when_it_is_told_to(workspace: Workspace) -> None:

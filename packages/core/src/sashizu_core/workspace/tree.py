@@ -29,15 +29,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a walk found, sorted by component, a folder before what lies in it.
+    r"""What a walk found, sorted by component, a folder before what lies in it.
 
     `complete` is False when the walk stopped at a bound. `unnamed` counts entries whose names are
-    no UTF-8, which nobody could ask for.
+    no UTF-8, which nobody could ask for; `unnamed_paths` shows them with `\xNN` for such bytes.
     """
 
     entries: tuple[Entry, ...]
     complete: bool = True
     unnamed: int = 0
+    unnamed_paths: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -89,12 +90,13 @@ class Walk:
         self._names = names or {}
         self._entries: list[Entry] = []
         self._complete = True
-        self._unnamed = 0
+        self._unnamed: list[str] = []
 
     def run(self, folder: Dir, name: str, above: Sequence[IgnoreFile]) -> Listing:
         """Walk a folder. `above` are the ignore files of the folders over it, nearest first."""
         self._enter(folder, name, tuple(above), 1)
-        return Listing(tuple(self._entries), self._complete, self._unnamed)
+        unnamed = tuple(sorted(self._unnamed))
+        return Listing(tuple(self._entries), self._complete, len(unnamed), unnamed)
 
     def _enter(self, folder: Dir, name: str, above: tuple[IgnoreFile, ...], level: int) -> None:
         files = above
@@ -130,7 +132,7 @@ class Walk:
     ) -> Iterator[tuple[str, str, Kind]]:
         """The entries that count, sorted: the last component, the name, the kind."""
         try:
-            found = sorted(self._scanned(folder))
+            found = sorted(self._scanned(folder, name))
         except OSError:
             return
         for entry, kind in found:
@@ -144,13 +146,15 @@ class Walk:
                 continue
             yield entry, path, kind
 
-    def _scanned(self, folder: Dir) -> Iterator[tuple[str, Kind]]:
+    def _scanned(self, folder: Dir, name: str) -> Iterator[tuple[str, Kind]]:
         for entry, kind in folder.scan():
             if is_git_folder(entry):
                 continue
             try:
                 entry.encode()
             except UnicodeEncodeError:
-                self._unnamed += 1
+                shown = joined(name, os.fsencode(entry).decode("utf-8", "backslashreplace"))
+                if self._keep is None or self._keep(shown):
+                    self._unnamed.append(shown)
                 continue
             yield entry, kind
