@@ -1,0 +1,230 @@
+"""The commands `gateway` and `exec-with-budget`, as processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx2
+import pytest
+
+SCRIPT = Path(sys.executable).with_name("sashizu")
+ASKS = """
+import json, os, sys, urllib.request
+url, key = os.environ["OPENAI_BASE_URL"], os.environ["OPENAI_API_KEY"]
+statuses = []
+for number in range(int(sys.argv[1])):
+    body = json.dumps({"model": "gpt-5", "input": "hello", "max_output_tokens": 500}).encode()
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/responses", body, headers)) as a:
+            statuses.append(a.status)
+    except urllib.error.HTTPError as error:
+        statuses.append(error.code)
+        sys.stderr.write(error.read().decode())
+print(json.dumps({"statuses": statuses, "environment": dict(os.environ)}))
+sys.exit(int(sys.argv[2]))
+"""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        counting = self.path.endswith("/input_tokens")
+        used = {"input_tokens": 400, "output_tokens": 100}
+        told = {"input_tokens": 400} if counting else {"status": "completed", "usage": used}
+        body = json.dumps(told).encode()
+        self.server.keys.append(self.headers["authorization"])  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def upstream() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.keys = []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def place(tmp_path: Path, upstream: ThreadingHTTPServer) -> tuple[Path, dict[str, str]]:
+    config = tmp_path / "config" / "sashizu"
+    config.mkdir(parents=True)
+    (config / "sashizu.toml").write_text(
+        f"[gateway.openai]\nbase_url = 'http://127.0.0.1:{upstream.server_port}/v1'\n"
+        "key_env = 'THE_KEY'\n"
+    )
+    (tmp_path / "work").mkdir()
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "SASHIZU_HOME": str(tmp_path / "state"),
+        "THE_KEY": "sk-real-0123456789",
+    }
+    return tmp_path / "work", env
+
+
+def run(
+    place: tuple[Path, dict[str, str]], *words: str, expected: int = 0
+) -> subprocess.CompletedProcess[str]:
+    folder, env = place
+    found = subprocess.run(
+        [str(SCRIPT), *words],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert found.returncode == expected, found.stderr
+    return found
+
+
+def test_a_program_spends_no_more_than_its_budget(place, upstream):
+    words = ["exec-with-budget", "--budget", "2400", "--", sys.executable, "-c", ASKS, "8", "0"]
+
+    found = run(place, *words)
+
+    statuses = json.loads(found.stdout)["statuses"]
+    assert statuses.count(200) == 4
+    assert statuses[4:] == [400] * 4
+    assert "sashizu: used 2000 tokens of 2400" in found.stderr
+    assert "left" in found.stderr
+
+
+def test_a_program_gets_no_key_of_the_service(place, upstream):
+    words = ["exec-with-budget", "--", sys.executable, "-c", ASKS, "1", "0"]
+
+    found = run(place, *words)
+
+    environment = json.loads(found.stdout)["environment"]
+    assert "THE_KEY" not in environment
+    assert "sk-real" not in json.dumps(environment)
+    assert environment["OPENAI_API_KEY"].startswith("sk-sashizu-")
+    assert upstream.keys == ["Bearer sk-real-0123456789"]
+
+
+def test_the_exit_code_is_that_of_the_program(place):
+    run(
+        place, "exec-with-budget", "--", sys.executable, "-c", "import sys; sys.exit(7)", expected=7
+    )
+
+
+def test_a_program_that_a_signal_ends_has_the_code_of_a_shell(place):
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+    run(place, "exec-with-budget", "--", sys.executable, "-c", code, expected=137)
+
+
+def test_a_program_that_is_not_there_is_told(place):
+    found = run(place, "exec-with-budget", "--", "no-such-program", expected=127)
+
+    assert "'no-such-program' cannot be started" in found.stderr
+
+
+def test_a_program_is_ended_at_its_deadline(place):
+    code = "import time; time.sleep(60)"
+
+    run(
+        *(place, "exec-with-budget", "--deadline", "1s", "--", sys.executable, "-c", code),
+        expected=124,
+    )
+
+
+def test_without_a_service_nothing_is_started(place):
+    folder, env = place
+    del env["THE_KEY"]
+
+    found = run((folder, env), "exec-with-budget", "--", "touch", "made", expected=2)
+
+    assert "THE_KEY" in found.stderr
+    assert not (folder / "made").exists()
+
+
+def test_what_a_program_asked_for_is_on_record(place):
+    words = ["exec-with-budget", "--budget", "50000", "--", sys.executable, "-c", ASKS, "2", "0"]
+    run(place, *words)
+
+    found = run(
+        place,
+        *("audit", "sql", "--format", "json"),
+        "select kind, count(*) as number from events "
+        "where kind like 'model.%' or kind like 'budget.%' or kind like 'run.%' group by 1",
+    )
+
+    counted = {row["kind"]: row["number"] for row in json.loads(found.stdout)}
+    assert counted == {
+        "run.started": 1,
+        "run.ended": 1,
+        "budget.held": 2,
+        "model.requested": 2,
+        "model.answered": 2,
+        "budget.settled": 2,
+    }
+
+
+def test_a_gateway_serves_clients_with_a_token_each_until_it_is_told_to_end(place, tmp_path):
+    folder, env = place
+    tokens = tmp_path / "tokens.json"
+    words = ["gateway", "--listen", "127.0.0.1:0", "--client", "a", "--client", "b"]
+    words += ["--budget", "50000", "--budget", "b=800", "--token-file", str(tokens)]
+    process = subprocess.Popen(
+        [str(SCRIPT), *words], cwd=folder, env=env, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        first = process.stderr.readline()
+        assert "listening on http://127.0.0.1:" in first
+        assert str(tokens) in process.stderr.readline()
+        assert tokens.stat().st_mode & 0o777 == 0o600
+        told = json.loads(tokens.read_text())
+        body = {"model": "gpt-5", "input": "hi", "max_output_tokens": 500}
+        statuses = {}
+        with httpx2.Client(base_url=told["base_url"], trust_env=False) as client:
+            for name, token in told["tokens"].items():
+                headers = {"authorization": f"Bearer {token}"}
+                asked = [client.post("/responses", json=body, headers=headers) for _ in range(2)]
+                statuses[name] = [answer.status_code for answer in asked]
+        shown = run(place, "runs", "list")
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert statuses == {"a": [200, 200], "b": [200, 400]}
+    assert "running" in shown.stdout
+    assert "a: 1000 tokens in 2 requests" in rest
+    assert "1 refused" in rest
+    assert not any(token in first + rest for token in told["tokens"].values())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--listen", "0.0.0.0:80"], "this machine only"),
+        (["--budget", "nobody=5", "--client", "a"], "no --client"),
+        (["--budget", "lots"], "cannot read"),
+        (["--openai-url", "nowhere"], "no base URL"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(place, words, said):
+    found = run(place, "gateway", *words, expected=2)
+
+    assert said in " ".join(found.stderr.split())
