@@ -8,7 +8,7 @@ from pathlib import Path
 from sashizu_core.agents import read_agent_text
 from sashizu_core.server_entries import known_entries
 from sashizu_core.settings import Settings
-from sashizu_mcp_server.client import arguments, connection, faults, life, listing, stdio
+from sashizu_mcp_server.client import arguments, connection, faults, greeting, life, listing, stdio
 from sashizu_mcp_server.client.cli import app
 from sashizu_mcp_server.client.http import MOST_STREAM_BYTES
 from sashizu_mcp_server.client.oauth import REDIRECT_PORT
@@ -53,7 +53,7 @@ def test_the_limits_are_those_that_are_kept():
         MOST_STREAM_BYTES,
         life.MOST_UNASKED,
         stdio.MOST_BAD_LINES,
-        connection.MOST_PAGES,
+        greeting.MOST_PAGES,
         listing.MOST_TOOLS,
         arguments.MOST_BYTES,
         arguments.DEEPEST,

@@ -45,7 +45,8 @@ async def test_a_call_that_goes_wrong_is_a_typed_error_and_the_others_go_on(
     run, table, how
 ) -> None:
     kind, said = FAULTS[how]
-    async with run(bad=table(how), good=table("good", timeout="20s")) as one:
+    patience = "2s" if kind is ServerSilent else "30s"
+    async with run(bad=table(how, timeout=patience), good=table("good", timeout="20s")) as one:
         tools = (await one.tools("bad/echo", "good/echo")).tools
         with pytest.raises(kind) as caught:
             await one.call(tools["bad/echo"])

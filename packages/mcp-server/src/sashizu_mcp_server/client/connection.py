@@ -6,25 +6,20 @@ waits in a task of his own, so that a call that is cancelled, hangs or fails tak
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from importlib.metadata import version
 from typing import Any
 
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
-from mcp import ClientSession, MCPError
+from mcp import MCPError
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     CONNECTION_CLOSED,
     PARSE_ERROR,
     REQUEST_TIMEOUT,
-    UNSUPPORTED_PROTOCOL_VERSION,
     CallToolResult,
-    Implementation,
-    PaginatedRequestParams,
 )
 from pydantic import ValidationError
 from sashizu_core.errors import SandboxError
@@ -40,21 +35,14 @@ from sashizu_mcp_server.client.faults import (
     ServerSilent,
     ToolChanged,
 )
+from sashizu_mcp_server.client.greeting import CLIENT, Session, greet, listed
 from sashizu_mcp_server.client.life import Life, guard
-from sashizu_mcp_server.client.listing import Listing, ServedTool, read_listing
+from sashizu_mcp_server.client.listing import Listing, ServedTool
 from sashizu_mcp_server.client.pace import Pace
-from sashizu_mcp_server.client.settings import Protocol
 from sashizu_mcp_server.client.stdio import TOO_LARGE, Streams
 from sashizu_mcp_server.client.words import clean_line
 
 __all__ = ["Connection"]
-
-# What servers say is hostile, and the library's warnings quote it: nothing of it is printed.
-for _name in ("client", "mcp"):
-    logging.getLogger(_name).addHandler(logging.NullHandler())
-
-MOST_PAGES = 50
-"""Pages of one listing."""
 
 MOST_SAID = 1_000
 """Characters of an error of a server."""
@@ -72,20 +60,6 @@ MOST_SILENCES = 2
 """Calls in a row without an answer before a server is taken for dead."""
 
 Opener = Callable[[Life], AbstractAsyncContextManager[Streams]]
-
-
-class _Session(ClientSession):
-    """A session that holds no answer against schemas of the server.
-
-    An expression in one could take for ever.
-    """
-
-    async def validate_tool_result(
-        self,
-        name: str,  # noqa: ARG002 - as the library has it
-        result: CallToolResult,  # noqa: ARG002
-    ) -> None:
-        return
 
 
 class Connection:
@@ -290,11 +264,11 @@ class Connection:
         to_say: ObjectSendStream[SessionMessage],
     ) -> None:
         """Begin a session, tell those who wait for it, and keep it until it is asked to end."""
-        async with _Session(heard, to_say, client_info=_CLIENT) as session:
+        async with Session(heard, to_say, client_info=CLIENT) as session:
             try:
                 with anyio.fail_after(self.config.start_timeout_s):
-                    await _greet(session, self.config.protocol)
-                    listing = await _listed(self.config.name, session)
+                    await greet(session, self.config.protocol)
+                    listing = await listed(self.config.name, session)
             except Exception as error:  # told before its end looks like the reason
                 life.fault = self._why(life, error)
                 raise
@@ -321,58 +295,7 @@ class Connection:
     async def _list_again(self, life: Life) -> None:
         assert life.session is not None
         life.changed = False
-        life.listing = await self._asked(life, _listed(self.config.name, life.session))
-
-
-_CLIENT = Implementation(name="sashizu", version=version("sashizu-mcp-server"))
-
-
-async def _greet(session: ClientSession, protocol: Protocol) -> None:
-    """Begin a session in the way of the older revisions, of the newer, or of what is understood.
-
-    Raises:
-        MCPError: there is no way that both know.
-    """
-    if protocol != "handshake" and await _discovered(session, protocol):
-        return
-    try:
-        await session.initialize()
-    except MCPError as error:
-        if protocol == "handshake" or error.code != UNSUPPORTED_PROTOCOL_VERSION:
-            raise
-        await session.discover()  # it was slow to answer the first time, and is a newer one
-
-
-async def _discovered(session: ClientSession, protocol: Protocol) -> bool:
-    """Whether a server knows the newer way; an error where it has to."""
-    try:
-        await session.discover()
-    except MCPError as error:
-        if protocol == "modern" or error.code == CONNECTION_CLOSED:
-            raise
-        return False
-    except (ValidationError, RuntimeError):
-        if protocol == "modern":
-            raise
-        return False
-    return True
-
-
-async def _listed(server: str, session: ClientSession) -> Listing:
-    """Everything that a server tells of its tools, page by page.
-
-    Raises:
-        BadReply: the pages do not end.
-    """
-    told: list[Mapping[str, Any]] = []
-    cursor: str | None = None
-    for _ in range(MOST_PAGES):
-        page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
-        told += [tool.model_dump(by_alias=True, exclude_none=True) for tool in page.tools]
-        cursor = page.next_cursor
-        if cursor is None:
-            return read_listing(server, told)
-    raise BadReply(server, f"tells of its tools on more than {MOST_PAGES} pages")
+        life.listing = await self._asked(life, listed(self.config.name, life.session))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
