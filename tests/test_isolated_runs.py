@@ -214,3 +214,23 @@ def test_a_repository_among_the_files_of_a_clone_is_none(repository: Path) -> No
     (inner / "config").write_text("[core]\n\tbare = false\n\tworktree = .\n")
     assert "git" in why_not(inner)
     assert why_not(repository) == ""
+
+
+async def test_a_program_that_a_repository_names_to_bring_objects_is_not_run(
+    repository: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    for name, value in {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": "ssh://x/y",
+        "protocol.ssh.allow": "always",
+        "core.sshCommand": f"touch {mark}; false",
+    }.items():
+        git(repository, "config", name, value)
+    blob = git(repository, "rev-parse", "HEAD:shared.txt").strip()
+    (repository / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    await run(repository, MemorySink(), first=["done"], second=["done"])
+    await anyio.to_thread.run_sync(command, worktrees_app, "list")
+    assert not mark.exists()

@@ -57,9 +57,9 @@ def test_what_may_be_written_is_what_may_be_read_too(place: Workspace) -> None:
 
 def test_secrets_are_hidden_unless_they_are_named(place: Workspace) -> None:
     held = confined(place, Grants(fs_read=(".",)))
-    assert names(place, held.hidden) == {"src/.env", "src/deep/key.pem", ".git/config"}
+    assert names(place, held.hidden) == {"src/.env", "src/deep/key.pem"}
     named = confined(place, Grants(fs_read=(".", "src/.env")))
-    assert names(place, named.hidden) == {"src/deep/key.pem", ".git/config"}
+    assert names(place, named.hidden) == {"src/deep/key.pem"}
 
 
 def test_protected_files_stay_as_they_are_also_where_there_are_none(place: Workspace) -> None:
@@ -135,7 +135,6 @@ def test_what_is_not_of_the_workspace_is_for_whoever_may_read_all_of_it(place: W
     whole = Subject("id", "a", (Grants(fs_read=(".",)),))
     held = Confining(place, whole, [store])()
     assert store in held.readable
-    assert store / "config" in held.hidden
     part = Subject("id", "a", (Grants(fs_read=("src",)),))
     assert store not in Confining(place, part, [store])().readable
     assert store in confinement_of(place, part, [store]).readable  # asked for by the operator

@@ -25,8 +25,8 @@ from sashizu_core.workspace import Workspace
 
 __all__ = ["Confining", "confinement_of"]
 
-SECRETS_OF_GIT = ("config", "config.worktree")
-"""Files of a git folder that may hold passwords."""
+SETTINGS_OF_GIT = (".git/config", ".git/config.worktree")
+"""Files that may hold passwords, and that git does not work without."""
 
 OBJECTS = ".git/objects"
 """Where git keeps contents under their digests: too many to look at, and none has a name."""
@@ -48,7 +48,7 @@ class Confining:
         workspace: where the agent works.
         subject: whose permission holds.
         stores: folders of git that the workspace belongs to: whoever may not read the whole
-            workspace does not get them, and nobody gets the passwords in them.
+            workspace does not get them.
         further: absolute paths that the programs need to read.
     """
 
@@ -81,7 +81,6 @@ class Confining:
         writable = _writable(self._grants, read)
         write = _outermost(path for path in writable if _leads_here(root, path))
         hidden, protected = self._exceptions((*read, *write))
-        secrets = [folder / name for folder in self._stores for name in SECRETS_OF_GIT]
         return Confinement(
             cwd=root,
             workspace=root,
@@ -96,7 +95,7 @@ class Confining:
                 for path in dict.fromkeys((*_protected(self._grants, write), *protected))
                 if _lies_in_any(path, write)
             ),
-            hidden=(*(_place(root, path) for path in dict.fromkeys(hidden)), *secrets),
+            hidden=tuple(_place(root, path) for path in dict.fromkeys(hidden)),
         )
 
     def _exceptions(self, shown: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -138,7 +137,7 @@ class Confining:
         for entry in _entries(place):
             seen.count += 1
             name = entry.name if folder == "." else f"{folder.rstrip('/')}/{entry.name}"
-            if not self._may_read(name) or not _is_plain(entry):
+            if not _is_plain(entry) or not (self._may_read(name) or _is_settings_of_git(name)):
                 seen.hidden.append(name)
                 continue
             if guards(name) and not _may_write(name, self._grants):
@@ -232,6 +231,10 @@ def _may_write(path: str, grants: Grants) -> bool:
     return any(
         covers(granted, path, "write") for text in grants.fs_write if (granted := clean(text))
     )
+
+
+def _is_settings_of_git(name: str) -> bool:
+    return name in SETTINGS_OF_GIT or name.endswith(tuple(f"/{file}" for file in SETTINGS_OF_GIT))
 
 
 def _is_plain(entry: os.DirEntry[str]) -> bool:
