@@ -193,6 +193,8 @@ async def test_new_files_that_hold_secrets_are_no_part_of_what_agents_begin_with
     (repository / ".env").write_text("TOKEN=secret\n", "utf-8")
     (repository / "sub").mkdir()
     (repository / "sub" / "key.pem").write_text("secret\n", "utf-8")
+    (repository / "staged.env").write_text("secret\n", "utf-8")
+    git(repository, "add", "staged.env")
     report = await run(
         repository,
         MemorySink(),

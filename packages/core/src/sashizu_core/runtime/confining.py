@@ -28,7 +28,7 @@ __all__ = ["Confining", "confinement_of"]
 SETTINGS_OF_GIT = (".git/config", ".git/config.worktree")
 """Files that may hold passwords, and that git does not work without."""
 
-OBJECTS = ".git/objects"
+OBJECTS = "/.git/objects"
 """Where git keeps contents under their digests: too many to look at, and none has a name."""
 
 SETTLED_NS = 100_000_000
@@ -120,7 +120,7 @@ class Confining:
         """What stands in one folder; from before if it is as it was."""
         place = _place(self._root, folder)
         try:
-            changed = place.stat(follow_symlinks=False).st_mtime_ns
+            changed = place.stat(follow_symlinks=False).st_ctime_ns  # nobody can set it
         except OSError:
             changed = -1
         known = self._seen.get(folder)
@@ -142,7 +142,7 @@ class Confining:
                 continue
             if guards(name) and not _may_write(name, self._grants):
                 seen.protected.append(name)
-            if entry.is_dir(follow_symlinks=False) and not name.endswith(OBJECTS):
+            if entry.is_dir(follow_symlinks=False) and not f"/{name}".endswith(OBJECTS):
                 seen.folders.append(name)
         return seen
 

@@ -30,7 +30,8 @@ class Worktree:
         self._entry = entry
         self.root = entry.folder / inside
         self.branch = entry.branch
-        self.readable = (worktrees.git.common,)
+        # The store has all that the repository ever held, not the folder of the workspace alone.
+        self.readable = (worktrees.git.common,) if inside == Path() else ()
 
     async def conclude(self) -> Changes | None:
         return await self._worktrees.conclude(self._entry)

@@ -34,14 +34,17 @@ async def snapshot(git: Git, message: str, parents: Sequence[str] | None = None)
     """
     new = await _untracked(git)
     await _check_size(git, new)
-    secret = [name for name in new if secret_depth(name) >= 0]
     with TemporaryDirectory(prefix="sashizu-") as scratch:
         index = Path(scratch, "index")
         own = Path(await git.line("rev-parse", "--path-format=absolute", "--git-path", "index"))
         with suppress(FileNotFoundError):  # a repository where nothing was ever added
             # What it knows of the files spares reading them.
             await anyio.to_thread.run_sync(shutil.copyfile, own, index)
-        tree = await write_tree(git, {"GIT_INDEX_FILE": str(index)}, without=secret)
+        variables = {"GIT_INDEX_FILE": str(index)}
+        staged = await _staged(git, variables)
+        await _leave_out(git, staged, variables)
+        secret = [name for name in (*new, *staged) if secret_depth(name) >= 0]
+        tree = await write_tree(git, variables, without=secret)
     if parents is None:
         head = await git.object("HEAD^{commit}")
         parents = [head] if head else []
@@ -66,6 +69,24 @@ async def _untracked(git: Git) -> list[str]:
     """Files that git does not know and does not ignore, relative to the top."""
     printed = await git.run("ls-files", "--others", "--exclude-standard", "-z")
     return [os.fsdecode(name) for name in printed.split(b"\0") if name]
+
+
+async def _staged(git: Git, variables: dict[str, str]) -> list[str]:
+    """Files that were added and never committed, relative to the top."""
+    if await git.object("HEAD^{commit}"):
+        asked = ("diff-index", "--cached", "--name-only", "--diff-filter=A", "-z", "HEAD")
+    else:
+        asked = ("ls-files", "--cached", "-z")
+    printed = await git.run(*asked, variables=variables)
+    return [os.fsdecode(name) for name in printed.split(b"\0") if name]
+
+
+async def _leave_out(git: Git, names: Sequence[str], variables: dict[str, str]) -> None:
+    """Take those that hold secrets by their names out of an index."""
+    secret = [os.fsencode(name) + b"\0" for name in names if secret_depth(name) >= 0]
+    if secret:
+        words = ("update-index", "--force-remove", "-z", "--stdin")
+        await git.run(*words, stdin=b"".join(secret), variables=variables)
 
 
 async def _check_size(git: Git, names: Sequence[str]) -> None:
