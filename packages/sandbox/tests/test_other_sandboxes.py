@@ -13,6 +13,7 @@ from sashizu_core.sandboxing import Confinement, ProcessLimits
 from sashizu_sandbox import jobs
 from sashizu_sandbox.landlock.rules import LIST, READ, WRITE, rules_of
 from sashizu_sandbox.nothing import open_nothing
+from sashizu_sandbox.offers import sandbox_specs
 from sashizu_sandbox.seatbelt import profile_of
 
 ENVIRON = "import os; print(sorted(os.environ))"
@@ -155,3 +156,12 @@ async def test_without_a_sandbox_programs_still_get_only_their_environment(
     assert nothing.info.kind == "none"
     assert "NAME" in said
     assert "A_SECRET" not in said
+
+
+async def test_the_sandbox_runtime_is_known_on_windows_and_not_relied_upon() -> None:
+    specs = {spec.name: spec for spec in sandbox_specs("win32")}
+    info = specs["srt"].probe()
+    assert (info.kind, info.reason.split(":")[0]) == ("none", "unsupported")
+    async with specs["srt"].open() as sandbox:
+        with pytest.raises(SandboxError, match="unsupported"):
+            sandbox.start(["/bin/true"], Confinement(Path("/")))

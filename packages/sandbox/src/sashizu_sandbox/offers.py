@@ -24,7 +24,7 @@ def sandbox_specs(platform: str = sys.platform) -> Sequence[SandboxSpec]:
         case "darwin":
             return [_seatbelt(), nothing]
         case "win32":
-            return [_jobs(), nothing]
+            return [_srt(), _jobs(), nothing]
         case _:
             return [nothing]
 
@@ -83,6 +83,20 @@ def _jobs() -> SandboxSpec:
         return open_jobs()
 
     return SandboxSpec("windows-job", "no sandbox: says why on Windows", probe, open_, rank=10)
+
+
+def _srt() -> SandboxSpec:
+    def probe() -> SandboxInfo:
+        from sashizu_sandbox.srt import probe_srt
+
+        return probe_srt()
+
+    def open_() -> AbstractAsyncContextManager[Sandbox]:
+        from sashizu_sandbox.srt import open_srt
+
+        return open_srt()
+
+    return SandboxSpec("srt", "the sandbox runtime: not used yet", probe, open_, rank=20)
 
 
 def _probe_nothing() -> SandboxInfo:
