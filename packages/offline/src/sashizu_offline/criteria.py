@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 
 from sashizu_offline.report import Report, counted, unknown_code
 from sashizu_offline.results import Result
-from sashizu_offline.visible import visible_json
+from sashizu_offline.visible import code, visible_json
 
 __all__ = ["criteria_block", "judge"]
 
 Verdict = tuple[str, str]
 Judge = Callable[[Report, Sequence[str]], Verdict]
 
+_JSON_FUNCTION = re.compile(r'"line": (\d+),\s+"function": "([\w.]+)"')
 _UNKNOWN: Verdict = ("not checked", "the offline model has no rule that could show it")
 
 
@@ -39,26 +40,47 @@ def _remedies(report: Report, written: Sequence[str]) -> Verdict:
 def _unread(report: Report, _written: Sequence[str]) -> Verdict:
     result = _result(report)
     total = sum(result.left_out.values())
+    if result.incomplete:
+        return "not met", "there are more files than one analysis takes, and they are not listed"
     if result.unread_unlisted or result.cut:
         return "not met", f"{result.unread_unlisted} names of unread files had no room"
+    named = max((_shown(result.unread, text) for text in report.texts), default=len(result.unread))
+    if named < len(result.unread):
+        return "not met", f"{named} of {len(result.unread)} names of unread files are listed"
     others = unknown_code(result)
     searched = f"; {others} were only searched for secrets and the like" if others else ""
     if not total:
         return "met", f"all {result.files} files were read{searched}"
     where = "under 'What was looked at', with the reasons"
-    return "met", f"{counted(total, 'unread file')} named {where}{searched}"
+    return "met", f"{counted(named, 'name')} for {counted(total, 'unread file')} {where}{searched}"
+
+
+def _shown(names: Sequence[str], text: str) -> int:
+    """How many of the names a report holds."""
+    return sum(code(name) in text or visible_json(name) in text for name in names)
 
 
 def _untested(report: Report, _written: Sequence[str]) -> Verdict:
     result = _result(report)
     if "tests" not in result.checks:
         return _UNKNOWN
-    listed = len(result.untested)
+    listed, partly = len(result.untested), len(result.partly)
     if others := unknown_code(result):
         return "not met", f"the functions of {others} are not known; {listed} of Python are listed"
-    if listed < result.untested_count:
-        return "not met", f"{listed} of {result.untested_count} are listed, the rest had no room"
-    return "met", f"{listed} functions are listed with path:line and the reason"
+    wanted = result.untested_count + result.partly_count
+    names = [f"{gap.function}:{gap.line}" for gap in (*result.untested, *result.partly)]
+    shown = max((_held(names, text) for text in report.texts), default=listed + partly)
+    if shown < wanted:
+        return "not met", f"{shown} of {wanted} are listed, the rest had no room"
+    more = f", and {partly} partly tested" if partly else ""
+    return "met", f"{counted(listed, 'function')}{more} listed with path:line and the reason"
+
+
+def _held(names: Sequence[str], text: str) -> int:
+    """How many of the names of functions a report holds; the tests themselves are no report."""
+    found = set(re.findall(r"[\w.]+:\d+", text))
+    found |= {f"{name}:{line}" for line, name in _JSON_FUNCTION.findall(text)}
+    return sum(name in found for name in names)
 
 
 def _derived(report: Report, _written: Sequence[str]) -> Verdict:

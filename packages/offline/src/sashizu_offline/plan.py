@@ -28,11 +28,12 @@ from sashizu_offline.targets import digest_at, may_write, targets
 from sashizu_offline.tokens import BYTES_PER_TOKEN, input_tokens, spent_before
 from sashizu_offline.visible import code, visible_lines
 
-__all__ = ["Step", "answer_text", "next_step"]
+__all__ = ["Step", "answer_text", "next_step", "report_of"]
 
 _REPORT_BYTES = 24_000
 _ANSWER_BYTES = 6_000
 _LEAST_REPORT_BYTES = 800
+_LONGER_VERDICT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def next_step(request: ModelRequest, output_cap: int) -> Step:
     calls = tuple(gather(conversation, job, request))
     if calls:
         return Step(calls)
-    report = _report(conversation, job)
+    report = report_of(conversation, job)
     room = _room(conversation, request, output_cap)
     calls = tuple(_writes(conversation, report, room))
     if calls:
@@ -59,8 +60,14 @@ def next_step(request: ModelRequest, output_cap: int) -> Step:
     return Step(answer=answer_text(conversation, report, output_cap * BYTES_PER_TOKEN))
 
 
-def _report(conversation: Conversation, job: Job) -> Report:
+def report_of(conversation: Conversation, job: Job) -> Report:
+    """What there is to report so far."""
     report = Report(conversation.brief, job)
+    report.texts = [
+        str(exchange.arguments.get("content", ""))
+        for exchange in conversation.answers("write_file")
+        if not exchange.is_error
+    ]
     report.problems = [
         f"{exchange.tool} failed: {' '.join(exchange.content.split())[:300]}"
         for exchange in conversation.exchanges
@@ -131,9 +138,9 @@ def answer_text(conversation: Conversation, report: Report, room: int) -> str:
         for exchange in conversation.answers("write_file")
         if not exchange.is_error
     ]
-    block = criteria_block(report, written)
-    ending = f"\n\n{block}" if block else ""
-    room = min(room, _ANSWER_BYTES + len(ending) * 2) - len(ending.encode()) - 1
+    ending = _ending(report, written)
+    size = len(ending.encode()) + (0 if report.texts else _LONGER_VERDICT)
+    room = min(room, _ANSWER_BYTES + len(ending) * 2) - size - 1
     notes = [*_unwritten(conversation, report, written)]
 
     def build(limit: int) -> str:
@@ -147,7 +154,15 @@ def answer_text(conversation: Conversation, report: Report, room: int) -> str:
         text = fitted(lambda limit: _short(report, written, limit), room)
     if len(text.encode()) > room:
         text = f"{summary_of(report)} {MARK}"
-    return text + ending
+    if report.texts:
+        return text + ending
+    report.texts = [text]  # then this is what the verdicts are about
+    return text + _ending(report, written)
+
+
+def _ending(report: Report, written: list[str]) -> str:
+    block = criteria_block(report, written)
+    return f"\n\n{block}" if block else ""
 
 
 def _unwritten(conversation: Conversation, report: Report, written: list[str]) -> list[str]:

@@ -38,13 +38,17 @@ _STEPS = (1000, 400, 200, 100, 60, 40, 25, 15, 10, 5, 3, 1, 0)
 
 @dataclass
 class Report:
-    """What there is to say. `problems` are tools that failed or were missing."""
+    """What there is to say.
+
+    `problems` are tools that failed or were missing, `texts` the reports that were written.
+    """
 
     brief: Brief
     job: Job
     result: Result | None = None
     research: Research | None = None
     problems: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
 
 def _size(text: str) -> int:
@@ -141,7 +145,12 @@ def _test_section(result: Result, limit: int) -> list[str]:
     cases += _more(len(result.tests) + result.tests_unlisted - len(cases), "tests")
     gaps = _gap_lines(result.untested[:limit])
     gaps += _more(result.untested_count - min(limit, len(result.untested)), "untested functions")
-    return ["## Tests", "", *(cases or ["None."]), "", "## Untested", "", *(gaps or ["None."]), ""]
+    lines = ["## Tests", "", *(cases or ["None."]), "", "## Untested", "", *(gaps or ["None."]), ""]
+    if result.partly_count:
+        lines += ["## Partly tested", "", *_gap_lines(result.partly[:limit])]
+        left = result.partly_count - min(limit, len(result.partly))
+        lines += [*_more(left, "functions"), ""]
+    return lines
 
 
 def _gap_lines(gaps: Sequence[Untested]) -> list[str]:
@@ -170,6 +179,8 @@ def _coverage(result: Result, limit: int) -> list[str]:
         names = ", ".join(map(code, result.unread[:limit]))
         left = len(result.unread) + result.unread_unlisted - min(limit, len(result.unread))
         lines.append(f"- these are: {names}" + (f" and {left} more" if left else ""))
+    if result.incomplete:
+        lines.append("- there are more files than one analysis takes: neither read nor named")
     lines += [f"- not parsed: {text}" for text in result.unparsed[: max(1, limit)]]
     if result.cut:
         lines.append("- the answer of the analysis was cut on its way: the lists are incomplete")
@@ -233,11 +244,17 @@ def _as_json(report: Report, limit: int) -> str:
             {"path": g.path, "line": g.line, "function": g.function, "reason": g.reason}
             for g in result.untested[:limit]
         ]
+        document["partly_tested"] = [
+            {"path": g.path, "line": g.line, "function": g.function, "reason": g.reason}
+            for g in result.partly[:limit]
+        ]
         document["coverage"] = {
             "analysed": result.analysed,
             "searched_only": result.searched,
             "not_read": result.left_out,
             "not_parsed": result.unparsed,
+            "unread": result.unread[:limit],
+            "incomplete": result.incomplete,
         }
     if report.research is not None:
         document["sources"] = report.research.sources[:limit]

@@ -29,9 +29,9 @@ class Result:
 
     `analysed` and `searched` count files by language: the former were parsed, the latter only
     searched for secrets, merges and certificate checks. `left_out` counts files that were not read
-    by reason, `unread` names them (`unread_unlisted` more are not named), `unparsed` are Python
-    files of another version. `counts` are findings by severity before any cut, `unlisted` findings
-    by rule that the size left no room for.
+    by reason, `unread` names them (`unread_unlisted` more are not named; with `incomplete`
+    there are more that nobody counted), `unparsed` are Python files of another version. `counts`
+    are findings by severity before any cut, `unlisted` findings by rule that had no room.
     """
 
     checks: tuple[str, ...] = ()
@@ -41,6 +41,7 @@ class Result:
     left_out: dict[str, int] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     unread_unlisted: int = 0
+    incomplete: bool = False
     unparsed: list[str] = field(default_factory=list)
     linter: str = ""
     suppressed: int = 0
@@ -51,6 +52,8 @@ class Result:
     tests_unlisted: int = 0
     untested: list[Untested] = field(default_factory=list)
     untested_count: int = 0
+    partly: list[Untested] = field(default_factory=list)
+    partly_count: int = 0
     cut: bool = False
 
     @classmethod
@@ -65,6 +68,7 @@ class Result:
             searched={name: n for name, n in sorted(languages.items()) if name not in PARSED},
             left_out=dict(sorted(sources.left_out.items())),
             unread=list(dict.fromkeys(sources.unread)),
+            incomplete=sources.incomplete,
             unparsed=[f"{path}: {why}" for path, why in sorted(found.unparsed.items())],
             linter=found.linter,
             suppressed=found.suppressed,
@@ -74,6 +78,7 @@ class Result:
         if derived is not None:
             result.tests, result.untested = derived.cases, derived.untested
             result.untested_count = len(derived.untested)
+            result.partly, result.partly_count = derived.partly, len(derived.partly)
         return result
 
     @property
@@ -82,7 +87,7 @@ class Result:
         return {
             name: value
             for name, value in asdict(self).items()
-            if name not in ("findings", "tests", "untested", "cut") and value
+            if name not in ("findings", "tests", "untested", "partly", "cut") and value
         }
 
 
@@ -144,6 +149,9 @@ def as_lines(result: Result, max_bytes: int) -> str:
     for_findings = room // 2 if result.findings else 0
     untested, _ = _fill(((gap, _line({"untested": gap})) for gap in gaps), room - for_findings)
     room -= sum(map(_size, untested))
+    rows = _grouped(result.partly)
+    partly, _ = _fill(((row, _line({"partly": row})) for row in rows), room - for_findings)
+    room -= sum(map(_size, partly))
     findings, rest = _fill(
         (
             (f, _line([f.path, f.line, f.rule, f.severity, f.message]))
@@ -153,7 +161,7 @@ def as_lines(result: Result, max_bytes: int) -> str:
     )
     result.unlisted = dict(Counter(finding.rule for finding in rest))
     result.tests_unlisted = len(tests_rest)
-    lines = [_line(result.head), *findings, *tests, *untested, _line({"end": True})]
+    lines = [_line(result.head), *findings, *tests, *untested, *partly, _line({"end": True})]
     return "\n".join(lines)
 
 
@@ -195,6 +203,8 @@ def _read_entry(result: Result, value: object) -> None:
             result.tests.append(TestCase.of_row(row))
         case {"untested": [str(path), str(reason), list(places)]}:
             result.untested += [Untested(path, line, name, reason) for line, name in places]
+        case {"partly": [str(path), str(reason), list(places)]}:
+            result.partly += [Untested(path, line, name, reason) for line, name in places]
         case {"end": True}:
             result.cut = False
         case _:

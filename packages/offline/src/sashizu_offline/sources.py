@@ -27,6 +27,12 @@ _FOREIGN = frozenset(
 """Folders of other people's code or of tools."""
 
 
+_NO_FILE = {
+    "link": "link, not followed: what lies in the workspace is read where it lies",
+    "other": "special file: a pipe, a socket or a device",
+}
+
+
 def _nothing_is_known(_path: str) -> bool | None:
     return None
 
@@ -37,13 +43,14 @@ class Sources:
 
     `left_out` counts reasons, `unread` are the files themselves (of other people's code the
     folders). `exists` says of any path whether it leads to a file or folder, None
-    where that may not be told.
+    where that may not be told. `incomplete` says that there are more files, which nobody counted.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
     languages: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     unread: list[str] = field(default_factory=list)
+    incomplete: bool = False
     exists: Callable[[str], bool | None] = _nothing_is_known
 
     def of(self, language: str) -> dict[str, str]:
@@ -84,14 +91,22 @@ def read_sources(
         ToolError: a path does not exist.
     """
     found = Sources(exists=_lookup(workspace, readable))
+    seen: set[str] = set()
     for wanted in dict.fromkeys(paths):
         listing = workspace.walk(wanted, readable=readable)
-        for path in listing.files:
-            _take(found, workspace, path, readable)
-        if not listing.complete:
-            found.left_out["beyond the largest number of files of one folder"] += 1
-        if listing.unnamed:
-            found.left_out["name is no UTF-8"] += listing.unnamed
+        for entry in listing.entries:
+            if entry.path in seen or entry.kind == "folder":
+                continue
+            seen.add(entry.path)
+            if entry.kind == "file":
+                _take(found, workspace, entry.path, readable)
+            else:
+                found.leave_out(entry.path, _reason(entry.path) or _NO_FILE[entry.kind])
+        for path in listing.unnamed_paths:
+            if path not in seen:
+                seen.add(path)
+                found.leave_out(path, "name is no UTF-8")
+        found.incomplete = found.incomplete or not listing.complete
     return found
 
 
@@ -107,8 +122,6 @@ def _lookup(workspace: Workspace, readable: Callable[[str], bool]) -> Callable[[
 
 
 def _take(found: Sources, workspace: Workspace, path: str, readable: Callable[[str], bool]) -> None:
-    if path in found.texts:
-        return
     reason = _reason(path)
     if not reason and len(found.texts) >= MAX_FILES:
         reason = f"more than {MAX_FILES} files"

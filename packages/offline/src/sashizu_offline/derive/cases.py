@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sashizu_offline.checks.tree import FUNCTIONS, PythonFile
+from sashizu_offline.checks.tree import FUNCTIONS, Function, PythonFile
 from sashizu_offline.derive.behaviour import constants, raises
 from sashizu_offline.derive.examples import examples
 from sashizu_offline.derive.expectations import Expectation, Maker
@@ -73,26 +73,45 @@ class Untested:
 
 @dataclass
 class Derived:
-    """What could be derived, and what not."""
+    """What could be derived, and what not. `partly` are functions that have tests, but not all."""
 
     cases: list[TestCase] = field(default_factory=list)
     untested: list[Untested] = field(default_factory=list)
+    partly: list[Untested] = field(default_factory=list)
 
 
-def _functions(file: PythonFile) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """The public functions of a module and the public methods of its public classes."""
-    for node in file.tree.body:
+def _functions(file: PythonFile) -> Iterator[tuple[str, Function, bool]]:
+    """The public functions of a module and the public methods of its public classes.
+
+    The third value says whether there is one only under a condition.
+    """
+    for node, conditional in _defined(file.tree.body, conditional=False):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 if not name.startswith("_"):
-                    yield name, node
+                    yield name, node, conditional
             case ast.ClassDef(name=owner, body=body) if not owner.startswith("_"):
                 methods = [item for item in body if isinstance(item, FUNCTIONS)]
                 for method in methods:
                     if not method.name.startswith("_"):
-                        yield f"{owner}.{method.name}", method
+                        yield f"{owner}.{method.name}", method, conditional
             case _:
                 pass
+
+
+def _defined(body: Sequence[ast.stmt], *, conditional: bool) -> Iterator[tuple[ast.stmt, bool]]:
+    """The functions and classes of a block and of the blocks in it, in the order of the source."""
+    for node in body:
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            yield node, conditional
+            continue
+        inner: list[ast.stmt] = []
+        for block in ast.iter_child_nodes(node):
+            if isinstance(block, ast.stmt):
+                inner.append(block)
+            elif isinstance(block, ast.ExceptHandler | ast.match_case):
+                inner += block.body
+        yield from _defined(inner, conditional=True)
 
 
 def _reason_against(name: str, node: ast.AST) -> str:
@@ -128,40 +147,55 @@ def _cases(
 ) -> str:
     """Add the tests of one function; returns why there are none."""
     found: list[Expectation] = []
-    reason = ""
+    reasons: list[str] = []
     for source in (examples, raises, constants):
         try:
             outcome = source(make, node)
         except NotEvaluable as error:
-            reason = reason or f"it can not be followed: {error}"
+            reasons.append(f"it can not be followed: {error}")
             continue
         found += outcome.expectations
-        reason = reason or outcome.problem
-    added = 0
+        if outcome.problem:
+            reasons.append(outcome.problem)
+    written: list[TestCase] = []
+    unnoticed = 0
     for expectation in found[:MOST_CASES]:
         try:
-            lines = test_body(module.name, definitions(file.tree), expectation)
+            case = _case(file, module, make, node, expectation)
         except NotEvaluable as error:
-            reason = reason or str(error)
+            reasons.append(str(error))
             continue
-        caught, tried = _score(make, node, expectation)
-        if caught == 0:
-            reason = reason or "no change of the function would be noticed"
-            continue
-        added += 1
-        derived.cases.append(
-            TestCase(
-                file.path,
-                expectation.line,
-                module.root,
-                node.name,
-                expectation.kind,
-                lines,
-                caught,
-                tried,
-            )
+        if case.caught:
+            written.append(case)
+        else:
+            unnoticed += 1
+    if not written:
+        reasons += ["no change of the function would be noticed"] if unnoticed else []
+        return reasons[0] if reasons else "no example, no constant, no checked argument"
+    derived.cases += written
+    if left := [*_left(len(found), unnoticed), *reasons]:
+        derived.partly.append(Untested(file.path, node.lineno, node.name, "; ".join(left)))
+    return ""
+
+
+def _case(
+    file: PythonFile, module: Module, make: Maker, node: ast.FunctionDef, found: Expectation
+) -> TestCase:
+    """The test of an expectation. Raises `NotEvaluable` where it can not be written."""
+    lines = test_body(module.name, definitions(file.tree), found)
+    score = _score(make, node, found)
+    return TestCase(file.path, found.line, module.root, node.name, found.kind, lines, *score)
+
+
+def _left(found: int, unnoticed: int) -> Iterator[str]:
+    """Why expectations of a function that has tests have none."""
+    if found > MOST_CASES:
+        yield (
+            f"{found - MOST_CASES} of {found} expectations are beyond the {MOST_CASES} tests that "
+            "one function gets"
         )
-    return "" if added else reason or "no example, no constant, no checked argument"
+    if unnoticed:
+        yield f"{unnoticed} of {found} expectations would notice no change of it"
 
 
 def _maker(tree: ast.Module, links: Links, meter: Meter) -> Maker:
@@ -192,8 +226,9 @@ def derive_tests(
 
         make = _maker(file.tree, importer.links(path), meter)
         tick()
-        for name, node in _functions(file):
+        for name, node, conditional in _functions(file):
             reason = problem or _reason_against(name, node)
+            reason = reason or ("defined under a condition" if conditional else "")
             if not reason and isinstance(node, ast.FunctionDef):
                 reason = _cases(file, importer.modules[path], make, node, derived)
             if reason and name.rpartition(".")[2] not in mentioned:

@@ -45,7 +45,8 @@ def examples(make: Maker, node: ast.FunctionDef) -> Outcome:
         try:
             _one_example(make, node, example, line, names, setup, outcome)
         except NotEvaluable as error:
-            outcome.problem = f"the example in line {line} can not be confirmed: {error}"
+            after = ", nor those after it" if example is not found[-1] else ""
+            outcome.problem = f"the example in line {line}{after} can not be confirmed: {error}"
             break
     return outcome
 
