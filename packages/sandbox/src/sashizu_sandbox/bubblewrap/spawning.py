@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sashizu_sandbox.bubblewrap import kernel
+from sashizu_sandbox.bubblewrap.sources import COVERED, Opened, close_all, open_sources
 
 __all__ = ["Descriptors", "Spawned", "spawn"]
 
 _EMPTY = "{empty}"
+
+_COPIED = "/dev/mounted"
+"""A file in the sandbox that nobody needs; its file system is bubblewrap's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +42,53 @@ class Spawned:
 
     `handle` is a descriptor of the process, `status` gives what it says of itself; it goes on when
     something is written to `gate`, which can be written to again once it was read.
+
+    Where it cannot be given descriptors of what it shows, `compared` is what is to be compared with
+    what it mounted, as soon as `halted` can be written to; it goes on when that is closed.
     """
 
     pid: int
     handle: int
     status: int
     gate: int
+    compared: tuple[Opened, ...] = ()
+    halted: int = -1
 
 
 def spawn(request: dict[str, Any], given: Descriptors, user: int | None) -> Spawned:
     """Start bubblewrap as a request says, and as another user if root is to.
 
     Raises:
-        OSError: it could not be started.
+        OSError: it could not be started, or what it should show has been replaced.
     """
+    opened = open_sources(request["sources"])
+    try:
+        started = _spawn(request, given, user, opened)
+    except OSError:
+        close_all(opened)
+        raise
+    if not started.compared:
+        close_all(opened)
+    return started
+
+
+def _spawn(
+    request: dict[str, Any], given: Descriptors, user: int | None, opened: list[Opened]
+) -> Spawned:
+    halted = -1
+    shown: list[int] = []
     status_r, status_w = os.pipe()
     gate_r, gate_w = os.pipe()
     kernel.shrink_to_one_write(gate_w)
     inner = [status_w, gate_r]
     try:
-        words, empty = _with_descriptors(request["words"])
+        words = list(request["words"])
+        if request["descriptors"]:
+            shown = _show_descriptors(words, opened)
+        else:
+            halt, halted = _halt_when_mounted(words, request["mounted"])
+            inner.append(halt)
+        words, empty = _with_descriptors(words)
         inner += empty
         words += ["--seccomp", str(given.filter), "--json-status-fd", str(status_w)]
         words += ["--block-fd", str(gate_r)]
@@ -65,15 +96,39 @@ def spawn(request: dict[str, Any], given: Descriptors, user: int | None) -> Spaw
         inner.append(arguments)
         argv = [request["bubblewrap"], "--args", str(arguments), "--", *request["argv"]]
         with nullcontext() if user is None else kernel.acting_as(user):
-            pid = _become(argv, given, (*inner, given.filter))
-        return Spawned(pid, os.pidfd_open(pid), status_r, gate_w)
+            pid = _become(argv, given, (*inner, *shown, given.filter))
+        compared = () if request["descriptors"] else tuple(opened)
+        return Spawned(pid, os.pidfd_open(pid), status_r, gate_w, compared, halted)
     except OSError:
-        os.close(status_r)
-        os.close(gate_w)
+        for fd in (status_r, gate_w, *([] if halted < 0 else [halted])):
+            os.close(fd)
         raise
     finally:
         for fd in inner:
             os.close(fd)
+
+
+def _show_descriptors(words: list[str], opened: Iterable[Opened]) -> list[int]:
+    """Say descriptors instead of paths; those that bubblewrap has to get."""
+    given = []
+    for source, fd in opened:
+        if source.at != COVERED:
+            words[source.at] += "-fd"
+            words[source.at + 1] = str(fd)
+            given.append(fd)
+    return given
+
+
+def _halt_when_mounted(words: list[str], at: int) -> tuple[int, int]:
+    """Let bubblewrap copy a pipe as soon as all is mounted: it waits there until that ends.
+
+    Both ends: who waits is known by the pipe, which is full, becoming empty.
+    """
+    read, write = os.pipe()
+    kernel.shrink_to_one_write(write)
+    os.write(write, b"\n" * kernel.ONE_WRITE_BYTES)
+    words[at:at] = ["--perms", "0000", "--file", str(read), _COPIED]
+    return read, write
 
 
 def _with_descriptors(words: Iterable[str]) -> tuple[list[str], list[int]]:
