@@ -284,3 +284,44 @@ async def test_the_record_fingerprints_the_operators_policy_too(file: Path) -> N
         prints.append(sink.of("agent.started")[0]["policy_sha256"])
     assert len(set(prints)) == len(policies)
     assert prints[:4] == prints[4:]
+
+
+# --- whoever administers the machine --------------------------------------------------------------
+
+
+def administered(tmp_path: Path, text: str, *overrides: str) -> Settings:
+    admin = tmp_path / "admin"
+    admin.mkdir()
+    (admin / "sashizu.toml").write_text(text)
+    user = tmp_path / "user"
+    user.mkdir()
+    return load_settings(
+        tmp_path, overrides=overrides, config=user, env={}, plugin_names=(), admin=admin
+    )
+
+
+def test_what_the_administrator_bounds_no_flag_widens(tmp_path: Path) -> None:
+    text = '[policy.ceiling.tools]\nfs.write = ["docs"]\n'
+    settings = administered(tmp_path, text, "policy.ceiling.tools.fs.write=true")
+    own = Grants(fs_write=(".",))
+    chain = narrow(settings.policy.ceilings(own), own)
+    may = {
+        path: authorize([PathRequest(path, "write")], Subject("id", "a", chain)).allowed
+        for path in ("docs/a", "src/a")
+    }
+    assert may == {"docs/a": True, "src/a": False}
+    assert "admin" in chain[0].source
+
+
+def test_the_administrator_alone_is_a_level_too(tmp_path: Path) -> None:
+    text = '[[policy.rule]]\nverdict = "deny"\ntouches = "read"\npattern = "private"\n'
+    settings = administered(tmp_path, text)
+    own = Grants(fs_read=(".",))
+    subject = Subject("id", "a", narrow(settings.policy.ceilings(own), own))
+    assert not authorize([PathRequest("private/a", "read")], subject).allowed
+    assert authorize([PathRequest("a", "read")], subject).allowed
+
+
+def test_the_administrators_file_holds_a_policy_and_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"admin/sashizu.toml:1:1"):
+        administered(tmp_path, '[run]\nmodel = "x"\n')

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
-__all__ = ["config_home", "state_home"]
+__all__ = ["admin_home", "config_home", "state_home"]
+
+
+def admin_home() -> Path:
+    """The folder of the `sashizu.toml` of whoever administers the machine.
+
+    No variable moves it: nobody gets around it by setting one.
+    """
+    if os.name == "posix":
+        mac = Path("/Library/Application Support")
+        return mac / "sashizu" if sys.platform == "darwin" else Path("/etc/sashizu")
+    from platformdirs import site_config_path
+
+    return site_config_path("sashizu", appauthor=False)
 
 
 def state_home() -> Path:

@@ -13,7 +13,8 @@ __all__ = ["OperatorPolicy"]
 class OperatorPolicy:
     """A ceiling and rules that hold for every agent; by default neither.
 
-    What is None is not bounded by the operator. `source` says where the policy was read.
+    What is None is not bounded by the operator. `source` says where the policy was read. `above` is
+    that of whoever administers the machine: both hold.
     """
 
     tools: frozenset[str] | None = None
@@ -25,6 +26,7 @@ class OperatorPolicy:
     devices: frozenset[str] | None = None
     rules: tuple[Rule, ...] = ()
     source: str = ""
+    above: OperatorPolicy | None = None
 
     def ceilings(self, own: Grants, folder: str = "") -> tuple[Grants, ...]:
         """The levels above an agent that nobody started: none where nothing is bounded.
@@ -32,8 +34,9 @@ class OperatorPolicy:
         What the operator does not bound is bounded by what the agent has itself, so that the level
         takes nothing away there. `folder` is what the run itself lets the agent write.
         """
-        if self == OperatorPolicy(source=self.source):
-            return ()
+        outer = self.above.ceilings(own, folder) if self.above is not None else ()
+        if self == OperatorPolicy(source=self.source, above=self.above):
+            return outer
         written = self.fs_write
         if written is not None and folder:
             written = (*written, folder)
@@ -48,4 +51,4 @@ class OperatorPolicy:
             source=self.source,
             rules=self.rules,
         )
-        return (level,)
+        return (*outer, level)

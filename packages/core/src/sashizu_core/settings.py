@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from sashizu_core.documents import KeyPath, complaint, dotted, is_secret
 from sashizu_core.entries import installed_names
 from sashizu_core.errors import ConfigError
-from sashizu_core.home import config_home
+from sashizu_core.home import admin_home, config_home
 from sashizu_core.operator_policy import OperatorPolicy
 from sashizu_core.reactions.table import HooksSettings
 from sashizu_core.settings_layers import merged_layers
@@ -78,12 +78,14 @@ class Settings:
     """All settings of a process.
 
     `tables` are the raw tables by name, already merged; `origins` says for every value in them
-    where it came from; `warnings` are for a person, one sentence each.
+    where it came from; `warnings` are for a person, one sentence each. `admin` is the policy of
+    whoever administers the machine.
     """
 
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: Mapping[KeyPath, Origin] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    admin: OperatorPolicy | None = None
 
     @cached_property
     def run(self) -> RunSettings:
@@ -114,7 +116,8 @@ class Settings:
             if origin.kind == "default"
             else f"the operator's policy, {origin.file or origin.text}"
         )
-        return self.plugin("policy", PolicySettings).operator_policy(source, place)
+        own = self.plugin("policy", PolicySettings).operator_policy(source, place)
+        return replace(own, above=self.admin) if self.admin is not None else own
 
     def plugin(self, name: str, table: type[M]) -> M:
         """The table of a plugin, validated.
@@ -194,12 +197,14 @@ def load_settings(
     env: Mapping[str, str] = os.environ,
     config: Path | None = None,
     plugin_names: Iterable[str] | None = None,
+    admin: Path | None = None,
 ) -> Settings:
     """Read all settings for a project folder.
 
     `overrides` are `-c key=value`: a dotted key and a TOML value; what is no TOML value is taken
     as text. `config` is the folder of the user's file (default: the platform's); `plugin_names`
-    are the names that may have a table (default: the installed plugins).
+    are the names that may have a table (default: the installed plugins). `admin` is the folder of
+    the administrator's file, of which only `[policy]` is read (default: the platform's).
 
     Raises:
         ConfigError: a file is broken, a key is unknown or may not be set there, a value is wrong.
@@ -212,7 +217,26 @@ def load_settings(
         overrides=overrides,
         known_tables=frozenset({*TYPED, *RAW, *names}),
     )
-    settings = Settings(tables, origins, tuple(warnings))
+    settings = Settings(tables, origins, tuple(warnings), admin=_policy_in(admin or admin_home()))
     for name, model in TYPED.items():
         settings.plugin(name, model)
     return settings
+
+
+def _policy_in(folder: Path) -> OperatorPolicy | None:
+    """The policy of the administrator's file; None where there is no file.
+
+    Raises:
+        ConfigError: it is broken, or sets something else.
+    """
+    file = folder / "sashizu.toml"
+    if not file.exists():
+        return None
+    tables, origins, _ = merged_layers(
+        user=file,
+        project=folder / "none" / "sashizu.toml",
+        env={},
+        overrides=(),
+        known_tables=frozenset({"policy"}),
+    )
+    return Settings(tables, origins, ()).policy

@@ -73,6 +73,7 @@ async def _untracked(git: Git) -> list[str]:
 
 async def _staged(git: Git, variables: dict[str, str]) -> list[str]:
     """Files that were added and never committed, relative to the top."""
+    asked: tuple[str, ...]
     if await git.object("HEAD^{commit}"):
         asked = ("diff-index", "--cached", "--name-only", "--diff-filter=A", "-z", "HEAD")
     else:
