@@ -3,7 +3,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sashizu_cli.plain import cells, cut, one_line, padded, printable, table_lines
+from sashizu_cli.plain import cells, cut, one_line, padded, printable, table_lines, visible
 
 
 @given(st.text())
@@ -56,3 +56,9 @@ def test_a_table_is_as_wide_as_it_may_be_and_its_widest_column_is_cut_first():
     assert max(map(len, lines)) == 40
     assert lines[1].startswith("1234  aaa")
     assert table_lines(rows)[1] == f"1234  {'a' * 100}"
+
+
+def test_blanks_push_nothing_out_of_sight():
+    shown = visible("git status" + " " * 300 + "; rm x" + "\u3164\u2800")
+    assert shown == "git status [300 blanks] ; rm x\\u3164\\u2800"
+    assert visible("a  b") == "a  b"

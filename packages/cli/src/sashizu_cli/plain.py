@@ -11,10 +11,13 @@ __all__ = ["cells", "cut", "one_line", "padded", "printable", "table_lines", "vi
 _HARMFUL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, but tab and newline
     "\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\u115f\u1160\u2800\u3164\uffa0"  # letters that look like blanks
     "\U000e0000-\U000e007f"  # what hides text or turns it round
     "\ud800-\udfff]"
 )
 
+
+_MANY_BLANKS = re.compile(r"[^\S\n]{8,}")
 
 _NARROWEST = 4
 """Columns that are left of the narrowest cell."""
@@ -36,9 +39,13 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def visible(text: str) -> str:
-    r"""The text on one line with nothing lost: tabs and newlines become `\t` and `\n` as well."""
+    r"""The text on one line with nothing lost: tabs and newlines become `\t` and `\n` as well.
+
+    Many blanks are counted, so that they push nothing out of sight.
+    """
     shown = _HARMFUL.sub(_escape, text)
-    return shown.replace("\t", "\\t").replace("\n", "\\n")
+    shown = shown.replace("\t", "\\t").replace("\n", "\\n")
+    return _MANY_BLANKS.sub(lambda found: f" [{len(found[0])} blanks] ", shown)
 
 
 def one_line(text: str) -> str:

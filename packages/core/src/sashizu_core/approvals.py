@@ -224,7 +224,7 @@ def enforcement(request: PermissionRequest) -> str:
     """What holds an allowed request to what was asked, in words."""
     match request:
         case PathRequest():
-            return "sashizu opens the file itself, beneath the workspace"
+            return "sashizu, which opens the file itself, or the sandbox of the program"
         case ExecRequest(enforced_by=sandbox):
             return f"the sandbox {sandbox}" if sandbox else "nothing: no sandbox holds the program"
         case NetRequest():

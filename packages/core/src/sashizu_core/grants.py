@@ -130,6 +130,8 @@ class Grants:
     `tools` means every tool that the other grants allow; it is used for ceilings, never for an
     agent's own grants. `net` are patterns of URLs, `exec` first words of command lines, `devices`
     names of devices. `rules` are exceptions; `source` says where the grants were read.
+    `silent_on` is None for what an agent has itself; for a ceiling it names those of `exec` and
+    `net` that the ceiling says nothing of, and that were filled in from what is beneath it.
     """
 
     tools: frozenset[str] | None = frozenset()
@@ -141,6 +143,7 @@ class Grants:
     source: str = ""
     rules: tuple[Rule, ...] = ()
     devices: frozenset[str] = frozenset()
+    silent_on: frozenset[str] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

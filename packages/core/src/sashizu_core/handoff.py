@@ -251,7 +251,7 @@ def _read(terms: str) -> Handoff:
 
 def _grants(values: dict[str, Any]) -> Grants:
     rules = tuple(Rule(**rule) for rule in values.pop("rules"))
-    sets = {"tools", "spawn", "devices"}
+    sets = {"tools", "spawn", "devices", "silent_on"}
     made: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, list):

@@ -40,6 +40,7 @@ class OperatorPolicy:
         written = self.fs_write
         if written is not None and folder:
             written = (*written, folder)
+        said = {"exec": self.exec, "net": self.net}
         level = Grants(
             tools=self.tools,
             fs_read=own.fs_read if self.fs_read is None else self.fs_read,
@@ -50,5 +51,6 @@ class OperatorPolicy:
             devices=own.devices if self.devices is None else self.devices,
             source=self.source,
             rules=self.rules,
+            silent_on=frozenset(kind for kind, bound in said.items() if bound is None),
         )
         return (*outer, level)

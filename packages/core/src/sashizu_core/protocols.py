@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from sashizu_core.events import Event
-from sashizu_core.grants import PermissionRequest, Subject
+from sashizu_core.grants import ExecRequest, NetRequest, PermissionRequest, Subject
 from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.skills import Skill
 from sashizu_core.types import (
@@ -45,6 +45,7 @@ __all__ = [
     "Question",
     "Readable",
     "Refused",
+    "ServerStart",
     "Spawner",
     "TailoredTool",
     "Tool",
@@ -222,13 +223,28 @@ class ToolContext:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerStart:
+    """A server of tools that is to be started, or connected to, for an agent.
+
+    `brought` says that the agent's own definition describes it, so that no agent above knows it.
+    `refused` is why it must not be, whatever is granted; empty where nothing speaks against it.
+    """
+
+    server: str
+    request: ExecRequest | NetRequest
+    brought: bool = False
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolsWanted:
     """One agent instance that lists tools of servers.
 
     `listed` are names as `server/tool` or `server/*`; `servers` what its own definition says of
     servers, by name, and `source` whose definition that is. `sandbox` and `confinement` hold what
     is started for the agent. `suspicious` records that something looks like an attack: it takes the
-    columns of an event.
+    columns of an event. `starting` decides whether a server may be started or connected to, has
+    somebody asked where the rules say so, and records the decision; None where nobody records.
     """
 
     subject: Subject
@@ -239,6 +255,7 @@ class ToolsWanted:
     sandbox: Sandbox | None = None
     confinement: Confinement | None = None
     suspicious: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None
+    starting: Callable[[ServerStart], Awaitable[Decision]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ _RIPGREP_FLAGS = (
     "--null",
     "--color=never",
     "--max-columns=1",
+    f"--max-filesize={MAX_FILE_BYTES}",
 )
 _RIPGREP_LINE = re.compile(rb"([^\0\n]+)\0([0-9]+):")
 

@@ -318,7 +318,15 @@ class AgentInstance:
             progress=shown_lines(parts.on_line, self.agent_id, self._recorder.redactor),
         )
         tools = {name: parts.tools[name] for name in plan.tools if self._lessons.needs(name)}
-        tools |= await tools_of_servers(plan, parts.sources, subject, context, self._steps)
+        tools |= await tools_of_servers(
+            plan,
+            parts.sources,
+            subject,
+            context,
+            self._steps,
+            policies=parts.policies,
+            approvals=parts.approvals,
+        )
         if plan.targets:
             await anyio.to_thread.run_sync(self._prepare_for_artifacts)
         self._reactor = self._reacting(subject, context)

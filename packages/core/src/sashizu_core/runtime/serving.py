@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sashizu_core.approvals import Approvals
 from sashizu_core.events import Event
+from sashizu_core.granting import request_text
 from sashizu_core.grants import Subject, ToolRequest
 from sashizu_core.permissions import authorize
-from sashizu_core.protocols import Tool, ToolContext, ToolSource, ToolsServed, ToolsWanted
+from sashizu_core.protocols import (
+    Policy,
+    ServerStart,
+    Tool,
+    ToolContext,
+    ToolSource,
+    ToolsServed,
+    ToolsWanted,
+)
 from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.server_starts import authorize_start
+from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.steps import StepContext
-from sashizu_core.types import StepKind
+from sashizu_core.types import Decision, StepKind
 
 __all__ = ["tools_of_servers"]
 
@@ -25,11 +37,15 @@ async def tools_of_servers(
     subject: Subject,
     context: ToolContext,
     steps: StepContext,
+    *,
+    policies: Sequence[Policy] = (),
+    approvals: Approvals | None = None,
 ) -> Mapping[str, Tool]:
     """What servers offer of what a definition lists, and every level of permission has.
 
-    Asking may start programs, so it is on record before it happens. What is not there is on record
-    too, and shown.
+    Asking may start programs, so it is on record before it happens, and each start is judged: by
+    the chain and the `policies`, and by whom `approvals` asks. What is not there is on record too,
+    and shown.
 
     Raises:
         RecordError: the record cannot be written.
@@ -47,6 +63,8 @@ async def tools_of_servers(
         "mcp_method": "tools/list",
     }
 
+    starts = _Starts(recorder, subject, int(common["step"]), policies, approvals)
+
     async def suspicious(fields: Mapping[str, Any]) -> None:
         await recorder.record([recorder.event("security.suspicious", fields)])
 
@@ -60,6 +78,7 @@ async def tools_of_servers(
             context.sandbox,
             context.confinement,
             suspicious,
+            starts.decide,
         )
         answers = [await source.tools(wanted) for source in sources]
         return _allowed(answers, subject)
@@ -85,6 +104,69 @@ async def tools_of_servers(
             names = ", ".join(name for name, why in served.absent.items() if why == reason)
             context.progress(f"{names}: not there, {reason}")
     return served.tools
+
+
+class _Starts:
+    """The decisions about the servers that one agent has started, on record before they are."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        subject: Subject,
+        step: int,
+        policies: Sequence[Policy],
+        approvals: Approvals | None,
+    ) -> None:
+        self._recorder = recorder
+        self._subject = subject
+        self._step = step
+        self._policies = policies
+        self._approvals = approvals
+
+    async def decide(self, start: ServerStart) -> Decision:
+        """See `ToolsWanted.starting`.
+
+        Raises:
+            RecordError: the record cannot be written.
+        """
+        decision = authorize_start(start, self._subject, self._policies)
+        if decision.verdict == "ask":
+            decision = await self._ask(start, decision)
+        await self._recorder.record(self._events(start, decision))
+        return decision
+
+    async def _ask(self, start: ServerStart, decision: Decision) -> Decision:
+        if self._approvals is None:
+            reason = f"{decision.reason} (nobody can be asked)"
+            return Decision("deny", reason, decision.rule, "default")
+        self._recorder.flush()
+        asked = (start.request,)
+        tool = f"{start.server}/*"
+        return await self._approvals.decide(tool, asked, asked, self._subject, decision)
+
+    def _events(self, start: ServerStart, decision: Decision) -> list[Event]:
+        attrs = {"request": self._recorder.redactor.text(request_text(start.request))}
+        if decision.decided_by == "user":
+            attrs["source"] = decision.source
+        common: dict[str, Any] = {
+            "step": self._step,
+            "op": "list_tools",
+            "tool": start.server,
+            "tool_type": "mcp",
+            "mcp_server": start.server,
+            "decision_reason": self._recorder.redactor.text(decision.reason),
+            "attrs": attrs,
+        }
+        decided = {
+            "decision": decision.verdict,
+            "decided_by": decision.decided_by,
+            "decision_rule": decision.rule,
+        }
+        events = [self._recorder.event("tool.decided", {**common, **decided})]
+        if not decision.allowed:
+            denied = {"status": "denied", "severity": "warning", "category": "permission"}
+            events.append(self._recorder.event("security.denied", {**common, **denied}))
+        return events
 
 
 def _allowed(answers: Sequence[ToolsServed], subject: Subject) -> ToolsServed:
