@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from sashizu_core.errors import SandboxError
@@ -21,8 +22,8 @@ from sashizu_sandbox.bubblewrap.probe import probe_bubblewrap
 from sashizu_sandbox.bubblewrap.sandbox import Bubblewrap, open_bubblewrap
 from sashizu_sandbox.bubblewrap.sources import Source, close_all, open_sources
 
-ENOUGH_S = 1.5
-"""How long a race is run: some hundred starts in all of them."""
+ENOUGH_S = 0.9
+"""How long a race is run: some hundred starts in all of the races."""
 
 
 @pytest.fixture(params=["by descriptor", "compared after the mount"])
@@ -39,12 +40,14 @@ async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Bubblewrap]:
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    """A folder of the host, of which nothing was granted."""
-    outside = tmp_path.resolve() / "outside"
-    outside.mkdir()
-    (outside / "notes").write_text("HOST\n")
-    return outside
+def outside() -> Iterator[Path]:
+    """A folder of the host that everybody can read, and of which nothing was granted."""
+    with TemporaryDirectory() as folder:
+        outside = Path(folder).resolve()
+        outside.chmod(0o755)
+        (outside / "notes").write_text("HOST\n")
+        (outside / "notes").chmod(0o644)
+        yield outside
 
 
 @pytest.fixture
@@ -73,10 +76,10 @@ print("ready", flush=True)
 while True:
     os.rename(place, place + ".kept")
     os.rename(place + ".link", place)
-    time.sleep(0.0005)
+    time.sleep(0.003)
     os.rename(place, place + ".link")
     os.rename(place + ".kept", place)
-    time.sleep(0.0005)
+    time.sleep(0.003)
 """
 
 
