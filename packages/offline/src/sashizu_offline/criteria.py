@@ -72,8 +72,8 @@ def _untested(report: Report, _written: Sequence[str]) -> Verdict:
     shown = max((_held(names, text) for text in report.texts), default=listed + partly)
     if shown < wanted:
         return "not met", f"{shown} of {wanted} are listed, the rest had no room"
-    more = f", and {partly} partly tested" if partly else ""
-    return "met", f"{counted(listed, 'function')}{more} listed with path:line and the reason"
+    more = f", {partly} partly tested" if partly else ""
+    return "met", f"listed with path:line and the reason: {counted(listed, 'function')}{more}"
 
 
 def _held(names: Sequence[str], text: str) -> int:
