@@ -25,6 +25,7 @@ PEERS = {
     "agno": ["agno", "openai"],
     "openai-agents": ["openai-agents"],
     "click": ["click"],
+    "litellm": ["litellm[proxy]"],
     "llm": ["llm"],
     "server": ["uvloop"],
 }

@@ -160,14 +160,19 @@ def _config(gateway: Gateway) -> uvicorn.Config:
 
 
 def _listen(address: Address) -> socket.socket:
+    # With the protocol named, asyncio sends what is short without waiting for more.
+    listener = socket.socket(LOOPBACK[address.host], socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server(
-            (address.host, address.port), family=LOOPBACK[address.host], backlog=BACKLOG
-        )
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise UsageError(
             f"cannot listen on {address.host}:{address.port}: {error.strerror}"
         ) from error
+    return listener
 
 
 def _listen_unix(path: Path) -> socket.socket:
