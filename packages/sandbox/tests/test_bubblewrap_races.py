@@ -22,7 +22,7 @@ from sashizu_sandbox.bubblewrap.probe import probe_bubblewrap
 from sashizu_sandbox.bubblewrap.sandbox import Bubblewrap, open_bubblewrap
 from sashizu_sandbox.bubblewrap.sources import Source, close_all, open_sources
 
-ENOUGH_S = 0.9
+ENOUGH_S = 0.5
 """How long a race is run: some hundred starts in all of the races."""
 
 

@@ -2,7 +2,9 @@
 
 Trusted folders are those of the operator's `PATH`, and the system's: absolute, outside the
 workspace, and changed by nobody but the operator and root. Programs that a workspace brings, in a
-virtual environment or in `node_modules`, are any code.
+virtual environment or in `node_modules`, are any code. A link of the workspace that leaves it
+counts only if it leads to a trusted program, or to a Python: else it would choose what of the
+machine is shown and run.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from sashizu_core.errors import ToolError
 from sashizu_core.workspace import Workspace
 
+from sashizu_sandbox.shell.interpreters import is_trusted_python, open_to_others
 from sashizu_sandbox.shell.shims import behind_shims
 
 __all__ = ["OWN_FOLDERS", "Program", "Programs", "trusted_folders"]
@@ -30,12 +33,13 @@ OWN_FOLDERS = (".venv/bin", "venv/bin", "node_modules/.bin")
 class Program:
     """A file to execute: `path` is absolute, `identity` its device and inode.
 
-    `own` programs lie in the workspace.
+    `real` is where the path led when it was looked at. `own` programs lie in the workspace.
     """
 
     name: str
     path: Path
     identity: tuple[int, int]
+    real: Path
     own: bool = False
 
     def check(self) -> None:
@@ -59,16 +63,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _open_to_others(path: Path) -> bool:
-    """Whether others than root and we could change a file or folder."""
-    try:
-        status = path.stat()
-    except OSError:
-        return True
-    ours = status.st_uid in (0, os.getuid())
-    return not ours or bool(status.st_mode & stat.S_IWOTH)
-
-
 def trusted_folders(roots: Sequence[Path], search: str | None = None) -> tuple[Path, ...]:
     """The folders that programs are taken from, first come first served.
 
@@ -83,7 +77,7 @@ def trusted_folders(roots: Sequence[Path], search: str | None = None) -> tuple[P
             continue
         real = Path(os.path.realpath(folder))
         inside = any(p.is_relative_to(root) for p in (folder, real) for root in roots)
-        if not inside and not _open_to_others(real):
+        if not inside and not open_to_others(real):
             found.append(folder)
     return tuple(found)
 
@@ -110,8 +104,8 @@ class Programs:
             if identity is None:
                 continue
             real = Path(os.path.realpath(path))
-            if not self._inside(real) and not _open_to_others(real):
-                yield Program(name, path, identity)
+            if not self._inside(real) and not open_to_others(real):
+                yield Program(name, path, identity, real)
 
     def _inside(self, path: Path) -> bool:
         return any(path.is_relative_to(root) for root in self._workspace.roots)
@@ -119,10 +113,37 @@ class Programs:
     def own(self, name: str) -> Program | None:
         """A program that the workspace brings in one of its own folders."""
         for folder in self.own_folders:
-            path = folder / name
-            if (identity := _identity(path)) is not None:
-                return Program(name, path, identity, own=True)
+            if (found := self._brought(name, folder / name)) is not None:
+                return found
         return None
+
+    def why_not(self, path: Path) -> str:
+        """Why a program that the workspace brings does not count; empty where there is none."""
+        real = Path(os.path.realpath(path))
+        if not path.is_relative_to(self._workspace.root) or _identity(path) is None:
+            return ""
+        if self._inside(real) or self._may_be_meant(path.name, real):
+            return ""
+        return (
+            f"{path} is a link to {real}, which lies outside the workspace and is neither in a "
+            "trusted folder nor a Python that nobody else can change"
+        )
+
+    def _brought(self, name: str, path: Path) -> Program | None:
+        """A program of the workspace, unless a link leads out of it to what is not trusted."""
+        identity = _identity(path)
+        real = Path(os.path.realpath(path))
+        if identity is None or _identity(real) != identity:
+            return None
+        if not self._inside(real) and not self._may_be_meant(path.name, real):
+            return None
+        return Program(name, path, identity, real, own=True)
+
+    def _may_be_meant(self, name: str, real: Path) -> bool:
+        """Whether a link of the workspace may lead to a real path outside of it."""
+        names = dict.fromkeys((name, real.name))
+        trusted = (found.real for each in names for found in self._candidates(each))
+        return real in trusted or is_trusted_python(real)
 
     def at(self, path: Path) -> Program | None:
         """The program at an absolute path: a trusted one, or one in the workspace."""
@@ -134,4 +155,4 @@ class Programs:
                 return found
         if not path.is_relative_to(self._workspace.root):
             return None
-        return Program(f"./{path.relative_to(self._workspace.root)}", path, identity, own=True)
+        return self._brought(f"./{path.relative_to(self._workspace.root)}", path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from sashizu_core.home import config_home, state_home
 from sashizu_core.workspace import Workspace
 
-from sashizu_sandbox.shell.programs import Programs
+from sashizu_sandbox.shell.interpreters import is_trusted_python, prefix_of
+from sashizu_sandbox.shell.programs import Program, Programs
 
 __all__ = ["environment_of", "homes_of"]
 
@@ -16,6 +18,17 @@ _PLACES = {"CARGO_HOME": "/tmp/cargo", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noq
 """Where programs keep what they need for themselves: what is there is gone when they end."""
 
 _PLAIN_OUTPUT = {"CLICOLOR": "0", "NO_COLOR": "1", "PAGER": "cat", "TERM": "dumb"}
+
+_OF_A_PERSON = (".local", ".local/share", ".local/state", ".config", ".cache")
+_OF_THE_SYSTEM = ("/root", "/home", "/etc", "/var")
+
+_NOT_OF_ONE = ("etc", "var", "state")
+"""Folders that show a prefix to be that of many programs, with their settings and data."""
+
+_OF_AN_INTERPRETER = (
+    *("bin", "lib", "lib64", "libexec", "include", "pyvenv.cfg", "ssl"),
+    *("share/terminfo", "share/zoneinfo"),
+)
 
 _SYSTEM = tuple(map(Path, ("/bin", "/lib", "/lib64", "/sbin", "/usr")))
 """What every sandbox shows."""
@@ -49,38 +62,64 @@ def environment_of(
     }
 
 
-def homes_of(program: Path, workspace: Workspace) -> tuple[Path, ...]:
+def homes_of(program: Program, workspace: Workspace) -> tuple[Path, ...]:
     """The folders that must be readable for a program to start, beside the system's.
 
     An interpreter brings the whole folder it is installed in, everything else only the one that it
-    lies in. A folder that holds a home or the workspace is never among them, whatever a link or a
-    configuration in the workspace says.
+    lies in. A folder that equals or holds a home, a folder of settings or state, or the workspace
+    is never among them: of an interpreter that is installed in such a one, only the folders that
+    it consists of are.
     """
-    wide = (Path.home(), workspace.root)
-    found = dict.fromkeys(_homes(program))
+    wide = _wide(workspace)
+    ours = tuple(Path(os.path.realpath(path)) for path in (state_home(), config_home()))
+    kept = (*_SYSTEM, *ours, workspace.root)
     return tuple(
         folder
-        for folder in found
-        if not any(folder.is_relative_to(system) for system in _SYSTEM)
-        and not any(place.is_relative_to(folder) for place in wide)
-        and not folder.is_relative_to(workspace.root)
+        for folder in dict.fromkeys(_homes(program, wide))
+        if folder.exists()
+        and not any(path.is_relative_to(place) for path in _names(folder) for place in kept)
+        and not any(_holds_any(path, wide) for path in _names(folder))
     )
 
 
-def _homes(program: Path) -> Iterator[Path]:
-    for path in (program, Path(os.path.realpath(program))):
+def _names(folder: Path) -> tuple[Path, Path]:
+    """As it is called, and as it really is."""
+    return folder, Path(os.path.realpath(folder))
+
+
+def _wide(workspace: Workspace) -> tuple[Path, ...]:
+    """What no home of a program may hold, by both names."""
+    home = Path.home()
+    places = (
+        *(workspace.root, state_home(), config_home(), home),
+        *(home / name for name in _OF_A_PERSON),
+        *map(Path, _OF_THE_SYSTEM),
+    )
+    return tuple(dict.fromkeys(name for place in places for name in _names(place)))
+
+
+def _holds_any(folder: Path, places: Iterable[Path]) -> bool:
+    return any(place.is_relative_to(folder) for place in places)
+
+
+def _homes(program: Program, wide: tuple[Path, ...]) -> Iterator[Path]:
+    for path in (program.path, program.real):
         prefix = path.parent.parent
         if (prefix / "pyvenv.cfg").is_file():
-            yield prefix
-            yield from _interpreter(Path(os.path.realpath(path.parent / "python")))
+            yield from _parts(prefix, wide)
+            python = Path(os.path.realpath(path.parent / "python"))
+            if is_trusted_python(python):  # the link may be the workspace's
+                yield from _parts(python.parent.parent, wide)
+        elif (found := prefix_of(path)) is not None:
+            yield from _parts(found, wide)
         else:
-            yield from _interpreter(path) or (path.parent,)
+            yield path.parent
 
 
-def _interpreter(path: Path) -> tuple[Path, ...]:
-    """The folder that an interpreter or compiler is installed in; none if it is neither."""
-    prefix = path.parent.parent
-    python = any((folder / "os.py").is_file() for folder in prefix.glob("lib/python3.*"))
-    node = (prefix / "include/node/node.h").is_file()
-    rust = (prefix / "lib/rustlib").is_dir()
-    return (prefix,) if python or node or rust else ()
+def _parts(prefix: Path, wide: tuple[Path, ...]) -> Iterator[Path]:
+    """The prefix of an interpreter, or what it needs of one that holds other things too."""
+    shared = any((prefix / name).is_dir() for name in _NOT_OF_ONE)
+    if shared or any(_holds_any(path, wide) for path in _names(prefix)):
+        yield from (prefix / name for name in _OF_AN_INTERPRETER)
+    else:
+        yield prefix

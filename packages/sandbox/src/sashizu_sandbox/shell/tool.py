@@ -19,6 +19,7 @@ from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.types import StepKind, ToolResult
 from sashizu_core.workspace import Workspace
 
+from sashizu_sandbox.shell.home_secrets import hidden_in
 from sashizu_sandbox.shell.joining import Joined
 from sashizu_sandbox.shell.line import parse_argv, parse_line
 from sashizu_sandbox.shell.output import Output
@@ -193,11 +194,12 @@ def _command(
     if command.cwd != "." and not folder.is_dir():
         raise ToolError(f"there is no folder {command.cwd!r} to run in; nothing was run")
     program, reading = command.program, command.reading
-    homes = homes_of(program.path, workspace)
+    homes = homes_of(program, workspace)
     held = replace(
         confinement,
         cwd=folder,
         readable=tuple(dict.fromkeys((*confinement.readable, *homes))),
+        hidden=(*confinement.hidden, *(path for home in homes for path in hidden_in(home))),
         environment=environment_of(
             confinement.environment,
             reading.environment,

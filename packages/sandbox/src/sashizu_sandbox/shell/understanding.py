@@ -170,7 +170,9 @@ def _program(
     found = (own or trusted) if prefers_own else (trusted or own)
     if found is None:
         folders = ", ".join(str(folder) for folder in programs.folders)
-        raise ToolError(f"there is no program {word!r}; looked in {folders}")
+        reasons = filter(None, (programs.why_not(each / word) for each in programs.own_folders))
+        more = "".join(f"; {reason}" for reason in reasons)
+        raise ToolError(f"there is no program {word!r}; looked in {folders}{more}")
     return found, table
 
 
@@ -184,9 +186,10 @@ def _program_at(
         path = workspace.path(_named(word, cwd, workspace))
     found = programs.at(path)
     if found is None:
+        reason = f"; {why}" if (why := programs.why_not(path)) else ""
         raise ToolError(
             f"{word!r} is no program that can be run: it is not there, not executable, or lies "
-            "outside the workspace and the folders of programs"
+            f"outside the workspace and the folders of programs{reason}"
         )
     table = table_of(found.name)
     if table is not None and table.never:
