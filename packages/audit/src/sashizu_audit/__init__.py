@@ -1,8 +1,8 @@
 """A tamper-evident record of what agents did, open to SQL.
 
 `AuditWriter` appends events to the record and needs no database; `AuditStore` asks it with SQL;
-`verify_segment` checks the hash chain of one file. Names are imported when they are used, so that
-writing never loads DuckDB.
+`verify_record` checks a whole record, `verify_segment` the hash chain of one file. Names are
+imported when they are used, so that writing never loads DuckDB.
 """
 
 from __future__ import annotations
@@ -13,23 +13,28 @@ if TYPE_CHECKING:
     from sashizu_audit.chain import SegmentReport, verify_segment
     from sashizu_audit.spool import WriterOptions
     from sashizu_audit.store import AuditStore, Rows
+    from sashizu_audit.verify import RecordReport, verify_record
     from sashizu_audit.writer import AuditWriter
 
 __all__ = [
     "AuditStore",
     "AuditWriter",
+    "RecordReport",
     "Rows",
     "SegmentReport",
     "WriterOptions",
+    "verify_record",
     "verify_segment",
 ]
 
 _HOMES = {
     "AuditStore": "store",
     "AuditWriter": "writer",
+    "RecordReport": "verify",
     "Rows": "store",
     "SegmentReport": "chain",
     "WriterOptions": "spool",
+    "verify_record": "verify",
     "verify_segment": "chain",
 }
 

@@ -18,7 +18,15 @@ from pathlib import Path
 
 import orjson
 
-__all__ = ["FIRST_PREVIOUS", "Damage", "SegmentReport", "link", "verify_segment"]
+__all__ = [
+    "FIRST_PREVIOUS",
+    "Damage",
+    "SegmentReport",
+    "line_length",
+    "link",
+    "split_line",
+    "verify_segment",
+]
 
 FIRST_PREVIOUS = b"0" * 64
 _MARK = b',"h":"'
@@ -93,13 +101,27 @@ def verify_segment(path: Path) -> SegmentReport:
     return SegmentReport(events, previous.decode(), head.decode(), closed, torn, tuple(damage))
 
 
+def line_length(data: bytes) -> int:
+    """Where the last line in these bytes ends, newline left out, as far as its marks tell."""
+    at = data.rfind(_MARK)
+    return len(data) if at < 0 else at + _TAIL
+
+
+def split_line(line: bytes) -> tuple[bytes, bytes] | None:
+    """What a line's hash covers, and the hash it states; None if it has not the shape of a line."""
+    if not line.startswith(b"{") or line[-_TAIL : -_TAIL + len(_MARK)] != _MARK:
+        return None
+    if line[-len(_END) :] != _END:
+        return None
+    return line[:-_TAIL], _stated(line)
+
+
 def _fault(line: bytes, previous: bytes) -> str:
     """Why a line is not what was written, or an empty string."""
-    if not line.startswith(b"{") or line[-_TAIL : -_TAIL + len(_MARK)] != _MARK:
+    parts = split_line(line)
+    if parts is None:
         return "no event"
-    if line[-len(_END) :] != _END:
-        return "no event"
-    if link(previous, line[:-_TAIL]) != _stated(line):
+    if link(previous, parts[0]) != parts[1]:
         return "its hash does not continue the chain"
     return ""
 

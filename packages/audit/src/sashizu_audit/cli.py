@@ -10,6 +10,7 @@ import typer
 from sashizu_core.errors import RecordError, UsageError, nearest
 from sashizu_core.settings import Settings, load_settings
 
+from sashizu_audit.proof_commands import VerifyCommand, checkpoint_record, verify_folder
 from sashizu_audit.settings import AuditSettings
 
 __all__ = ["app"]
@@ -147,6 +148,50 @@ def tail(
     if follow:
         for event in reader.follow(wanted, sleep=sleeping):
             typer.echo(orjson.dumps(event))
+
+
+@app.command(cls=VerifyCommand)
+def verify(
+    ctx: typer.Context,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY|FILE", help="The public key of checkpoints, or its file."),
+    ] = None,
+    anchor: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Checkpoints kept elsewhere; repeatable."),
+    ] = None,
+    fmt: Annotated[str, typer.Option("--format", metavar="text|json")] = "text",
+    folder: Folder = None,
+) -> None:
+    """Check that the record is what was written.
+
+    Ends with 0 if it is, 1 if anything was changed or removed, 2 if a crash left half a line and
+    nothing else is amiss, 3 if what would tell is missing, 64 if it was called wrongly.
+    """
+    code = verify_folder(_folder(ctx, folder), fmt, key, anchor or [], typer.echo)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def checkpoint(
+    ctx: typer.Context,
+    append: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Append the signed note to a file elsewhere."),
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Sign how far the record has come, and print the signed note.
+
+    What a note covers cannot be changed unnoticed by who cannot change the note: keep it elsewhere.
+    """
+
+    def note(text: str) -> None:
+        typer.echo(text, err=True)
+
+    checkpoint_record(_folder(ctx, folder), append, typer.echo, note)
 
 
 # --- what the commands share ----------------------------------------------------------------------

@@ -10,7 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["fill", "free_bytes", "is_full", "lock", "reserve", "sync_file", "sync_folder"]
+__all__ = [
+    "fill",
+    "free_bytes",
+    "is_full",
+    "is_locked",
+    "lock",
+    "reserve",
+    "sync_file",
+    "sync_folder",
+]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _KEEP_SIZE = 1  # linux/falloc.h: FALLOC_FL_KEEP_SIZE
@@ -45,6 +54,23 @@ else:
             OSError: somebody else holds the lock.
         """
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock of a file. Ask only of files that their writer has locked.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        lock(fd)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)  # gives our own lock back
 
 
 def reserve(fd: int, offset: int, length: int) -> bool:

@@ -8,6 +8,7 @@ audit/               0700
     <writer>.<n>.jsonl   0600; one segment of one writer, locked while that writer lives
   blobs/             0700; with content = "blobs"
     ab/<sha256>          0600; a text that the record names by its digest
+  checkpoints/       0700; see `sashizu_audit.checkpoints`
 ```
 """
 

@@ -1,0 +1,302 @@
+"""Checks a whole record: every chain, what writers say of one another, and checkpoints.
+
+A chain finds changed, removed, repeated and moved lines. What it cannot find, a cut end, a chain
+that was computed anew, files that are gone, is found by whoever else knew that head: a forked
+child, the writer that announced another one, and signed checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from sashizu_core.errors import UsageError
+
+from sashizu_audit.checkpoints import Digests, read_digests, tree_root
+from sashizu_audit.layout import segment_paths
+from sashizu_audit.notes import Checkpoint, PublicKey, key_name, read_notes
+from sashizu_audit.scan import Finding, Grade, WriterScan, opening_attrs, scan_writer
+
+__all__ = ["RecordReport", "WriterReport", "record_id", "verify_record"]
+
+_NOTE_FILE = "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class WriterReport:
+    """What was found of one writer.
+
+    `verdict` is `intact`, `damaged`, `unchecked` (files that would tell are missing), `torn` (a
+    crash left half a line), or `missing` (announced, but it left no file). `last` is the number of
+    its last event, -1 if there is none; `alive` says that it was being written.
+    """
+
+    writer_id: str
+    verdict: str
+    events: int
+    segments: int
+    last: int
+    head: str
+    alive: bool
+    closed: bool
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordReport:
+    """What was found of a record. `signed` counts the digests that a checked signature covers."""
+
+    store_id: str
+    writers: tuple[WriterReport, ...]
+    findings: tuple[Finding, ...]
+    signed: int
+
+    @property
+    def events(self) -> int:
+        return sum(writer.events for writer in self.writers)
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """Those about writers and those about checkpoints."""
+        return (*self.findings, *(f for writer in self.writers for f in writer.findings))
+
+    @property
+    def exit_code(self) -> int:
+        """0 intact, 1 changed or removed, 2 torn by a crash only, 3 not to be told."""
+        grades = {finding.grade for finding in self.all_findings}
+        for grade, code in (("damage", 1), ("unchecked", 3), ("torn", 2)):
+            if grade in grades:
+                return code
+        return 0
+
+
+def record_id(folder: Path) -> str:
+    """The id of the record in a folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return str(orjson.loads((folder / "store.json").read_bytes())["store_id"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{str(folder)!r} holds no record that can be checked: its store.json is missing or "
+            "unreadable"
+        ) from error
+
+
+def verify_record(
+    folder: Path, *, key: PublicKey | None = None, anchors: Sequence[Checkpoint] = ()
+) -> RecordReport:
+    """Check the record in a folder; it may be written meanwhile. Blocks.
+
+    `key` checks the signatures of checkpoints, `anchors` are checkpoints that were kept elsewhere.
+
+    Raises:
+        UsageError: there is no record.
+        OSError: a file of it cannot be read.
+    """
+    store_id = record_id(folder)
+    # In this order: whatever a checkpoint knows was on disk before the segments are read.
+    digests = read_digests(folder)
+    paths = _by_writer(segment_paths(folder))
+    check = _Checkpoints(folder, digests, store_id, key)
+    check.own_note()
+    for anchor in anchors:
+        check.anchor(anchor)
+    claims = _Claims()
+    for number, head in digests.heads():
+        source = f"checkpoint {number + 1}"
+        claims.add(head.writer_id, head.seq, head.h, source, certain=True)
+    for writer_id, files in paths.items():
+        if 0 in files:
+            claims.add_fork(writer_id, opening_attrs(files[0]).get("forked_from"))
+    scans = {
+        writer_id: scan_writer(writer_id, files, claims.wanted(writer_id), store_id)
+        for writer_id, files in paths.items()
+    }
+    for scan in scans.values():
+        check.recorded(scan)
+    missing = _cross_check(folder, scans, claims)
+    reports = [_report(scan) for scan in scans.values()]
+    return RecordReport(store_id, (*reports, *missing), tuple(check.findings), check.signed)
+
+
+def _by_writer(paths: Sequence[Path]) -> dict[str, dict[int, Path]]:
+    found: dict[str, dict[int, Path]] = {}
+    for path in paths:
+        writer_id, number, _ = path.name.split(".")
+        found.setdefault(writer_id, {})[int(number)] = path
+    return found
+
+
+def _report(scan: WriterScan) -> WriterReport:
+    grades = {finding.grade for finding in scan.findings}
+    verdicts: Sequence[tuple[Grade, str]] = (
+        ("damage", "damaged"),
+        ("unchecked", "unchecked"),
+        ("torn", "torn"),
+    )
+    verdict = next((word for grade, word in verdicts if grade in grades), "intact")
+    return WriterReport(
+        scan.writer_id,
+        verdict,
+        scan.events,
+        scan.segments,
+        scan.seq,
+        scan.head.decode(),
+        scan.alive,
+        scan.closed,
+        tuple(scan.findings),
+    )
+
+
+# --- what others know of a writer -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    seq: int
+    h: str
+    source: str
+    certain: bool  # else a power cut may have taken the event after it was told of
+
+
+class _Claims:
+    """Who says that an event of some writer had which `h`."""
+
+    def __init__(self) -> None:
+        self._by_writer: dict[str, list[_Claim]] = {}
+
+    def add(self, writer_id: str, seq: int, h: str, source: str, *, certain: bool) -> None:
+        self._by_writer.setdefault(writer_id, []).append(_Claim(seq, h, source, certain))
+
+    def add_fork(self, child: str, origin: object) -> None:
+        if isinstance(origin, Mapping) and isinstance(origin.get("seq"), int):
+            parent, h = str(origin.get("writer_id")), str(origin.get("h"))
+            source = f"its forked child {child}"
+            self.add(parent, origin["seq"] - 1, h, source, certain=False)
+
+    def wanted(self, writer_id: str) -> frozenset[int]:
+        return frozenset(claim.seq for claim in self._by_writer.get(writer_id, ()))
+
+    def items(self) -> Sequence[tuple[str, _Claim]]:
+        return [(writer, claim) for writer, all_ in self._by_writer.items() for claim in all_]
+
+
+def _cross_check(
+    folder: Path, scans: Mapping[str, WriterScan], claims: _Claims
+) -> Sequence[WriterReport]:
+    """Add to scans what others know better; returns the writers of which nothing is left."""
+    lost: dict[str, list[Finding]] = {}
+    for writer_id, claim in claims.items():
+        scan = scans.get(writer_id)
+        file = f"{writer_id}.0.jsonl"
+        if scan is None:
+            grade: Grade = "damage" if claim.certain else "unchecked"
+            reason = f"{claim.source} knows it up to event {claim.seq}; its files are gone"
+            lost.setdefault(writer_id, []).append(Finding(grade, file, 0, reason))
+        else:
+            _judge_claim(folder, scan, claim)
+    parents = {child: scan for scan in scans.values() for child in scan.children}
+    for child, parent in parents.items():
+        if child not in scans and child not in lost:
+            first = folder / "hot" / f"{child}.0.jsonl"
+            if not parent.alive and not first.exists():
+                reason = f"{parent.writer_id} announced it; it never began, or its files are gone"
+                lost.setdefault(child, []).append(Finding("unchecked", first.name, 0, reason))
+    for writer_id, scan in scans.items():
+        told = scan.opened.get("parent_writer_id")
+        if told is not None and writer_id not in parents:
+            reason = f"its parent {str(told)[:64]} does not announce it: lines of that are gone"
+            path = folder / "hot" / f"{writer_id}.0.jsonl"
+            scan.find("unchecked", path, 1, f"{reason}, or one handoff was used twice")
+    return [
+        WriterReport(writer_id, "missing", 0, 0, -1, "", False, False, tuple(findings))
+        for writer_id, findings in lost.items()
+    ]
+
+
+def _judge_claim(folder: Path, scan: WriterScan, claim: _Claim) -> None:
+    last = folder / "hot" / f"{scan.writer_id}.{max(scan.segments - 1, 0)}.jsonl"
+    if claim.seq > scan.seq:
+        grade: Grade = "damage" if claim.certain or scan.closed else "unchecked"
+        gone = f"events {scan.seq + 1} to {claim.seq} were cut off"
+        scan.find(grade, last, 0, f"{gone}: {claim.source} knows it up to event {claim.seq}")
+    elif claim.seq not in scan.seen:
+        return  # the event is missing, and has been told
+    elif scan.seen[claim.seq].decode() != claim.h:
+        reason = f"event {claim.seq} is not the one that {claim.source} knows"
+        scan.find("damage", last, 0, f"{reason}: the chain was computed anew")
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+class _Checkpoints:
+    """Checks notes against the digests that are there; `signed` of them are proven."""
+
+    def __init__(
+        self, folder: Path, digests: Digests, store_id: str, key: PublicKey | None
+    ) -> None:
+        self._folder = folder
+        self._digests = digests
+        self._leaves = digests.leaves  # and those that came since, once they are asked for
+        self._origin = key_name(store_id)
+        self._key = key
+        self.findings: list[Finding] = []
+        self.signed = 0
+        for number in digests.missing:
+            self._find("damage", f"{number:06}.json", "the digest is missing; later ones are there")
+
+    def _find(self, grade: Grade, file: str, reason: str) -> None:
+        self.findings.append(Finding(grade, f"checkpoints/{file}", 0, reason))
+
+    def own_note(self) -> None:
+        """Check the newest note of the record itself."""
+        leaves = self._digests.leaves
+        notes = read_notes(self._digests.note)
+        if notes:
+            self._check(notes[0], _NOTE_FILE)
+        elif self._digests.note:
+            self._find("damage", _NOTE_FILE, "it is no signed note: it was changed")
+        elif leaves:
+            self._find("damage", _NOTE_FILE, "the signed note is missing; its digests are there")
+        elif self._key is not None:
+            reason = "there is a key, and not one checkpoint: none was made, or they were removed"
+            self._find("unchecked", _NOTE_FILE, reason)
+
+    def anchor(self, anchor: Checkpoint) -> None:
+        """Check a note that was kept elsewhere."""
+        self._check(anchor, f"anchor of size {anchor.size}")
+
+    def _check(self, note: Checkpoint, file: str) -> None:
+        leaves = self._digests.leaves
+        if note.origin != self._origin:
+            self._find("damage", file, f"it speaks of another record, {note.origin[:80]}")
+        elif self._key is None:
+            self._find("unchecked", file, "there is no key to check its signature with; use --key")
+        elif not self._key.signed(note):
+            self._find("damage", file, f"it is not signed by the key {self._key.key_id.hex()}")
+        elif note.size > len(leaves):
+            gone = f"it was signed over {note.size} digests and {len(leaves)} are there"
+            self._find("damage", file, f"{gone}: checkpoints were removed")
+        elif tree_root(leaves[: note.size]) != note.root:
+            self._find("damage", file, "the digests are not those it was signed over")
+        else:
+            self.signed = max(self.signed, note.size)
+
+    def recorded(self, scan: WriterScan) -> None:
+        """Check what the record itself says about a checkpoint that was made."""
+        for path, line, attrs in scan.checkpoints:
+            size, root = attrs.get("size"), attrs.get("root")
+            if not isinstance(size, int) or not isinstance(root, str):
+                continue
+            if size > len(self._leaves):  # made after they were read, or removed
+                self._leaves = read_digests(self._folder).leaves
+            leaves = self._leaves
+            if size > len(leaves) or tree_root(leaves[:size]).hex() != root:
+                reason = f"checkpoint {size}, which it tells of, was removed or changed"
+                scan.find("damage", path, line, reason)
