@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("startup", "step", "parallel", "oneshot", "audit_write", "footprint")
+NAMES = ("startup", "step", "parallel", "oneshot", "audit_write", "footprint", "gateway")
 
 
 def main() -> None:
