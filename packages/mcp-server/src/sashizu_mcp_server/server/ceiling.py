@@ -82,6 +82,7 @@ def narrower(above: OperatorPolicy, below: OperatorPolicy) -> OperatorPolicy:
         **{name: both(name) for name in bounds},
         rules=tuple(dict.fromkeys((*above.rules, *below.rules))),
         source="; ".join(dict.fromkeys(filter(None, (above.source, below.source)))),
+        above=above.above,
     )
 
 
@@ -114,4 +115,6 @@ def bounded(settings: Settings, ceiling: OperatorPolicy) -> BoundSettings:
     """The same settings under one more ceiling."""
     if isinstance(settings, BoundSettings):
         ceiling = narrower(settings.ceiling, ceiling)
-    return BoundSettings(settings.tables, settings.origins, settings.warnings, ceiling)
+    return BoundSettings(
+        settings.tables, settings.origins, settings.warnings, settings.admin, ceiling=ceiling
+    )
