@@ -17,10 +17,10 @@ import anyio
 from _bench import interleaved, keep, median, parser, table
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
+from sashizu_core.addresses import why_not_public
 from sashizu_core.grants import Grants, NetRequest, Subject
 from sashizu_core.permissions import authorize
 from sashizu_core.types import Decision
-from sashizu_sandbox.network.addresses import why_not_public
 from sashizu_sandbox.network.proxy import serve_proxy
 from sashizu_sandbox.network.url import parse_url
 

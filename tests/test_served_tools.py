@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
 import pytest
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.errors import TrustNeeded
@@ -276,3 +277,123 @@ async def test_a_definition_brings_a_server_of_its_own(workspace: Path) -> None:
     assert report.success_count == 1
     (ended,) = [each for each in kinds(sink, "tool.ended") if each["tool"] == "mine/echo"]
     assert ended["status"] == "ok"
+
+
+# --- starting -------------------------------------------------------------------------------------
+
+
+def ceiling(**tools: Any) -> dict[str, Any]:
+    return {"ceiling": {"tools": tools}}
+
+
+def rule(touches: str, verdict: str = "deny") -> dict[str, Any]:
+    return {"rule": [{"verdict": verdict, "touches": touches, "pattern": "*"}]}
+
+
+NOT_STARTED = {
+    "no program": ceiling(shell={"exec": []}),
+    "a rule on programs": rule("exec"),
+    "a question that nobody answers": rule("exec", "ask"),
+}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("policy", NOT_STARTED)
+@pytest.mark.parametrize("whose", ["operator", "definition"])
+async def test_no_server_is_started_against_the_operators_policy(
+    workspace: Path, policy: str, whose: str
+) -> None:
+    (workspace / "server.py").write_text("open('started', 'w').close()\n")
+    entry = {"command": sys.executable, "args": ["server.py"]}
+    own = {"docs": entry} if whose == "operator" else {}
+    brought = {"docs": entry} if whose == "definition" else {}
+    sink = MemorySink()
+    more = {"servers": brought, "tools": {"mcp": ["docs/*"], "fs": {"read": True, "write": ["."]}}}
+    script: Script = ["done"]
+    await run(workspace, sink, own, ["docs/*"], {"one": script}, policy=NOT_STARTED[policy], **more)
+    assert not (workspace / "started").exists()
+    (decided,) = kinds(sink, "tool.decided")
+    assert decided["decision"] == "deny"
+    assert decided["attrs"]["request"] == f"run {f'{sys.executable} server.py'!r}"
+    (denied,) = kinds(sink, "security.denied")
+    assert denied["attrs"] == decided["attrs"]
+    assert steps_of(sink) == ["tool.requested", "tool.decided", "security.denied", "tool.ended"]
+
+
+def steps_of(sink: MemorySink) -> list[str]:
+    """What happened of tools, and what was denied, in its order."""
+    return [
+        event.kind
+        for event in sink.events
+        if event.kind.startswith("tool.") or event.kind == "security.denied"
+    ]
+
+
+@pytest.mark.sandbox
+async def test_a_start_is_on_record_before_it_happens(workspace: Path) -> None:
+    sink = MemorySink()
+    await run(workspace, sink, {"docs": server("good")}, ["docs/*"], {"one": ["done"]})
+    assert steps_of(sink) == ["tool.requested", "tool.decided", "tool.ended"]
+    (decided,) = kinds(sink, "tool.decided")
+    assert (decided["decision"], decided["decision_rule"]) == ("allow", "server: docs")
+    assert decided["attrs"]["request"].startswith(f"run '{sys.executable} -I ")
+
+
+@pytest.mark.sandbox
+async def test_a_person_is_asked_before_a_server_starts_where_a_rule_says_so(
+    workspace: Path,
+) -> None:
+    sink, asked = MemorySink(), Asked()
+    await run(
+        workspace,
+        sink,
+        {"docs": server("good")},
+        ["docs/*"],
+        {"one": ["done"]},
+        asked,
+        policy=rule("exec", "ask"),
+    )
+    (question,) = asked.questions
+    assert question.tool == "docs/*"
+    (decided,) = kinds(sink, "tool.decided")
+    assert (decided["decision"], decided["decided_by"]) == ("allow", "user")
+    (ended,) = kinds(sink, "tool.ended")
+    assert ended["attrs"]["tools"] == ["docs/echo"]
+
+
+async def _counting(listener: Any, seen: list[int]) -> None:
+    async def count(stream: Any) -> None:
+        seen.append(1)
+        await stream.aclose()
+
+    await listener.serve(count)
+
+
+@pytest.mark.parametrize("whose", ["operator", "definition"])
+@pytest.mark.parametrize(
+    "policy", [ceiling(net={"allow": []}), rule("net"), {}], ids=["ceiling", "rule", "none"]
+)
+async def test_no_server_is_reached_against_the_operators_policy(
+    workspace: Path, policy: dict[str, Any], whose: str
+) -> None:
+    """Without any policy the operator's own local server is reached, that of a definition not."""
+    sink, seen = MemorySink(), list[int]()
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    entry = {"url": f"http://127.0.0.1:{port}/internal/admin"}
+    own = {"docs": entry} if whose == "operator" else {}
+    brought = {"docs": entry} if whose == "definition" else {}
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(_counting, listener, seen)
+        await run(
+            workspace, sink, own, ["docs/*"], {"one": ["done"]}, policy=policy, servers=brought
+        )
+        group.cancel_scope.cancel()
+    reached = whose == "operator" and not policy
+    assert bool(seen) is reached
+    (decided,) = kinds(sink, "tool.decided")
+    assert decided["decision"] == ("allow" if reached else "deny")
+    url = f"http://127.0.0.1:{port}/internal/admin"
+    assert decided["attrs"]["request"] == f"connect to {url!r}"
+    denied = [] if reached else ["security.denied"]
+    assert steps_of(sink) == ["tool.requested", "tool.decided", *denied, "tool.ended"]

@@ -17,10 +17,10 @@ from anyio.abc import ByteStream, Listener, SocketAttribute
 from anyio.streams.tls import TLSListener
 from hypothesis import given
 from hypothesis import strategies as st
+from sashizu_core.addresses import canonical, why_not_public
 from sashizu_core.grants import Grants, NetRequest, Subject
 from sashizu_core.permissions import authorize
 from sashizu_core.types import Decision
-from sashizu_sandbox.network.addresses import canonical, why_not_public
 from sashizu_sandbox.network.dialling import AddressRefused, Dialler, Unreachable
 
 CORPUS = Path(__file__).parent / "url_corpus"

@@ -46,9 +46,12 @@ class _Running:
 
 
 class OpenSandbox:
-    """Starts programs and holds nothing; `started` are their process groups, `asked` what for."""
+    """Says that it holds programs, and holds nothing.
 
-    info = SandboxInfo("open", "none", "it holds nothing")
+    `started` are their process groups, `asked` what for.
+    """
+
+    info = SandboxInfo("open", "enforced")
 
     def __init__(self) -> None:
         self.started: list[int] = []

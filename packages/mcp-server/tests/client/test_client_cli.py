@@ -10,6 +10,7 @@ from sashizu_core.errors import TrustNeeded, UsageError
 from sashizu_core.server_entries import read_server_file
 from sashizu_core.trust import TrustStore
 from sashizu_mcp_server.client.cli import app
+from sashizu_mcp_server.client.faults import NotStarted
 from typer.testing import CliRunner
 
 
@@ -32,6 +33,13 @@ def mcp(*words: str, answer: str = "") -> tuple[str, str]:
     result = CliRunner().invoke(app, list(words), input=answer, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout, result.stderr
+
+
+def name_in_ceiling(folder: Path, address: str) -> None:
+    """Write an address into the operator's ceiling."""
+    settings = folder / "config/sashizu/sashizu.toml"
+    with settings.open("a") as file:
+        file.write(f'[policy.ceiling.tools.net]\nallow = ["{address}"]\n')
 
 
 def states() -> dict[str, str]:
@@ -92,10 +100,20 @@ def test_a_server_of_the_folder_is_not_asked_without_trust(place: Path, address:
     with pytest.raises(TrustNeeded):
         mcp("test", "theirs")
     TrustStore().trust(place, {".mcp.json": read_server_file(file).sha256})
+    with pytest.raises(NotStarted, match=r"loopback.*the operator's own settings"):
+        mcp("test", "theirs")
+    name_in_ceiling(place.parent, address)
     assert "theirs/echo" in mcp("test", "theirs")[0]
 
 
+def test_what_the_operator_does_not_allow_is_not_asked_either(tmp_path: Path) -> None:
+    name_in_ceiling(tmp_path, "example.org")
+    with pytest.raises(NotStarted, match="no grant allows it"):
+        mcp("test", "far")
+
+
 def test_a_server_of_an_agent_is_asked_by_the_agents_name(tmp_path: Path, address: str) -> None:
+    name_in_ceiling(tmp_path, address)
     agents = tmp_path / "config/sashizu/agents"
     agents.mkdir()
     (agents / "librarian.yaml").write_text(

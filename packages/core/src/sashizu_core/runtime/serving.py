@@ -154,7 +154,7 @@ class _Starts:
             "tool": start.server,
             "tool_type": "mcp",
             "mcp_server": start.server,
-            "decision_reason": self._recorder.redactor.text(decision.reason),
+            "decision_reason": decision.reason,
             "attrs": attrs,
         }
         decided = {

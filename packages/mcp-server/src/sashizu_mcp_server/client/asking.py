@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -13,11 +13,13 @@ from time import monotonic
 import anyio.to_thread
 from sashizu_core.grants import Grants, Subject
 from sashizu_core.plugins import open_registry
-from sashizu_core.protocols import ToolsWanted
+from sashizu_core.protocols import ServerStart, ToolsWanted
 from sashizu_core.runtime.confining import confinement_of
 from sashizu_core.runtime.held import open_sandbox
 from sashizu_core.sandboxing import Confinement, Sandbox
+from sashizu_core.server_starts import authorize_start
 from sashizu_core.settings import Settings
+from sashizu_core.types import Decision
 from sashizu_core.workspace import Workspace
 
 from sashizu_mcp_server.client.configured import ConfiguredServers, ServerConfig
@@ -58,12 +60,22 @@ async def ask(
         servers = partial(ConfiguredServers, settings)
         once = Pace(tries=1)
         async with open_server_tools(servers, workspace, pace=once, login=login) as source:
-            subject = Subject(
-                "asking", "you", (Grants(tools=frozenset({f"{config.name}/*"}), fs_read=(".",)),)
-            )
+            own = Grants(tools=frozenset({f"{config.name}/*"}), fs_read=(".",))
+            subject = Subject("asking", "you", (*settings.policy.ceilings(own), own))
+
+            async def asked_by_you(start: ServerStart) -> Decision:
+                decision = authorize_start(start, subject)
+                return replace(decision, verdict="allow") if decision.verdict == "ask" else decision
+
             wanted = ToolsWanted(
-                subject, (f"{config.name}/*",), opened, sandbox=sandbox, confinement=confinement
+                subject,
+                (f"{config.name}/*",),
+                opened,
+                sandbox=sandbox,
+                confinement=confinement,
+                starting=asked_by_you,
             )
+            await source.require_start(config, wanted)
             session = source.session(config, wanted)
             started = monotonic()
             listing = await session.connection.listing()

@@ -45,7 +45,8 @@ class ServerConfig:
 
     `identity` says whose it is, so that approval of its tools counts for no other of its name;
     `origin` says the same to a person. `own` are those of the operator: only they may be given
-    variables, files or belief. Times are in seconds.
+    variables, files or belief. `brought` are those that an agent's definition describes, for itself
+    alone. Times are in seconds.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ServerConfig:
     pass_env: tuple[str, ...] = ()
     oauth: bool = False
     protocol: Protocol = "auto"
+    brought: bool = False
 
 
 def known_secrets(
@@ -115,7 +117,9 @@ class ConfiguredServers:
         }
         for name, entry in known_entries(tables)[0].items():
             identity = f"agent:{root}:{source}:{name}"
-            yield ServerConfig(name, entry, identity, f"the agent {source!r}", own=False)
+            yield ServerConfig(
+                name, entry, identity, f"the agent {source!r}", own=False, brought=True
+            )
 
     def find(
         self, name: str, servers: Mapping[str, Any], source: str, workspace: Path

@@ -9,7 +9,7 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from sashizu_mcp_server.client.configured import ServerConfig
-from sashizu_mcp_server.client.faults import NotStarted
+from sashizu_mcp_server.client.dialling import CheckedTransport, Dialled
 from sashizu_mcp_server.client.starting import expanded
 from sashizu_mcp_server.client.stdio import MOST_MESSAGE_BYTES, TOO_LARGE, Streams
 
@@ -17,8 +17,6 @@ __all__ = ["http_streams"]
 
 MOST_STREAM_BYTES = 64 * 1024 * 1024
 """Of one response that is a stream of messages."""
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class _TooLarge(httpx2.StreamError):
@@ -54,23 +52,25 @@ class _Counted(httpx2.AsyncByteStream):
 
 @asynccontextmanager
 async def http_streams(
-    config: ServerConfig, env: Mapping[str, str], auth: httpx2.Auth | None
+    config: ServerConfig,
+    url: httpx2.URL,
+    env: Mapping[str, str],
+    auth: httpx2.Auth | None,
+    dialled: Dialled,
 ) -> AsyncIterator[Streams]:
-    """Speak to a server; nothing is sent before the first message.
+    """Speak to a server; nothing is sent before the first message, and to no other address.
 
     Raises:
-        NotStarted: its address is none, or a variable of it is not set.
+        NotStarted: a variable of a header is not set.
     """
-    url = expanded(config, config.entry.url or "", env)
     headers = {name: expanded(config, value, env) for name, value in config.entry.headers.items()}
-    origin = _origin(config, url)
     wait = httpx2.Timeout(30.0, read=max(config.timeout_s, config.start_timeout_s) + 30.0)
 
     async def out(request: httpx2.Request) -> None:
         """Only the server itself may be reached without encryption, if it was configured so."""
         if request.url.scheme != "https" and (request.url.host, request.url.port) != (
-            origin.host,
-            origin.port,
+            url.host,
+            url.port,
         ):
             raise httpx2.UnsupportedProtocol(
                 f"{request.url.host!r}, which the server names, is not asked without encryption"
@@ -90,25 +90,12 @@ async def http_streams(
             headers={**headers, "accept-encoding": "identity"},
             timeout=wait,
             auth=auth,
+            transport=CheckedTransport(dialled),
             event_hooks={"request": [out], "response": [back]},
         ) as client,
         streamable_http_client(
-            url, http_client=client, max_sse_event_size=MOST_MESSAGE_BYTES
+            str(url), http_client=client, max_sse_event_size=MOST_MESSAGE_BYTES
         ) as streams,
     ):
         read, write = streams
         yield read, write  # type: ignore[misc]  # streams that remember who wrote
-
-
-def _origin(config: ServerConfig, url: str) -> httpx2.URL:
-    try:
-        origin = httpx2.URL(url)
-    except (httpx2.InvalidURL, ValueError) as error:
-        raise NotStarted(config.name, f"cannot be reached: {error}") from error
-    if origin.scheme not in ("http", "https") or not origin.host:
-        raise NotStarted(config.name, f"cannot be reached: {url!r} is no address of the Web")
-    if origin.scheme == "http" and origin.host not in _LOOPBACK and not config.own:
-        raise NotStarted(
-            config.name, f"cannot be reached: {url!r} has to be https, or http on this machine"
-        )
-    return origin

@@ -24,7 +24,7 @@ from sashizu_mcp_server.client.faults import NotStarted
 from sashizu_mcp_server.client.pace import Pace
 from sashizu_mcp_server.client.pins import PinBook, pin_book
 from sashizu_mcp_server.client.session import ServerSession
-from sashizu_mcp_server.client.starting import expanded, held, program_of
+from sashizu_mcp_server.client.starting import argv_of, held
 
 if TYPE_CHECKING:
     from sashizu_mcp_server.client.life import Life
@@ -126,6 +126,7 @@ class ServerTools:
             config = self._servers.find(server, wanted.servers, wanted.source, self._workspace)
             if config is None:
                 raise NotStarted(server, "is described nowhere (`sashizu mcp list` shows those)")
+            await self.require_start(config, wanted)
             session = self.session(config, wanted)
             listing = await session.connection.listing()
             return await self._served(session, listing, names, wanted)
@@ -169,6 +170,19 @@ class ServerTools:
         for tool in tools:
             if states[tool.name] == "changed":
                 await session.tell_changed(tool.name, tool.sha256, wanted.suspicious)
+
+    async def require_start(self, config: ServerConfig, wanted: ToolsWanted) -> None:
+        """Have it decided for an agent whether a server may be started or reached.
+
+        Each agent's own permission counts, also where another one has started the server already.
+
+        Raises:
+            NotStarted: it may not.
+            RecordError: the record cannot be written.
+        """
+        from sashizu_mcp_server.client.judging import require_start
+
+        await require_start(config, wanted, self._env)
 
     # --- sessions ---------------------------------------------------------------------------------
 
@@ -235,10 +249,12 @@ class _Opener:
         config = self._session.config
         if config.entry.url is not None:
             from sashizu_mcp_server.client.http import http_streams
+            from sashizu_mcp_server.client.judging import dialled, server_url
             from sashizu_mcp_server.client.oauth import authorization
 
             auth = authorization(config, self._env, self._login)
-            return http_streams(config, self._env, auth)
+            url = server_url(config, self._env)
+            return http_streams(config, url, self._env, auth, dialled(config, url, self._wanted))
         return self._started(life)
 
     @asynccontextmanager
@@ -249,11 +265,9 @@ class _Opener:
         if wanted.sandbox is None or wanted.confinement is None:
             raise NotStarted(config.name, "is not started: nothing would hold it")
         root = wanted.workspace.root
-        program = program_of(config, root, self._env)
-        confinement = held(config, wanted.confinement, program, root, self._env)
+        argv = argv_of(config, root, self._env)
+        confinement = held(config, wanted.confinement, Path(argv[0]), root, self._env)
         if effective(wanted.subject.chain).net:
             confinement = replace(confinement, judge=self._session.judge)
-        words = (expanded(config, word, self._env) for word in config.entry.args)
-        argv = (str(program), *words)
         async with stdio_streams(life, wanted.sandbox, argv, confinement) as streams:
             yield streams

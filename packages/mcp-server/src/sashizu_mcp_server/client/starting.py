@@ -15,7 +15,7 @@ from sashizu_mcp_server.client.configured import ServerConfig
 from sashizu_mcp_server.client.faults import NotStarted
 from sashizu_mcp_server.client.settings import VARIABLE
 
-__all__ = ["expanded", "held", "program_of"]
+__all__ = ["argv_of", "expanded", "held"]
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -30,7 +30,17 @@ _SYSTEM = tuple(map(Path, ("/bin", "/lib", "/lib64", "/sbin", "/usr")))
 """What every sandbox shows."""
 
 
-def program_of(config: ServerConfig, workspace: Path, env: Mapping[str, str]) -> Path:
+def argv_of(config: ServerConfig, workspace: Path, env: Mapping[str, str]) -> tuple[str, ...]:
+    """What is executed: the absolute path of the program, and its arguments.
+
+    Raises:
+        NotStarted: there is no such program, or a variable is not set.
+    """
+    program = _program_of(config, workspace, env)
+    return (str(program), *(expanded(config, word, env) for word in config.entry.args))
+
+
+def _program_of(config: ServerConfig, workspace: Path, env: Mapping[str, str]) -> Path:
     """The absolute path of the program of a server.
 
     Raises:

@@ -11,11 +11,11 @@ from socket import SOCK_STREAM
 import anyio
 from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSStream
+from sashizu_core.addresses import canonical, why_not_public
 from sashizu_core.errors import ToolError
 from sashizu_core.grants import NetRequest
 from sashizu_core.types import Decision
 
-from sashizu_sandbox.network.addresses import canonical, why_not_public
 from sashizu_sandbox.network.trust import trusted
 
 __all__ = ["AddressRefused", "Dialler", "Judge", "Resolver", "Unreachable", "look_up"]

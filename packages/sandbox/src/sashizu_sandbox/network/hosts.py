@@ -6,8 +6,7 @@ import re
 import unicodedata
 
 import idna
-
-from sashizu_sandbox.network.addresses import canonical
+from sashizu_core.addresses import canonical
 
 __all__ = ["HostRefused", "parse_host"]
 
