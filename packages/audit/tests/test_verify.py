@@ -246,7 +246,29 @@ def test_a_killed_writer_is_intact_and_said_not_to_have_ended(tmp_path: Path) ->
 def test_an_empty_file_is_what_a_power_cut_leaves(tmp_path: Path) -> None:
     path = segment(tmp_path, write(tmp_path))
     path.write_bytes(b"")
+    os.utime(path, (1, 1))
     assert verify_record(tmp_path).exit_code == 2
+
+
+def test_a_file_that_was_made_just_now_may_still_be_empty(tmp_path: Path) -> None:
+    writer_id = write(tmp_path)
+    segment(tmp_path, writer_id).write_bytes(b"")
+    report = verify_record(tmp_path)
+    assert (report.exit_code, verdicts(report)) == (0, {writer_id: "intact"})
+
+
+def test_two_may_check_a_record_at_the_same_time(tmp_path: Path) -> None:
+    path = segment(tmp_path, write(tmp_path))
+    edit(path, lambda lines: [*lines[:-1], b"x"])
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        assert verify_record(tmp_path).exit_code == 2
+    finally:
+        os.close(fd)
 
 
 def test_a_record_is_checked_while_it_is_written(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ if sys.platform == "win32":
         """
         os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+
+    _share = lock  # there is no shared lock of that kind
 else:
     import fcntl
 
@@ -55,6 +57,9 @@ else:
         """
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def _share(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
 
 def is_locked(path: Path) -> bool:
     """Whether somebody holds the lock of a file. Ask only of files that their writer has locked.
@@ -64,7 +69,7 @@ def is_locked(path: Path) -> bool:
     """
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     try:
-        lock(fd)
+        _share(fd)  # others may ask at the same time
     except OSError:
         return True
     else:

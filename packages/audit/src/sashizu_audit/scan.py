@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import time
 from typing import Any, Literal
 
 import orjson
@@ -21,6 +22,9 @@ __all__ = ["Finding", "Grade", "WriterScan", "opening_attrs", "scan_writer"]
 
 Grade = Literal["damage", "unchecked", "torn", "note"]
 """How bad: changed or removed; not to be told; left by a crash; worth knowing."""
+
+_BEGINNING_S = 10.0
+"""Seconds within which a writer that has made its file has surely written its first line."""
 
 _SEQ = re.compile(rb'"seq":(\d{1,19}),"kind":"')
 _WATCHED = (b'writer.closed"', b'writer.spawned"', b'audit.checkpointed"')
@@ -111,8 +115,11 @@ class _Segment:
     def read(self, *, is_last: bool) -> None:
         scan = self._scan
         # A writer locks its file before the first byte: an empty one must not be touched.
-        if self._path.stat().st_size == 0:
+        found = self._path.stat()
+        if found.st_size == 0:
             grade: Grade = "torn" if is_last else "damage"
+            if is_last and time() - found.st_mtime < _BEGINNING_S:
+                grade = "note"  # its writer may be about to begin
             scan.find(grade, self._path, 0, "the file is empty: not one event reached it")
             return
         alive = is_last and is_locked(self._path)
