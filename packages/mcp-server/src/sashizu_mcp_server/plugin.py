@@ -50,6 +50,7 @@ def register_commands() -> Sequence[CommandSpec]:
     offered = {
         "mcp": ("List, test and approve servers of tools.", "client.cli"),
         "mcp-server": ("Serve agents and tools over the Model Context Protocol.", "cli"),
+        "acp": ("Serve agents to an editor over the Agent Client Protocol.", "acp.cli"),
         "app-server": ("Serve conversations to older clients.", "appserver.cli"),
     }
     return [
