@@ -194,6 +194,30 @@ def checkpoint(
     checkpoint_record(_folder(ctx, folder), append, typer.echo, note)
 
 
+@app.command()
+def export(
+    ctx: typer.Context,
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the copy.")],
+    fmt: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="jsonl|parquet",
+            help="The files as they are, which can be verified, or one table.",
+        ),
+    ] = "jsonl",
+    folder: Folder = None,
+) -> None:
+    """Copy the record into a new folder, with a manifest of what was copied."""
+    from sashizu_audit.export import export_record
+
+    if fmt not in ("jsonl", "parquet"):
+        raise UsageError(f"unknown format {fmt!r}; known: jsonl, parquet")
+    manifest = export_record(_folder(ctx, folder), to, fmt)  # type: ignore[arg-type]
+    count = len(manifest["files"])
+    typer.echo(f"{manifest['events']} events in {count} {'file' if count == 1 else 'files'}: {to}")
+
+
 # --- what the commands share ----------------------------------------------------------------------
 
 

@@ -60,11 +60,18 @@ _SETTINGS = {
 }
 """Set in this order; after that the configuration is locked."""
 
+_NO_EXTENSIONS = tuple(name for name in _SETTINGS if name.startswith(("auto", "allow")))
 
 # A torn or NUL-filled tail comes as a row of NULLs, never as a missing row.
 _VIEW = """
 CREATE VIEW events AS
 SELECT *, make_timestamp_ns(ts_ns) AS ts FROM {source} WHERE h IS NOT NULL
+"""
+
+# Unsorted: sorting a long record would need room of its own on the disk.
+_COPY = """
+COPY (SELECT * EXCLUDE (ts) FROM events)
+TO {path} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)
 """
 
 
@@ -134,6 +141,24 @@ class AuditStore:
         columns = tuple(str(column[0]) for column in described)
         types = tuple(str(column[1]) for column in described)
         return Rows(columns, types, tuple(found), more)
+
+    def write_parquet(self, path: Path) -> int:
+        """Write all events to a new Parquet file, in no certain order; returns how many. Blocks.
+
+        Raises:
+            SashizuError: the record cannot be read, or the file not be written.
+        """
+        segments = [str(segment) for segment in segment_paths(self.folder)]
+        with duckdb.connect(":memory:") as connection:
+            try:
+                for name in ("temp_directory", "memory_limit", "threads", *_NO_EXTENSIONS):
+                    connection.execute(f"SET {name} = {_SETTINGS[name]}")
+                connection.execute(_events_view(segments))
+                found = connection.execute(_COPY.format(path=_text(str(path)))).fetchone()
+            except duckdb.Error as error:
+                raise SashizuError(f"the record cannot be exported: {error}") from error
+        assert found is not None
+        return int(found[0])
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
