@@ -41,8 +41,12 @@ def caller_of(header: Headers) -> Caller:
     if thread := _id(header("thread-id") or header("session-id") or header("session_id")):
         told = _metadata(header("x-codex-turn-metadata"))
         parent = _id(header("x-codex-parent-thread-id") or told.get("parent_thread_id", ""))
-        name = _name(told.get("agent_name", "")) or ("" if not parent else thread[-8:])
-        return Caller(thread, "" if parent == thread else parent, name)
+        if parent == thread:
+            parent = ""
+        name = _name(told.get("agent_name", ""))
+        if parent and "/" not in name:  # older ways to start agents name them all alike
+            name = _name(f"{name}/{thread[-8:]}")
+        return Caller(thread, parent, name)
     if session := _id(header("x-claude-code-session-id")):
         agent = _id(header("x-claude-code-agent-id"))
         if not agent:
