@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ def test_a_prompt_from_a_closed_stdin_is_refused(environment):
     assert "stdin is closed" in ended.stderr
 
 
+@pytest.mark.skipif(find_spec("sashizu_offline") is None, reason="needs a model")
 def test_a_run_whose_remarks_nobody_reads_ends_with_its_report(environment, tmp_path):
     agent = tmp_path / "config/sashizu/agents/talker.yaml"
     agent.parent.mkdir(parents=True)

@@ -116,7 +116,7 @@ def test_what_is_offered_depends_on_the_platform() -> None:
     assert offered == {
         "linux": ["bubblewrap", "landlock", "none"],
         "darwin": ["seatbelt", "none"],
-        "win32": ["windows-job", "none"],
+        "win32": ["srt", "windows-job", "none"],
         "plan9": ["none"],
     }
     assert [spec.name for spec in register_sandboxes(Settings())] == offered[sys.platform]

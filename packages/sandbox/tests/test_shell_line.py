@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -104,15 +103,21 @@ def test_a_refusal_says_where() -> None:
         parse_line("ls -la\necho $(id)")
 
 
+def quoted(given_words: list[str]) -> str:
+    """Each word in quotes: `if` without them is no word of a command."""
+    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in given_words)
+
+
+@example(["if"])
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=1, max_size=6))
 def test_words_that_were_quoted_for_a_shell_come_back_as_they_were(given_words: list[str]) -> None:
     try:
         (expected,) = parse_argv(given_words)
     except ToolError:
         with pytest.raises(ToolError):
-            parse_line(shlex.join(given_words))
+            parse_line(quoted(given_words))
         return
-    assert words(parse_line(shlex.join(given_words))) == words([expected])
+    assert words(parse_line(quoted(given_words))) == words([expected])
 
 
 @example("ls\\")

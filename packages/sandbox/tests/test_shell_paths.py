@@ -14,6 +14,7 @@ from sashizu_core.grants import ExecRequest, PathRequest, PermissionRequest
 from sashizu_core.protocols import ToolContext
 from sashizu_core.workspace import Workspace
 from sashizu_sandbox.shell.line import parse_argv, parse_line
+from sashizu_sandbox.shell.looking import is_file, is_folder
 from sashizu_sandbox.shell.programs import Programs
 from sashizu_sandbox.shell.tables import TABLES, Table
 from sashizu_sandbox.shell.tool import Shell
@@ -316,3 +317,10 @@ def test_programs_that_never_run_say_what_to_do_instead(
         asked(place, word, "a")
     with pytest.raises(ToolError, match=r"is not run|is no program"):
         asked(place, f"/usr/bin/{word}", "a")
+
+
+def test_a_path_that_cannot_be_looked_at_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    odd = tmp_path / "a\0b"  # raises where it is asked for, as a folder of somebody else's does
+    assert (is_file(tmp_path / "a"), is_file(odd), is_folder(odd)) == (True, False, False)
+    assert (is_folder(tmp_path), is_folder(tmp_path / "a")) == (True, False)

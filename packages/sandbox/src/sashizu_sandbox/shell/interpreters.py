@@ -7,6 +7,8 @@ import re
 import stat
 from pathlib import Path
 
+from sashizu_sandbox.shell.looking import is_file, is_folder
+
 __all__ = ["is_trusted_python", "open_to_others", "prefix_of"]
 
 _PYTHON = re.compile(r"python[0-9.]*t?")
@@ -24,7 +26,7 @@ def open_to_others(path: Path) -> bool:
 
 def is_trusted_python(real: Path) -> bool:
     """Whether a real path is the executable of a Python that nobody else can change."""
-    if _PYTHON.fullmatch(real.name) is None or not real.is_file():
+    if _PYTHON.fullmatch(real.name) is None or not is_file(real):
         return False
     prefix = real.parent.parent
     libraries = _libraries(prefix)
@@ -35,10 +37,10 @@ def is_trusted_python(real: Path) -> bool:
 def prefix_of(path: Path) -> Path | None:
     """The folder that an interpreter or compiler is installed in; None if it is neither."""
     prefix = path.parent.parent
-    node = (prefix / "include/node/node.h").is_file()
-    rust = (prefix / "lib/rustlib").is_dir()
+    node = is_file(prefix / "include/node/node.h")
+    rust = is_folder(prefix / "lib/rustlib")
     return prefix if node or rust or _libraries(prefix) else None
 
 
 def _libraries(prefix: Path) -> list[Path]:
-    return [folder for folder in prefix.glob("lib/python3.*") if (folder / "os.py").is_file()]
+    return [folder for folder in prefix.glob("lib/python3.*") if is_file(folder / "os.py")]

@@ -19,6 +19,7 @@ from sashizu_core.errors import ToolError
 from sashizu_core.workspace import Workspace
 
 from sashizu_sandbox.shell.interpreters import is_trusted_python, open_to_others
+from sashizu_sandbox.shell.looking import is_folder
 from sashizu_sandbox.shell.shims import behind_shims
 
 __all__ = ["OWN_FOLDERS", "Program", "Programs", "trusted_folders"]
@@ -73,7 +74,7 @@ def trusted_folders(roots: Sequence[Path], search: str | None = None) -> tuple[P
     named = (Path(text) for text in dict.fromkeys((*listed, *_SYSTEM_FOLDERS)) if text)
     absolute = (folder for folder in named if folder.is_absolute())
     for folder in dict.fromkeys(one for each in absolute for one in behind_shims(each)):
-        if not folder.is_dir():
+        if not is_folder(folder):
             continue
         real = Path(os.path.realpath(folder))
         inside = any(p.is_relative_to(root) for p in (folder, real) for root in roots)

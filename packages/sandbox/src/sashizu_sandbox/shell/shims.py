@@ -10,6 +10,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from sashizu_sandbox.shell.looking import is_file, is_folder
+
 __all__ = ["behind_shims"]
 
 _MOST_BYTES = 4_096
@@ -17,12 +19,12 @@ _MOST_BYTES = 4_096
 
 def behind_shims(folder: Path) -> Iterator[Path]:
     """The folders to look in instead of one: of the version that its owner chose, then itself."""
-    if folder.name == "shims" and (folder.parent / "versions").is_dir():
+    if folder.name == "shims" and is_folder(folder.parent / "versions"):
         for version in _text(folder.parent / "version").split():
             if "/" not in version:
                 yield folder.parent / "versions" / version / "bin"
         return
-    if (folder / "rustup").is_file() and folder.parent.name == ".cargo":
+    if is_file(folder / "rustup") and folder.parent.name == ".cargo":
         yield from _toolchain(folder.parent.parent / ".rustup")
     yield folder
 

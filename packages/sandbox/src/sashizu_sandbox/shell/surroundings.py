@@ -10,6 +10,7 @@ from sashizu_core.home import config_home, state_home
 from sashizu_core.workspace import Workspace
 
 from sashizu_sandbox.shell.interpreters import is_trusted_python, prefix_of
+from sashizu_sandbox.shell.looking import is_file, is_folder
 from sashizu_sandbox.shell.programs import Program, Programs
 
 __all__ = ["environment_of", "homes_of"]
@@ -49,7 +50,7 @@ def environment_of(
     """
     folders = [str(folder) for folder in programs.folders]
     if any_code:
-        folders[:0] = [str(folder) for folder in programs.own_folders if folder.is_dir()]
+        folders[:0] = [str(folder) for folder in programs.own_folders if is_folder(folder)]
     return {
         **_PLACES,
         **given,
@@ -76,9 +77,12 @@ def homes_of(program: Program, workspace: Workspace) -> tuple[Path, ...]:
     return tuple(
         folder
         for folder in dict.fromkeys(_homes(program, wide))
-        if folder.exists()
-        and not any(path.is_relative_to(place) for path in _names(folder) for place in kept)
-        and not any(_holds_any(path, wide) for path in _names(folder))
+        if is_folder(folder)
+        or (
+            is_file(folder)
+            and not any(path.is_relative_to(place) for path in _names(folder) for place in kept)
+            and not any(_holds_any(path, wide) for path in _names(folder))
+        )
     )
 
 
@@ -105,7 +109,7 @@ def _holds_any(folder: Path, places: Iterable[Path]) -> bool:
 def _homes(program: Program, wide: tuple[Path, ...]) -> Iterator[Path]:
     for path in (program.path, program.real):
         prefix = path.parent.parent
-        if (prefix / "pyvenv.cfg").is_file():
+        if is_file(prefix / "pyvenv.cfg"):
             yield from _parts(prefix, wide)
             python = Path(os.path.realpath(path.parent / "python"))
             if is_trusted_python(python):  # the link may be the workspace's
@@ -118,7 +122,7 @@ def _homes(program: Program, wide: tuple[Path, ...]) -> Iterator[Path]:
 
 def _parts(prefix: Path, wide: tuple[Path, ...]) -> Iterator[Path]:
     """The prefix of an interpreter, or what it needs of one that holds other things too."""
-    shared = any((prefix / name).is_dir() for name in _NOT_OF_ONE)
+    shared = any(is_folder(prefix / name) for name in _NOT_OF_ONE)
     if shared or any(_holds_any(path, wide) for path in _names(prefix)):
         yield from (prefix / name for name in _OF_AN_INTERPRETER)
     else:
