@@ -77,12 +77,9 @@ def homes_of(program: Program, workspace: Workspace) -> tuple[Path, ...]:
     return tuple(
         folder
         for folder in dict.fromkeys(_homes(program, wide))
-        if is_folder(folder)
-        or (
-            is_file(folder)
-            and not any(path.is_relative_to(place) for path in _names(folder) for place in kept)
-            and not any(_holds_any(path, wide) for path in _names(folder))
-        )
+        if (is_folder(folder) or is_file(folder))
+        and not any(path.is_relative_to(place) for path in _names(folder) for place in kept)
+        and not any(_holds_any(path, wide) for path in _names(folder))
     )
 
 
