@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 from sashizu_core.errors import SandboxError
 from sashizu_core.grants import NetRequest
 from sashizu_core.sandboxing import Confinement, ProcessLimits
@@ -279,3 +280,35 @@ async def test_a_folder_that_was_replaced_is_shown_as_it_is_now(
     place.write_text("a file")
     said = await said_by(sandbox, ["/bin/cat", str(place)], replace(held, cwd=Path("/")))
     assert said == "a file"
+
+
+async def test_ports_of_its_own_network_are_answered_from_outside(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    async def answers(stream: ByteStream) -> None:
+        asked.append(await stream.receive())
+        await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async def breaks(stream: ByteStream) -> None:
+        raise OSError("broken")
+
+    confinement = Confinement(
+        tmp_path,
+        readable=(tmp_path,),
+        environment={"PATH": "/usr/bin:/bin"},
+        served={8797: answers, 8798: breaks},
+    )
+    script = "".join(
+        f"import urllib.request as u\ntry: print(u.urlopen('http://127.0.0.1:{port}/').status)\n"
+        "except OSError as error: print('no')\n"
+        for port in (8798, 8797, 8799)
+    )
+
+    async with (
+        open_bubblewrap() as sandbox,
+        sandbox.start(["/usr/bin/python3", "-I", "-S", "-c", script], confinement) as process,
+    ):
+        out = b"".join([piece async for piece in process.stdout])
+
+    assert out.split() == [b"no", b"200", b"no"]
+    assert asked[0].startswith(b"GET / HTTP/1.1")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from anyio.abc import ByteReceiveStream, ByteSendStream
+from anyio.abc import ByteReceiveStream, ByteSendStream, ByteStream
 
 from sashizu_core.errors import SandboxError
 from sashizu_core.grants import NetRequest
@@ -64,6 +64,8 @@ class Confinement:
     whether they exist or not; `hidden` are paths inside of them that cannot be read at all.
     `environment` is all that it gets. `judge` decides on every connection; None is no network.
     What is granted in `workspace` is shown only while no symbolic link leads to it.
+    `served` are ports of the program's own 127.0.0.1, and who answers connections to them outside;
+    a sandbox that gives it no network of its own refuses them.
     """
 
     cwd: Path
@@ -75,6 +77,7 @@ class Confinement:
     limits: ProcessLimits = ProcessLimits()
     workspace: Path | None = None
     judge: Callable[[NetRequest], Awaitable[Decision]] | None = None
+    served: Mapping[int, Callable[[ByteStream], Awaitable[None]]] = field(default_factory=dict)
 
 
 def check_links(confinement: Confinement) -> None:

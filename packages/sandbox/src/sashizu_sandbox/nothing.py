@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from sashizu_core.errors import SandboxError
 from sashizu_core.sandboxing import Confinement, SandboxedProcess, SandboxInfo
 
 __all__ = ["INFO", "Nothing", "open_nothing"]
@@ -29,6 +30,8 @@ class Nothing:
     async def start(
         self, argv: Sequence[str], confinement: Confinement, *, stdin: bool = False
     ) -> AsyncIterator[SandboxedProcess]:
+        if confinement.served:
+            raise SandboxError("what is not held has no network of its own that could be served")
         if sys.platform == "win32":
             from sashizu_sandbox.jobs import child_in_job
 

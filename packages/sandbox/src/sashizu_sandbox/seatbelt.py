@@ -127,7 +127,7 @@ class Seatbelt:
     async def start(
         self, argv: Sequence[str], confinement: Confinement, *, stdin: bool = False
     ) -> AsyncIterator[SandboxedProcess]:
-        if confinement.judge is not None:
+        if confinement.judge is not None or confinement.served:
             raise SandboxError("no program may connect to anything from the seatbelt sandbox yet")
         if not argv or not os.access(argv[0], os.X_OK):
             raise SandboxError(f"{argv[0] if argv else ''!r} is no program")

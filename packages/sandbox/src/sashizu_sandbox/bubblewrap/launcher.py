@@ -92,7 +92,7 @@ class Held:
         self._launcher = launcher
         self._control = socket.socket(fileno=given.control)
         self._guards: dict[str, int] = {}
-        self._listener: int | None = None
+        self._listeners: list[int] = []
         self._init: tuple[int, int] | None = None  # process id, and descriptor
         self._outcome: dict[str, Any] = {}
         self._said = b""
@@ -156,8 +156,8 @@ class Held:
         try:
             self._init = (pid, os.pidfd_open(pid))
             limits.put(pid, self._request["limits"], self._user)
-            if self._request["port"]:
-                self._listener = reaching.listen_inside(pid, self._request["port"])
+            for port in self._request["ports"]:
+                self._listeners.append(reaching.listen_inside(pid, port))
         except OSError as error:
             self._outcome["error"] = str(error)
             self._killed = True
@@ -226,7 +226,7 @@ class Held:
         """Say that it runs, and hand out what ends it should this process be killed."""
         assert self._init is not None
         self._started = True
-        fds = [self._init[1], *([] if self._listener is None else [self._listener])]
+        fds = [self._init[1], *self._listeners]
         self._tell({"started": True}, fds)
 
     def _tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
@@ -243,8 +243,8 @@ class Held:
             for fd in (self._spawned.status, self._spawned.gate, self._spawned.handle):
                 self._launcher.forget(fd)
                 os.close(fd)
-        if self._listener is not None:
-            os.close(self._listener)
+        for fd in self._listeners:
+            os.close(fd)
         if self._init is not None:
             os.close(self._init[1])
         self._launcher.forget(self._control.fileno())

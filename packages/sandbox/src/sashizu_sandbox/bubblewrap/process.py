@@ -52,16 +52,16 @@ class HeldProcess:
     def stderr(self) -> PipeReader:
         return self._stderr
 
-    async def started(self) -> socket.socket | None:
-        """Wait until it runs; the listener inside of its network, if one was asked for.
+    async def started(self) -> list[socket.socket]:
+        """Wait until it runs; the listeners inside of its network, in the order asked for.
 
         Raises:
             SandboxError: it was not started; why.
         """
         message, fds = await self._message()
         if message.get("started"):
-            self._init, *listener = fds
-            return socket.socket(fileno=listener[0]) if listener else None
+            self._init, *listeners = fds
+            return [socket.socket(fileno=fd) for fd in listeners]
         self._outcome = message
         said = self._stderr.read_now().decode("utf-8", "replace").strip()
         reason = message.get("error") or said or f"bubblewrap ended with {message.get('status')}"

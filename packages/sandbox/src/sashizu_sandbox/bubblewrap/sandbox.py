@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
 import stat
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.abc import SocketListener
+from anyio.abc import ByteStream, SocketListener
 from sashizu_core.errors import SandboxError
 from sashizu_core.sandboxing import Confinement, SandboxedProcess, SandboxInfo
 
@@ -85,8 +86,8 @@ class Bubblewrap:
             self._description(argv, confinement, mounts, token), stdin=stdin
         )
         try:
-            listener = await process.started()
-            async with _way_out(confinement, listener, token):
+            listeners = await process.started()
+            async with _ways_out(confinement, listeners, token):
                 yield process
         finally:
             with anyio.move_on_after(_END_S, shield=True):
@@ -122,7 +123,7 @@ class Bubblewrap:
             "descriptors": self._descriptors,
             "limits": asdict(confinement.limits),
             "staged": staged,
-            "port": _PORT if token else 0,
+            "ports": [*([_PORT] if token else []), *confinement.served],
         }
 
 
@@ -163,19 +164,37 @@ def _proxies(token: str) -> list[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def _way_out(
-    confinement: Confinement, listener: socket.socket | None, token: str
+async def _ways_out(
+    confinement: Confinement, listeners: Sequence[socket.socket], token: str
 ) -> AsyncIterator[None]:
-    """Serve the one way out of a sandbox while its program runs."""
-    if listener is None or confinement.judge is None:
+    """Serve the ways out of a sandbox while its program runs."""
+    if not listeners:
         yield
         return
-    from sashizu_sandbox.network.proxy import serve_proxy
-
-    served = await SocketListener.from_socket(listener)
     async with anyio.create_task_group() as group:
-        group.start_soon(partial(serve_proxy, served, confinement.judge, token=token))
+        waiting = list(listeners)
+        if token and confinement.judge is not None:
+            from sashizu_sandbox.network.proxy import serve_proxy
+
+            proxy = await SocketListener.from_socket(waiting.pop(0))
+            group.start_soon(partial(serve_proxy, proxy, confinement.judge, token=token))
+        for listener, handler in zip(waiting, confinement.served.values(), strict=True):
+            group.start_soon(_serve, await SocketListener.from_socket(listener), handler)
         try:
             yield
         finally:
             group.cancel_scope.cancel()
+
+
+async def _serve(
+    listener: SocketListener, handler: Callable[[ByteStream], Awaitable[None]]
+) -> None:
+    """Hand every connection to who answers it; what breaks one ends no other."""
+
+    async def answered(stream: ByteStream) -> None:
+        async with stream:
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                await handler(stream)
+
+    async with listener:
+        await listener.serve(answered)

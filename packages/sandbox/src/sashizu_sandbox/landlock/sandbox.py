@@ -88,7 +88,7 @@ class Landlock:
     async def start(
         self, argv: Sequence[str], confinement: Confinement, *, stdin: bool = False
     ) -> AsyncIterator[SandboxedProcess]:
-        if confinement.judge is not None:
+        if confinement.judge is not None or confinement.served:
             raise SandboxError(
                 "a program that may connect to something needs the bubblewrap sandbox"
             )
