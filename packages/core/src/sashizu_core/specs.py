@@ -38,13 +38,15 @@ class ModelSpec:
 
     A name that ends in `/*` offers every model with that prefix. `open` gets the full name that was
     asked for and yields the model. `secrets` are the keys that it is called with: they are taken
-    out of everything that is recorded or shown.
+    out of everything that is recorded or shown. `engine` says that what opens is a
+    `turn.engine.Engine`: a program that is a whole agent.
     """
 
     name: str
     summary: str
     open: Callable[[str], AbstractAsyncContextManager[Model]]
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    engine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,6 +226,15 @@ class AgentDefinition(_Part):
         default=(), description="Files it must produce, as paths or patterns beneath the workspace."
     )
     model: Text | None = Field(default=None, description="The model it uses, `PROVIDER/NAME`.")
+    engine: str | None = Field(
+        default=None,
+        pattern=_ISOLATION,
+        description="Who does the work with tools of its own, in place of a model with ours: "
+        "`codex`, `claude`, `command`, or what plugins offer; `model` is then a model of its own.",
+    )
+    command: tuple[Text, ...] = Field(
+        default=(), description="The program of `engine: command`, and its arguments."
+    )
     fallback: Text | None = Field(
         default=None, description="The model for when its budget runs low; nothing reads it yet."
     )

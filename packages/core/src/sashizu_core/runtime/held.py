@@ -25,7 +25,7 @@ _MISSING = SandboxInfo(
 
 def starts_programs(plan: AgentPlan) -> bool:
     """Whether an agent can start programs, has some to be run at its end, or lists servers."""
-    needing = any(EXEC in spec.needs for spec in plan.tools.values())
+    needing = plan.engine or any(EXEC in spec.needs for spec in plan.tools.values())
     return needing or bool(plan.definition.verify or plan.served)
 
 

@@ -46,6 +46,7 @@ from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.skills.shelf import Shelf
 from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.attempts import ProviderGate
+from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
 from sashizu_core.turn.reacting import Reacting, Reactor
@@ -299,7 +300,7 @@ class AgentInstance:
         outcome = Outcome.DEADLINE if self._parts.handle.expired else Outcome.CANCELLED
         return Ending(outcome, Answer("", self._unchecked()), why)
 
-    async def _loop(self) -> AgentLoop:
+    async def _loop(self) -> AgentLoop | EngineLoop:
         plan, parts = self.plan, self._parts
         subject = Subject(self.agent_id, plan.name, plan.chain)
         confining = self._confined(subject)
@@ -332,6 +333,9 @@ class AgentInstance:
         self._reactor = self._reacting(subject, context)
         await self._open_conversation()
         on_text = parts.on_text
+        model = self._inference.model
+        if plan.engine and isinstance(model, Engine):
+            return self._engine_loop(model, subject, context)
         self._tools = ToolBox(
             tools,
             subject,
@@ -356,6 +360,25 @@ class AgentInstance:
             on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
             accept=self._accept,
         )
+
+    def _engine_loop(self, engine: Engine, subject: Subject, context: ToolContext) -> EngineLoop:
+        """What stands in for the loop where a program does the work."""
+        system, *_, user = self.messages
+        on_text = self._parts.on_text
+        job = EngineJob(
+            instructions=system.content,
+            task=user.content,
+            command=self.plan.definition.command,
+            folder=self.place.workspace.root,
+            depth=self.depth,
+            context=context,
+            subject=subject,
+            steps=self._steps,
+            ledger=self._inference.ledger,
+            book=self._inference.book,
+            on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
+        )
+        return EngineLoop(engine, job, self._inference, self.plan.definition.success_criteria)
 
     def _confined(self, subject: Subject) -> Confining | None:
         """What makes the confinement of its programs; None for an agent that starts none."""
@@ -385,7 +408,7 @@ class AgentInstance:
         self.messages[:1] = [system]
         self.messages.append(user)
 
-    async def _within_deadline(self, loop: AgentLoop) -> Ending:
+    async def _within_deadline(self, loop: AgentLoop | EngineLoop) -> Ending:
         seconds = self.plan.deadline_s
         deadline = anyio.current_time() + seconds if seconds is not None else float("inf")
         ending: Ending | None = None
@@ -402,9 +425,11 @@ class AgentInstance:
         outcome = Outcome.DEADLINE if handle.expired else Outcome.CANCELLED
         return loop.stopped(outcome, handle.reason or "cancelled")
 
-    async def _let_go(self, loop: AgentLoop) -> Ending:
+    async def _let_go(self, loop: AgentLoop | EngineLoop) -> Ending:
         """Run an agent until it has answered and nothing that reacts keeps it."""
         ending = await loop.run()
+        if isinstance(loop, EngineLoop):
+            return ending  # its program has gone: nobody is left who could be asked to go on
         while self._reactor is not None and ending.outcome is Outcome.ANSWERED:
             more = await self._reactor.ends(self.plan.name, ending.answer.text)
             if not more:

@@ -32,7 +32,8 @@ class AgentPlan:
     itself, `ceilings` what those above it allow, outermost first;
     `folder` is where artifacts go that may not be written where they are declared. `isolation` is
     how it is kept apart from the others, `none` if it is not. `served` are the tools that it lists
-    of servers, which are asked for when it starts.
+    of servers, which are asked for when it starts. `engine` says that a program of another vendor
+    does the work.
     """
 
     task: Task
@@ -48,6 +49,7 @@ class AgentPlan:
     isolation: str = "none"
     ceilings: tuple[Grants, ...] = ()
     served: tuple[str, ...] = ()
+    engine: bool = False
 
     @property
     def chain(self) -> tuple[Grants, ...]:
@@ -180,9 +182,10 @@ def _plan(
     above: Sequence[Grants] = (),
 ) -> AgentPlan:
     definition, registry = sources.catalogue.get(task.agent), sources.registry
-    chosen = task.model or sources.model or definition.model or sources.default_model
-    find_model(chosen, registry.models)
+    chosen, engine = _model(task, definition, sources)
     grants = _granted(definition, outside, folder)
+    if engine:
+        grants = replace(grants, exec=(*grants.exec, _program(definition, chosen)))
     grants = replace(grants, rules=(*grants.rules, *reserved_rules(sources.root, outside)))
     written = folder if _has_folder(definition) else ""
     bounds = sources.policy.ceilings(grants, written) if sources.policy is not None else ()
@@ -209,7 +212,37 @@ def _plan(
         targets=targets,
         folder=folder,
         ceilings=ceilings,
+        engine=engine,
     )
+
+
+def _model(task: Task, definition: AgentDefinition, sources: Sources) -> tuple[str, bool]:
+    """The full name of the model, and whether it is an engine.
+
+    Raises:
+        UsageError: nobody offers it, or the definition does not say what it needs.
+    """
+    models = sources.registry.models
+    if definition.engine is None:
+        chosen = task.model or sources.model or definition.model or sources.default_model
+        return chosen, find_model(chosen, models).engine
+    if f"{definition.engine}/*" not in models:
+        raise UsageError(
+            f"the agent {definition.name!r} has an unknown engine {definition.engine!r}: "
+            "`codex`, `claude` and `command` need the package 'sashizu-gateway'"
+        )
+    if definition.output is not None:
+        raise UsageError(
+            f"the agent {definition.name!r} has an engine and an 'output': what a program of its "
+            "own answers cannot be held to a schema"
+        )
+    own = task.model or definition.model or "default"
+    return f"{definition.engine}/{own.removeprefix(f'{definition.engine}/')}", True
+
+
+def _program(definition: AgentDefinition, model: str) -> str:
+    """The program that an engine starts, as a grant: its own, or that of the definition."""
+    return definition.command[0] if definition.command else model.partition("/")[0]
 
 
 def _tools(

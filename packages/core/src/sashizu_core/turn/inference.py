@@ -103,6 +103,16 @@ class Inference:
     def model(self) -> Model:
         return self._model
 
+    @property
+    def ledger(self) -> Ledger | None:
+        """Where its calls are reserved."""
+        return self._ledger
+
+    def book(self, used: Usage, doubtful_tokens: int) -> None:
+        """Count what was billed for the agent by calls that are not made here."""
+        self._bills.append(used)
+        self.doubtful_tokens += doubtful_tokens
+
     async def complete(
         self, request: ModelRequest, *, on_text: Callable[[str], None] | None = None
     ) -> Completion:
