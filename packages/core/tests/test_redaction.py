@@ -429,3 +429,14 @@ def test_no_known_value_survives_in_any_event(value: object, secret: str) -> Non
         assert secret not in [*clean["attrs"]["b"][1], *clean["attrs"]["b"][1].values()]
         assert secret not in (clean["tool"], clean["path"], clean["attrs"]["b"][0])
         assert f"/{secret}" not in clean["path"]
+
+
+def test_a_secret_that_is_made_later_is_taken_out_from_then_on() -> None:
+    redactor = Redactor(["the-first-secret-0123"])
+    text = "Xa-later-secret-4567 and Xthe-first-secret-0123"
+    assert "a-later-secret" in redactor.text(text)
+
+    redactor.learn("a-later-secret-4567")
+
+    assert "a-later-secret" not in redactor.text(text)
+    assert "the-first-secret" not in redactor.text(text)

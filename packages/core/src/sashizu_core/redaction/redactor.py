@@ -55,13 +55,19 @@ class Redactor:
         patterns: Sequence[re.Pattern[str]] = (),
         key: bytes | None = None,
     ) -> None:
-        known = tuple(values)
-        words = [f"[redacted:{kind}:" for kind in sorted(KINDS)]
-        self.known = KnownValues(known, words)
-        self.patterns = tuple(patterns)
-        self._strong = KnownValues(filter(is_strong, known), words)
-        self._key = key if key is not None else os.urandom(32)
+        self._values: tuple[str, ...] = ()
         self._harmless: set[str] = set()
+        self.learn(*values)
+        self.patterns = tuple(patterns)
+        self._key = key if key is not None else os.urandom(32)
+
+    def learn(self, *values: str) -> None:
+        """Know further secrets from now on, such as those that are made while a run goes on."""
+        self._values = (*self._values, *values)
+        words = [f"[redacted:{kind}:" for kind in sorted(KINDS)]
+        self.known = KnownValues(self._values, words)
+        self._strong = KnownValues(filter(is_strong, self._values), words)
+        self._harmless.clear()
 
     # --- texts ------------------------------------------------------------------------------------
 
