@@ -3,10 +3,11 @@
     python benchmarks/codex_service.py [--delay 0.2]
 
 Prints its port. A user's text `lead 6 30` has the model start six agents, each with the text
-`work 30`, and wait for them; `work 30` has it run a command thirty times before it answers. An
-answer comes after the delay. Tokens of the input are a quarter of the bytes of what is told to the
-model, so that `POST /v1/responses/input_tokens` and the bill agree; the output is 50 tokens, or the
-cap where that is smaller. `GET /bill` says what was asked and billed so far.
+`work 30`, and wait for them; `work 30` has it run a command thirty times before it answers, and
+`run <<COMMAND>>` that command once. An answer comes after the delay. Tokens of the input are a
+quarter of the bytes of what is told to the model, so that `POST /v1/responses/input_tokens` and the
+bill agree; the output is 50 tokens, or the cap where that is smaller. `GET /bill` says what was
+asked and billed so far.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-ORDER = re.compile(r"\b(lead \d+ \d+|work \d+)\b")
+ORDER = re.compile(r"\b(lead \d+ \d+|work \d+|run <<.*>>)")
 OUTPUT = 50
 TOLD = ("instructions", "input", "tools", "text")
 
@@ -110,16 +111,26 @@ def answer(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the model does next: it counts the results since it was told what to do."""
     order, results = "", []
     for item in items:
-        if item.get("role") == "user" and (found := ORDER.search(json.dumps(item))):
+        if item.get("role") == "user" and (found := ORDER.search(text_of(item))):
             order, results = found[1], []
         elif item.get("type") == "function_call_output":
             results.append(item)
     words = order.split()
+    if words[:1] == ["run"] and not results:
+        script = order.removeprefix("run <<").removesuffix(">>")
+        return [call("r0", "exec_command", {"cmd": script, "login": False})]
     if words[:1] == ["lead"]:
         return leads(int(words[1]), words[2], results)
     if words[:1] == ["work"] and len(results) < int(words[1]):
         return [call(f"w{len(results)}", "exec_command", {"cmd": "true", "login": False})]
     return [message("done")]
+
+
+def text_of(item: dict[str, Any]) -> str:
+    content = item.get("content")
+    if isinstance(content, str):
+        return content
+    return " ".join(str(part.get("text")) for part in content or () if isinstance(part, dict))
 
 
 def leads(agents: int, steps: str, results: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -160,3 +160,89 @@ def test_agents_of_codex_are_limited_in_number(lab):
     assert len(threads) == 3
     refused = lab.asked("select budget_unit from events where kind = 'budget.refused'")
     assert {row["budget_unit"] for row in refused} == {"agents"}
+
+
+# --- as an agent ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def agent(lab: Lab, codex: Path) -> Lab:
+    """An agent that Codex works for, in a git repository."""
+    config = lab.home / ".config" / "sashizu"
+    (config / "agents").mkdir(parents=True)
+    (config / "agents" / "fixer.yaml").write_text(
+        "name: fixer\ngoal: Do it.\nengine: codex\nmodel: gpt-5.1-codex\n"
+        "tools:\n  fs: {read: true, write: true}\n"
+    )
+    (config / "sashizu.toml").write_text(
+        f"[gateway.openai]\nbase_url = '{lab.url}/v1'\n[gateway.programs]\ncodex = '{codex}'\n"
+    )
+    work = lab.home / "work"
+    (work / "a.txt").write_text("a\n")
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "begin"]):
+        person = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *person, *words], cwd=work, check=True, env={**os.environ})
+    return lab
+
+
+@pytest.mark.sandbox
+def test_codex_works_for_an_agent_and_its_agents_are_seen(agent):
+    found = agent.sashizu("delegate", "fixer", "--goal", "please lead 2 2", "--budget", "1000000")
+
+    assert found.returncode == 0, found.stderr
+    assert "all done" in found.stdout
+    names = agent.asked("select agent_name from events where kind = 'agent.started' order by ts_ns")
+    assert [row["agent_name"].count("/") for row in names] == [0, 2, 2]
+    (ended,) = agent.asked(
+        "select attrs from events where tool_type = 'engine' and kind = 'tool.ended'"
+    )
+    attrs = json.loads(ended["attrs"])
+    billed = agent.bill["tokens"]
+    assert attrs["seen"]["input_tokens"] + attrs["seen"]["output_tokens"] == billed
+    assert attrs["undeclared_tokens"] > 0.3 * billed
+    said = agent.asked(
+        "select tool from events where tool_type = 'foreign' and kind = 'tool.ended'"
+    )
+    assert {row["tool"] for row in said} == {"codex/collab_tool_call"}
+
+
+@pytest.mark.sandbox
+def test_codex_as_an_agent_spends_most_of_its_limit_and_never_more(agent):
+    found = agent.sashizu("delegate", "fixer", "--goal", "please lead 6 30", "--budget", "105000")
+
+    assert found.returncode == 3, found.stderr
+    assert 0.8 * 105_000 <= agent.bill["tokens"] <= 105_000
+
+
+@pytest.mark.sandbox
+def test_what_codex_runs_is_held_by_our_sandbox(agent):
+    secret = agent.home / "secret.txt"
+    secret.write_text("do not read")
+    order = "please run <<" + "; ".join(
+        [
+            f"cat {secret} > leaked.txt",
+            "echo made > made.txt",
+            f"echo x > {agent.home}/outside.txt",
+            "echo hook > .git/hooks/pre-commit",
+        ]
+    )
+
+    found = agent.sashizu("delegate", "fixer", "--goal", f"{order}>>", "--budget", "1000000")
+
+    work = agent.home / "work"
+    assert found.returncode == 0, found.stderr
+    assert (work / "made.txt").read_text() == "made\n"
+    assert (work / "leaked.txt").read_text() == ""
+    assert not (agent.home / "outside.txt").exists()
+    assert not (work / ".git/hooks/pre-commit").exists()
+
+
+@pytest.mark.sandbox
+def test_codex_beside_others_works_in_a_worktree(agent):
+    words = ["delegate-parallel", "fixer,fixer", "--budget", "1000000"]
+
+    found = agent.sashizu(*words, "--goal", "please run <<echo mine >> own.txt>>")
+
+    assert found.returncode == 0, found.stderr
+    assert not (agent.home / "work" / "own.txt").exists()
+    assert "own.txt" in found.stdout

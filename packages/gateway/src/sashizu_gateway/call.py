@@ -201,6 +201,7 @@ async def _record_removed(agent: Agent, dialect: Dialect, removed: Sequence[str]
         "op": "chat",
         "severity": "info",
         "category": "gateway",
+        "tool": ", ".join(new)[:200],
         "decision": "deny",
         "decided_by": "policy",
         "decision_reason": "left out of requests: the provider would do it at an unknown cost",

@@ -31,7 +31,7 @@ class Agent:
     """One agent of a client: its node, and what it used as the gateway saw it.
 
     `doubtful_tokens` are the holds of calls that came back without a bill; `removed` is what was
-    left out of its requests.
+    left out of its requests, `over_budget` why the last call that did not fit was refused.
     """
 
     agent_id: AgentId
@@ -44,6 +44,7 @@ class Agent:
     used: Usage = field(default_factory=lambda: Usage(requests=0))
     doubtful_tokens: int = 0
     refused: int = 0
+    over_budget: str = ""
     removed: set[str] = field(default_factory=set)
 
     @property
@@ -73,6 +74,7 @@ class Client:
     ) -> None:
         self.name = name
         self.secret = new_token()
+        recorder.redactor.learn(self.secret)
         self.budget = budget
         self.node = node
         self.prefixes = Prefixes()

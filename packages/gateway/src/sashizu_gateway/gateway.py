@@ -165,6 +165,8 @@ async def _until_gone(request: Incoming, scope: anyio.CancelScope) -> None:
 async def _record(refused: RequestRefused, dialect: Dialect, agent: Agent) -> None:
     """Put on record what the operator, or what bounds every request, does not let through."""
     agent.refused += 1
+    if refused.kind in ("budget", "busy"):
+        agent.over_budget = refused.message
     if refused.kind not in ("denied", "unbounded"):
         return
     fields = {

@@ -82,7 +82,7 @@ class GatewaySettings(Table):
     `listen` is an address of this machine. `max_output_tokens` is the output cap of requests that
     come without one, `min_output_tokens` the least that is worth a call. `wait` is how long a call
     waits for room in the budget, `idle` how long a service may say nothing; `max_body` is the
-    largest request, in bytes.
+    largest request, in bytes. `programs` says where the programs of engines are, by engine.
     """
 
     listen: Annotated[str, Field(min_length=1)] = "127.0.0.1:8797"
@@ -92,6 +92,7 @@ class GatewaySettings(Table):
     idle: Duration = "10m"
     max_body: Bytes = 32 * 1024 * 1024
     agents: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 1000
+    programs: dict[str, str] = Field(default_factory=dict)
     openai: UpstreamTable = UpstreamTable()
     anthropic: UpstreamTable = UpstreamTable()
 

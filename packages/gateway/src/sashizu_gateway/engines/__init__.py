@@ -1,0 +1,1 @@
+"""Programs of other vendors as agents: started, held, paid and listened to."""
