@@ -68,6 +68,19 @@ async def test_a_client_of_openais_api_gets_its_stream(served, service):
     assert served.state.spent.tokens == 110
 
 
+async def test_what_is_short_is_sent_at_once(served, service):
+    service.says(inputs=1, outputs=1)
+    headers = {"authorization": f"Bearer {served.client.secret}"}
+    times = []
+    async with httpx2.AsyncClient(base_url=served.address.url, trust_env=False) as client:
+        for _ in range(10):
+            begun = anyio.current_time()
+            await client.post("/v1/responses", json={**ASK, "stream": True}, headers=headers)
+            times.append(anyio.current_time() - begun)
+
+    assert min(times) < 0.03  # 40 ms is how long the other side of a connection may wait
+
+
 async def test_a_client_that_closes_its_connection_ends_the_call(served, service):
     noticed = anyio.Event()
 

@@ -138,6 +138,8 @@ async def open_session(
     ):
         gateway = Gateway(upstreams, table)
         parts = opened.parts
+        for target in services.values():
+            parts.recorder.redactor.learn(*target.secrets)
         with anyio.CancelScope() as scope:
             async with (
                 deadline(asked, parts.handle),

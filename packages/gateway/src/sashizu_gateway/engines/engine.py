@@ -134,6 +134,8 @@ class ForeignEngine:
         """
         listener = Listener(self._tongue.name, job.steps, job.on_text, job.context.progress)
         services = usable(targets(self._settings))
+        for target in services.values():
+            job.steps.recorder.redactor.learn(*target.secrets)
         async with open_upstreams(services, idle_s=self._settings.idle_s) as upstreams:
             gateway = Gateway(upstreams, self._settings)
             client = _client(job, self._settings.agents)
