@@ -70,15 +70,17 @@ async def test_a_client_of_openais_api_gets_its_stream(served, service):
 
 async def test_what_is_short_is_sent_at_once(served, service):
     service.says(inputs=1, outputs=1)
-    headers = {"authorization": f"Bearer {served.client.secret}"}
+    sent = raw(served, body=json.dumps({**ASK, "stream": True}).encode(), last=False)
     times = []
-    async with httpx2.AsyncClient(base_url=served.address.url, trust_env=False) as client:
-        for _ in range(10):
-            begun = anyio.current_time()
-            await client.post("/v1/responses", json={**ASK, "stream": True}, headers=headers)
+    async with await anyio.connect_tcp("127.0.0.1", served.address.port) as stream:
+        for _ in range(40):
+            begun, answer = anyio.current_time(), b""
+            await stream.send(sent)
+            while not answer.endswith(b"0\r\n\r\n"):
+                answer += await stream.receive()
             times.append(anyio.current_time() - begun)
 
-    assert min(times) < 0.03  # 40 ms is how long the other side of a connection may wait
+    assert min(times[-15:]) < 0.03  # 40 ms is how long the other side may take to say it has come
 
 
 async def test_a_client_that_closes_its_connection_ends_the_call(served, service):
