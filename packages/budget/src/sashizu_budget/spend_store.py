@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakSet, finalize
 
 from sashizu_core.errors import SashizuError, SpawnRefused, UsageError
 from sashizu_core.types import UNITS
@@ -55,6 +56,7 @@ class SpendStore:
         self._now_ns = now_ns
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._closing: finalize[Any, Any] | None = None
         _stores.add(self)
 
     # --- giving -----------------------------------------------------------------------------------
@@ -207,6 +209,8 @@ class SpendStore:
         if self._connection is not None:
             return self._connection
         self._connection = open_spend_file(self._path, self._now_ns())
+        # Not every ledger is closed by whoever made it.
+        self._closing = finalize(self, self._connection.close)
         return self._connection
 
     def forget_after_fork(self) -> None:
@@ -214,12 +218,14 @@ class SpendStore:
         self._lock = threading.Lock()
         _abandoned.append(self._connection)
         self._connection = None
+        if self._closing is not None:
+            self._closing.detach()
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
+            if self._closing is not None:
+                self._closing()
             self._connection = None
 
 
