@@ -101,7 +101,8 @@ def test_codex_and_its_agents_spend_most_of_a_limit_and_never_more(lab, limit):
     found = lab.exec_codex(str(limit), "lead 6 30")
 
     bill = lab.bill
-    assert found.returncode == 1
+    # The lead itself may still be answered after its agents were refused: its exit tells nothing.
+    assert re.search(r"codex: \d+ tokens in \d+ requests, [1-9]\d* refused", found.stderr)
     assert bill["tokens"] <= limit
     assert bill["tokens"] >= 0.8 * limit
     assert bill["uncapped"] == 0

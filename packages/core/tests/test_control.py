@@ -160,10 +160,12 @@ async def test_a_run_that_does_not_answer_is_named_with_its_process(
 ) -> None:
     monkeypatch.setattr("sashizu_core.control.client.ANSWER_S", 0.05)
 
-    def stuck() -> Mapping[str, Any]:
-        time.sleep(0.3)
-        return {}
-
-    async with server(home, RunHandle(RUN, snapshot=stuck)).serve():
+    async with server(home).serve():
+        path = socket_path(home / "runs", RUN)
+        left = (home / "runs" / f"{RUN}.json").read_bytes()
+    with short_path(path) as short, socket.socket(socket.AF_UNIX) as stuck:
+        stuck.bind(short)
+        stuck.listen()
+        (home / "runs" / f"{RUN}.json").write_bytes(left)
         with pytest.raises(SashizuError, match=f"`kill {os.getpid()}` ends it"):
             await status("last", home)

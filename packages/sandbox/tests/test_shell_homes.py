@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from sashizu_core.errors import ToolError
 from sashizu_core.home import config_home
+from sashizu_core.program_homes.folders import homes_of
+from sashizu_core.program_homes.secrets import hidden_in
 from sashizu_core.workspace import Workspace
-from sashizu_sandbox.shell.home_secrets import hidden_in
 from sashizu_sandbox.shell.line import parse_argv
 from sashizu_sandbox.shell.programs import Program, Programs
-from sashizu_sandbox.shell.surroundings import homes_of
 from sashizu_sandbox.shell.understanding import understand
 
 
@@ -63,11 +63,15 @@ def found(workspace: Workspace, folder: Path, name: str) -> Program | None:
     return programs.own(name) or programs.trusted(name)
 
 
+def brings(workspace: Workspace, program: Program) -> tuple[Path, ...]:
+    return homes_of(program.path, program.real, workspace.root)
+
+
 def homes(workspace: Workspace, path: Path) -> set[str]:
     """The homes of a trusted program, as seen from the folder above the workspace."""
     program = found(workspace, path.parent, path.name)
     assert program is not None
-    return {os.path.relpath(each, workspace.root.parent) for each in homes_of(program, workspace)}
+    return {os.path.relpath(each, workspace.root.parent) for each in brings(workspace, program)}
 
 
 def test_a_link_of_the_workspace_chooses_no_program_of_the_machine(
@@ -111,7 +115,7 @@ def test_a_virtual_environment_has_the_python_that_it_was_made_of(
     for name in ("python", "pytest"):
         brought = found(workspace, home / "bin", name)
         assert brought is not None
-        assert homes_of(brought, workspace) == (home / "versions/3.11",)
+        assert brings(workspace, brought) == (home / "versions/3.11",)
 
 
 @pytest.mark.parametrize("changed", ["bin/python3.11", "bin", "lib/python3.11/os.py", "."])
@@ -124,8 +128,7 @@ def test_no_python_that_others_can_change_is_one(
     brought = program(workspace.root / ".venv/bin/pytest")
     (home / "versions/3.11" / changed).chmod(0o777)
     assert found(workspace, home / "bin", "python") is None
-    identity = (brought.stat().st_dev, brought.stat().st_ino)
-    assert homes_of(Program("pytest", brought, identity, brought, own=True), workspace) == ()
+    assert homes_of(brought, brought, workspace.root) == ()
 
 
 def test_the_link_of_a_python_shows_nothing_but_a_python(workspace: Workspace, home: Path) -> None:
@@ -134,7 +137,7 @@ def test_the_link_of_a_python_shows_nothing_but_a_python(workspace: Workspace, h
     program(workspace.root / ".venv/bin/pytest")
     brought = found(workspace, home / "bin", "pytest")
     assert brought is not None
-    assert homes_of(brought, workspace) == ()
+    assert brings(workspace, brought) == ()
 
 
 def test_an_interpreter_with_a_folder_of_its_own_brings_that(

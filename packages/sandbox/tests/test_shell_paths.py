@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sashizu_core.errors import ArgumentsError, ToolError
 from sashizu_core.grants import ExecRequest, PathRequest, PermissionRequest
+from sashizu_core.program_homes.looking import is_file, is_folder
 from sashizu_core.protocols import ToolContext
 from sashizu_core.workspace import Workspace
 from sashizu_sandbox.shell.line import parse_argv, parse_line
-from sashizu_sandbox.shell.looking import is_file, is_folder
 from sashizu_sandbox.shell.programs import Programs
 from sashizu_sandbox.shell.tables import TABLES, Table
 from sashizu_sandbox.shell.tool import Shell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -10,6 +11,7 @@ import anyio
 import httpx2
 import pytest
 from sashizu_core.settings import Settings
+from sashizu_mcp_server.client import oauth
 from sashizu_mcp_server.client.asking import ask
 from sashizu_mcp_server.client.configured import ConfiguredServers
 from sashizu_mcp_server.client.faults import (
@@ -21,7 +23,7 @@ from sashizu_mcp_server.client.faults import (
     ServerRefused,
     ServerSilent,
 )
-from sashizu_mcp_server.client.oauth import REDIRECT_PORT, Login, listening
+from sashizu_mcp_server.client.oauth import Login, listening
 
 # On trio the library leaves the generators of a response to the collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -122,8 +124,12 @@ async def test_a_server_that_wants_a_login_says_how_where_nobody_is_asked(
 
 
 async def test_a_person_logs_in_once_and_the_tokens_are_kept(
-    address, tmp_path, workspace, home
+    address, tmp_path, workspace, home, monkeypatch
 ) -> None:
+    with socket.socket() as free:  # the tests of other processes would take the usual one
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(oauth, "REDIRECT_PORT", port)
     settings, servers = configured(address, tmp_path)
     shown: list[str] = []
     person = Login(shown.append, browser=False)
@@ -133,7 +139,7 @@ async def test_a_person_logs_in_once_and_the_tokens_are_kept(
             await anyio.sleep(0.01)
         state = parse_qs(urlsplit(shown[0]).query)["state"][0]
         async with httpx2.AsyncClient(trust_env=False) as browser:
-            back = f"http://127.0.0.1:{REDIRECT_PORT}/callback?code=the+code&state={state}"
+            back = f"http://127.0.0.1:{port}/callback?code=the+code&state={state}"
             assert "logged in" in (await browser.get(back)).text
 
     async with listening(person), anyio.create_task_group() as group:

@@ -266,7 +266,9 @@ class _Opener:
             raise NotStarted(config.name, "is not started: nothing would hold it")
         root = wanted.workspace.root
         argv = argv_of(config, root, self._env)
-        confinement = held(config, wanted.confinement, Path(argv[0]), root, self._env)
+        confinement = await anyio.to_thread.run_sync(
+            held, config, wanted.confinement, Path(argv[0]), root, self._env
+        )
         if effective(wanted.subject.chain).net:
             confinement = replace(confinement, judge=self._session.judge)
         async with stdio_streams(life, wanted.sandbox, argv, confinement) as streams:

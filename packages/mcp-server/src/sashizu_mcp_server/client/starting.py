@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from sashizu_core.program_homes.folders import homes_of
+from sashizu_core.program_homes.interpreters import is_trusted_python
+from sashizu_core.program_homes.secrets import hidden_in
 from sashizu_core.sandboxing import Confinement
 
 from sashizu_mcp_server.client.configured import ServerConfig
@@ -26,8 +29,8 @@ _HARMLESS = frozenset({"LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", 
 
 _SHEBANG_BYTES = 512
 
-_SYSTEM = tuple(map(Path, ("/bin", "/lib", "/lib64", "/sbin", "/usr")))
-"""What every sandbox shows."""
+_DEEPEST = 3
+"""A script, what interprets it, and what interprets that."""
 
 
 def argv_of(config: ServerConfig, workspace: Path, env: Mapping[str, str]) -> tuple[str, ...]:
@@ -85,7 +88,7 @@ def held(
     workspace: Path,
     env: Mapping[str, str],
 ) -> Confinement:
-    """What holds a server: what holds its agent's programs, and what it needs to start.
+    """What holds a server: what holds its agent's programs, and what it needs to start. Blocks.
 
     Raises:
         NotStarted: a variable of its entry cannot be told.
@@ -99,52 +102,46 @@ def held(
         **{name: expanded(config, value, env) for name, value in entry.env.items()},
     }
     cwd = workspace / expanded(config, entry.cwd, env) if entry.cwd else workspace
+    homes = tuple(dict.fromkeys(_homes(program, workspace)))
+    secrets = (path for home in homes for path in hidden_in(home))
+    named = tuple(Path(os.path.realpath(path)) for path in config.read)
     return replace(
         confinement,
         cwd=cwd,
-        readable=(*confinement.readable, *config.read, *_homes_of(program, workspace)),
+        readable=(*confinement.readable, *config.read, *homes),
+        hidden=(*confinement.hidden, *(path for path in secrets if not _is_among(path, named))),
         writable=(*confinement.writable, *config.write),
         environment=variables,
     )
 
 
-def _homes_of(program: Path, workspace: Path) -> tuple[Path, ...]:
-    """The folders that have to be readable for a program to start, beside the system's.
+def _homes(program: Path, workspace: Path) -> Iterator[Path]:
+    """The folders that have to be readable for a program to start, and for what interprets it.
 
-    Never one that holds a home or the workspace.
+    Whoever may write the workspace chooses where its links lead and what its scripts name: beside
+    what lies in the workspace, those bring nothing but a Python.
     """
-    wide = (Path.home(), workspace)
-    return tuple(
-        folder
-        for folder in dict.fromkeys(_homes(program, 0))
-        if not any(folder.is_relative_to(system) for system in _SYSTEM)
-        and not any(place.is_relative_to(folder) for place in wide)
-        and not folder.is_relative_to(workspace)
-    )
+    path: Path | None = program
+    for _ in range(_DEEPEST):
+        if path is None:
+            return
+        real = Path(os.path.realpath(path))
+        theirs = path.is_relative_to(workspace)
+        yield from homes_of(path, path if theirs else real, workspace)
+        path = _shebang(path)
+        if theirs and path is not None and not _brings_little(path, workspace):
+            return
 
 
-def _homes(program: Path, depth: int) -> Iterator[Path]:
-    for path in dict.fromkeys((program, Path(os.path.realpath(program)))):
-        prefix = path.parent.parent
-        if (prefix / "pyvenv.cfg").is_file():
-            yield prefix
-            yield from _homes_of_interpreter(Path(os.path.realpath(prefix / "bin/python")))
-        elif _is_interpreter(prefix):
-            yield prefix
-        else:
-            yield path.parent
-    if depth < 2 and (interpreter := _shebang(program)) is not None:
-        yield from _homes(interpreter, depth + 1)
+def _is_among(path: Path, named: tuple[Path, ...]) -> bool:
+    """Whether the operator named it, or a folder that it lies in."""
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(each) for each in named)
 
 
-def _homes_of_interpreter(path: Path) -> Iterator[Path]:
-    if _is_interpreter(path.parent.parent):
-        yield path.parent.parent
-
-
-def _is_interpreter(prefix: Path) -> bool:
-    python = any((folder / "os.py").is_file() for folder in prefix.glob("lib/python3.*"))
-    return python or (prefix / "include/node/node.h").is_file()
+def _brings_little(interpreter: Path, workspace: Path) -> bool:
+    real = Path(os.path.realpath(interpreter))
+    return interpreter.is_relative_to(workspace) or is_trusted_python(real)
 
 
 def _shebang(program: Path) -> Path | None:

@@ -79,6 +79,7 @@ class _Talk:
         self._hears, self.heard = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         self.to_say, self._says = anyio.create_memory_object_stream[SessionMessage](WAITING)
         self._words = bytearray()
+        self._silent = anyio.Event()
         self._bad = 0
 
     async def part(self) -> None:
@@ -110,6 +111,8 @@ class _Talk:
                 del self._words[:-WORDS_BYTES]
         except (*_ENDED, OSError):
             return
+        finally:
+            self._silent.set()
 
     async def hear(self) -> None:
         async with self._hears:
@@ -169,6 +172,7 @@ class _Talk:
         status: int | None = None
         with anyio.move_on_after(STATUS_S):
             status = await self._process.wait()
+            await self._silent.wait()  # its last words may still lie in the pipe
         words = clean_line(self._words.decode("utf-8", "replace"), WORDS_BYTES)[-300:]
         ended = otherwise if status is None else f"ended with status {status}"
         return f"{ended}: {words}" if words else ended

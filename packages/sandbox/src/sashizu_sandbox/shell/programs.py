@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sashizu_core.errors import ToolError
+from sashizu_core.program_homes.interpreters import is_trusted_python, open_to_others
+from sashizu_core.program_homes.looking import is_folder
 from sashizu_core.workspace import Workspace
 
-from sashizu_sandbox.shell.interpreters import is_trusted_python, open_to_others
-from sashizu_sandbox.shell.looking import is_folder
 from sashizu_sandbox.shell.shims import behind_shims
 
 __all__ = ["OWN_FOLDERS", "Program", "Programs", "trusted_folders"]

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sashizu_sandbox.shell.looking import is_file, is_folder
+from sashizu_core.program_homes.looking import is_file, is_folder
 
 __all__ = ["behind_shims"]
 

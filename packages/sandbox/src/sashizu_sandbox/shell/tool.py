@@ -14,19 +14,20 @@ from pydantic import Field, model_validator
 from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.errors import ToolError
 from sashizu_core.grants import PermissionRequest
+from sashizu_core.program_homes.folders import homes_of
+from sashizu_core.program_homes.secrets import hidden_in
 from sashizu_core.protocols import ToolContext
 from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.types import StepKind, ToolResult
 from sashizu_core.workspace import Workspace
 
-from sashizu_sandbox.shell.home_secrets import hidden_in
 from sashizu_sandbox.shell.joining import Joined
 from sashizu_sandbox.shell.line import parse_argv, parse_line
 from sashizu_sandbox.shell.output import Output
 from sashizu_sandbox.shell.programs import Programs
 from sashizu_sandbox.shell.repositories import filters_named
 from sashizu_sandbox.shell.running import Command, Ended, Stage, run_commands
-from sashizu_sandbox.shell.surroundings import environment_of, homes_of
+from sashizu_sandbox.shell.surroundings import environment_of
 from sashizu_sandbox.shell.understanding import (
     Understood,
     UnderstoodStage,
@@ -194,7 +195,7 @@ def _command(
     if command.cwd != "." and not folder.is_dir():
         raise ToolError(f"there is no folder {command.cwd!r} to run in; nothing was run")
     program, reading = command.program, command.reading
-    homes = homes_of(program, workspace)
+    homes = homes_of(program.path, program.real, workspace.root)
     held = replace(
         confinement,
         cwd=folder,

@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from sashizu_sandbox.shell.looking import is_file, is_folder
+from sashizu_core.program_homes.looking import is_file, is_folder
 
 __all__ = ["is_trusted_python", "open_to_others", "prefix_of"]
 

@@ -1,0 +1,1 @@
+"""What must be shown of the machine for a program to start, and what of it stays hidden."""
