@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from sashizu_core.hookspecs import hookimpl
@@ -24,12 +24,18 @@ def register_sinks(settings: Settings) -> Sequence[SinkSpec]:
 
         return open_sink(own)
 
+    def open_beneath(above: Mapping[str, str]) -> AbstractAsyncContextManager[EventSink]:
+        from sashizu_audit.sink import open_sink
+
+        return open_sink(own, parent=above)
+
     def query(sql: str, limit: int, timeout_s: float) -> RecordRows:
         from sashizu_audit.asking import asked
 
         return asked(own.folder, sql, limit=limit, timeout_s=timeout_s)
 
-    return [SinkSpec("audit", f"the durable record in {own.folder}", open_, query)]
+    summary = f"the durable record in {own.folder}"
+    return [SinkSpec("audit", summary, open_, query, open_beneath)]
 
 
 @hookimpl

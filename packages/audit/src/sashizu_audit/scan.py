@@ -27,7 +27,12 @@ _BEGINNING_S = 10.0
 """Seconds within which a writer that has made its file has surely written its first line."""
 
 _SEQ = re.compile(rb'"seq":(\d{1,19}),"kind":"')
-_WATCHED = (b'writer.closed"', b'writer.spawned"', b'audit.checkpointed"')
+_WATCHED = (
+    b'writer.closed"',
+    b'writer.spawned"',
+    b'writer.child_closed"',
+    b'audit.checkpointed"',
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ class WriterScan:
     `seq` and `head` are the number and the `h` of its last whole line, -1 and 64 zeros if there is
     none. `seen` has the `h` of the lines that were asked for. `alive` says that it was being
     written when it was read, `closed` that its writer ended it. `opened` are the attrs of its first
-    line, `children` the writers it announced, `checkpoints` the attrs of `audit.checkpointed`.
+    line, `children` the writers it announced, `ended_children` the attrs of those that it saw end,
+    `checkpoints` the attrs of `audit.checkpointed`.
     """
 
     writer_id: str
@@ -60,6 +66,7 @@ class WriterScan:
     opened: Mapping[str, Any] = field(default_factory=dict)
     seen: dict[int, bytes] = field(default_factory=dict)
     children: list[str] = field(default_factory=list)
+    ended_children: list[Mapping[str, Any]] = field(default_factory=list)
     checkpoints: list[tuple[Path, int, Mapping[str, Any]]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -234,6 +241,8 @@ class _Segment:
             self._ended = str(attrs.get("reason", "closed"))
         elif b'"kind":"writer.spawned"' in line[:400]:
             scan.children.append(str(attrs.get("child_writer_id", "")))
+        elif b'"kind":"writer.child_closed"' in line[:400]:
+            scan.ended_children.append(attrs)
         else:
             scan.checkpoints.append((self._path, place, attrs))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 from sashizu_core.errors import UsageError
@@ -207,6 +208,9 @@ def _cross_check(
             if not parent.alive and not first.exists():
                 reason = f"{parent.writer_id} announced it; it never began, or its files are gone"
                 lost.setdefault(child, []).append(Finding("unchecked", first.name, 0, reason))
+    for parent in scans.values():
+        for attrs in parent.ended_children:
+            _judge_end(folder, parent, attrs, scans, lost)
     for writer_id, scan in scans.items():
         told = scan.opened.get("parent_writer_id")
         if told is not None and writer_id not in parents:
@@ -217,6 +221,31 @@ def _cross_check(
         WriterReport(writer_id, "missing", 0, 0, -1, "", False, False, tuple(findings))
         for writer_id, findings in lost.items()
     ]
+
+
+def _judge_end(
+    folder: Path,
+    parent: WriterScan,
+    attrs: Mapping[str, Any],
+    scans: Mapping[str, WriterScan],
+    lost: dict[str, list[Finding]],
+) -> None:
+    """Hold the end of a child's record against what its parent wrote down when it ended."""
+    child, seq, h = (attrs.get(name) for name in ("child_writer_id", "seq", "h"))
+    source = f"its parent {parent.writer_id}"
+    scan = scans.get(str(child))
+    if not isinstance(seq, int):
+        return  # it never began
+    if scan is None:
+        reason = f"{source} saw it end with event {seq}; its files are gone"
+        file = f"{str(child)[:64]}.0.jsonl"
+        lost.setdefault(str(child), []).append(Finding("damage", file, 0, reason))
+    elif scan.seq < seq:
+        _judge_claim(folder, scan, _Claim(seq, str(h), source, certain=True))
+    elif scan.seq == seq and scan.head.decode() != h:
+        path = folder / "hot" / f"{scan.writer_id}.{max(scan.segments - 1, 0)}.jsonl"
+        reason = f"event {seq} is not the one that {source} knows: the chain was computed anew"
+        scan.find("damage", path, 0, reason)
 
 
 def _judge_claim(folder: Path, scan: WriterScan, claim: _Claim) -> None:

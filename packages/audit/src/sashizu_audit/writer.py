@@ -23,7 +23,7 @@ from sashizu_core.ids import uuid7
 from sashizu_audit.blobs import Blobs
 from sashizu_audit.fields import encode_fields
 from sashizu_audit.flusher import Flusher
-from sashizu_audit.layout import open_layout
+from sashizu_audit.layout import last_event, open_layout
 from sashizu_audit.segment import BrokenSegment
 from sashizu_audit.spool import DEFAULT_OPTIONS, Spool, WriterOptions
 from sashizu_audit.writer_lines import SYSTEM_CLOCK, Clock
@@ -164,6 +164,25 @@ class AuditWriter:
             "writer_id": child,
             "parent_writer_id": parent,
         }
+
+    def child_ended(self, handoff: Mapping[str, str]) -> None:
+        """Record where the record of a child process ends, which `child_handoff` was called for.
+
+        The last line that can be read counts; a child that was killed may have lost none, or one
+        that it had not finished. Of one that never began there is nothing to tell.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        child = handoff.get("writer_id", "")
+        found = last_event(self._layout, child) if child else None
+        attrs: dict[str, Any] = {"child_writer_id": child}
+        if found is not None:
+            attrs |= {"seq": found[0], "h": found[1]}
+        with self._lock:
+            self._be_ready()
+            self._append_own("writer.child_closed", attrs)
+            self._flusher.note()
 
     # --- for callers without an event loop --------------------------------------------------------
 

@@ -32,16 +32,30 @@ BOUNDS = ("seconds", "depth", "agents_alive", "spawn_rate")
 class GivenLease:
     """The giver's side of a lease; see `Lease`."""
 
-    def __init__(self, store: SpendStore, lease_id: str, hold: Hold) -> None:
+    def __init__(self, store: SpendStore, lease_id: str, node: BudgetNode, hold: Hold) -> None:
         self._store = store
+        self._node = node
         self._hold = hold
+        self._booked = False
         self.lease_id = lease_id
 
     def settle(self) -> Amount:
         """End the lease, and book what it cost where it was reserved."""
-        spent = Amount(*self._store.settle(self.lease_id).spent)
-        self._hold.settle(spent)
-        return spent
+        row = self._store.settle(self.lease_id)
+        pairs = list(zip(row.spent, row.limits, strict=True))
+        bounded = Amount(*(0 if limit is None else spent for spent, limit in pairs))
+        free = Amount(*(spent if limit is None else 0 for spent, limit in pairs))
+        self._hold.settle(bounded)
+        self._book(free)
+        return Amount(*row.spent)
+
+    def _book(self, free: Amount) -> None:
+        """Book what no limit bounds, and nothing was held for."""
+        if not self._booked and free != Amount():
+            hold = self._node.reserve(free)
+            if not isinstance(hold, Busy | Refused):
+                hold.settle(free)
+        self._booked = True
 
 
 def give_lease(
@@ -79,7 +93,7 @@ def give_lease(
     except BaseException:
         hold.release()
         raise
-    return GivenLease(store, lease_id, hold)
+    return GivenLease(store, lease_id, node, hold)
 
 
 def redeem_lease(store: SpendStore, lease_id: str) -> Leased:

@@ -21,6 +21,7 @@ from sashizu_core.types import Amount, Limits
 __all__ = [
     "LEASE_META",
     "LEASE_VARIABLE",
+    "TRACE_VARIABLE",
     "Handoff",
     "Lease",
     "Leased",
@@ -109,7 +110,9 @@ class Handoff:
     `agent_id` is the instance that the child belongs to, `depth` how many agents are above it,
     `depth_left` how many levels may come below. `ceiling` are the grants of all ancestors,
     outermost first. `deadline` is in Unix seconds, None for none; `traceparent` is W3C.
-    `audit_parent` is what `EventSink.child_handoff` said. `lease_id` is empty until `hand_off`.
+    `folder` is where the artifacts of the instance and of those below it go, relative to the
+    workspace. `audit_parent` is what `EventSink.child_handoff` said. `lease_id` is empty until
+    `hand_off`.
     """
 
     run_id: RunId
@@ -120,6 +123,7 @@ class Handoff:
     deadline: float | None
     traceparent: str
     depth_left: int = 0
+    folder: str = ""
     audit_parent: Mapping[str, str] = field(default_factory=dict)
     lease_id: str = field(default="", repr=False)
 
@@ -187,10 +191,14 @@ class Handoff:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A handoff that arrived, and the node that everything of the child is reserved at."""
+    """A handoff that arrived, and the node that everything of the child is reserved at.
+
+    `hosted` says that the instance itself is at work here, and not only agents below it.
+    """
 
     handoff: Handoff
     node: BudgetNode
+    hosted: bool = False
 
 
 def hand_off(

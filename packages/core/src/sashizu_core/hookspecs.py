@@ -17,6 +17,7 @@ from sashizu_core.specs import (
     BudgetSpec,
     CommandSpec,
     ExecutorSpec,
+    HostSpec,
     IsolationSpec,
     ModelSpec,
     PolicySpec,
@@ -34,6 +35,7 @@ __all__ = [
     "register_agents",
     "register_commands",
     "register_executors",
+    "register_hosts",
     "register_isolations",
     "register_models",
     "register_policies",
@@ -130,6 +132,16 @@ def register_executors(settings: Settings) -> Sequence[ExecutorSpec]:
 @hookspec
 def register_isolations(settings: Settings) -> Sequence[IsolationSpec]:
     """Offer ways to keep agents apart that change the same files.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_hosts(settings: Settings) -> Sequence[HostSpec]:
+    """Offer ways to have agents work in processes of their own.
 
     Args:
         settings: the settings; ask for the plugin's own table with `settings.plugin`.

@@ -20,6 +20,7 @@ from sashizu_core.specs import (
     BudgetSpec,
     CommandSpec,
     ExecutorSpec,
+    HostSpec,
     IsolationSpec,
     ModelSpec,
     PolicySpec,
@@ -46,6 +47,7 @@ S = TypeVar(
     AgentSource,
     CommandSpec,
     ExecutorSpec,
+    HostSpec,
     IsolationSpec,
     ModelSpec,
     PolicySpec,
@@ -104,6 +106,7 @@ class Registry:
     agents: Mapping[str, AgentSource] = field(default_factory=dict)
     executors: Mapping[str, ExecutorSpec] = field(default_factory=dict)
     isolations: Mapping[str, IsolationSpec] = field(default_factory=dict)
+    hosts: Mapping[str, HostSpec] = field(default_factory=dict)
     commands: Mapping[str, CommandSpec] = field(default_factory=dict)
     budget: BudgetSpec | None = None
     plugins: tuple[PluginInfo, ...] = ()
@@ -213,6 +216,7 @@ def make_registry(plugins: Plugins, settings: Settings) -> Registry:
         agents=_collect(plugins, "register_agents", AgentSource, settings),
         executors=_collect(plugins, "register_executors", ExecutorSpec, settings),
         isolations=_collect(plugins, "register_isolations", IsolationSpec, settings),
+        hosts=_collect(plugins, "register_hosts", HostSpec, settings),
         commands=_collect(plugins, "register_commands", CommandSpec, settings),
         budget=_first_budget(plugins, settings),
         plugins=tuple(_infos(plugins)),

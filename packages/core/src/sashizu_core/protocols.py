@@ -40,6 +40,7 @@ __all__ = [
     "EventSink",
     "Executor",
     "Hold",
+    "LinkingSink",
     "Model",
     "Policy",
     "Question",
@@ -485,6 +486,19 @@ class EventSink(Protocol):
 
     def child_handoff(self) -> Mapping[str, str]:
         """What a child process needs to write into the same record."""
+        ...
+
+
+@runtime_checkable
+class LinkingSink(EventSink, Protocol):
+    """A sink that ties the records of processes to those of the processes that started them."""
+
+    def child_ended(self, handoff: Mapping[str, str]) -> None:
+        """Record where the record of a process ends that `child_handoff` was called for.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sashizu_core.hosts import AgentHost
 from sashizu_core.isolation import Isolation
 from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool, ToolSource
 from sashizu_core.sandboxing import Sandbox, SandboxInfo
@@ -21,6 +22,7 @@ __all__ = [
     "BudgetSpec",
     "CommandSpec",
     "ExecutorSpec",
+    "HostSpec",
     "IsolationSpec",
     "ModelSpec",
     "PolicySpec",
@@ -121,13 +123,17 @@ class SinkSpec:
 
     `query` asks what the sink has kept: one SELECT in SQL, the most rows, and the most seconds. It
     changes nothing but that the question is recorded, may block, and raises `UsageError` for what
-    it does not allow. None where the record cannot be asked.
+    it does not allow. None where the record cannot be asked. `open_beneath` opens it in a process
+    that another one started, with what `child_handoff` said there; None opens it as anywhere else.
     """
 
     name: str
     summary: str
     open: Callable[[], AbstractAsyncContextManager[EventSink]]
     query: Callable[[str, int, float], RecordRows] | None = None
+    open_beneath: Callable[[Mapping[str, str]], AbstractAsyncContextManager[EventSink]] | None = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,18 @@ class IsolationSpec:
     summary: str
     fits: Callable[[Path], str]
     open: Callable[[Path, str], AbstractAsyncContextManager[Isolation]]
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """A way to have an agent work in a process of its own.
+
+    A definition asks for it by `isolation`. `open` gets the workspace of the run.
+    """
+
+    name: str
+    summary: str
+    open: Callable[[Path], AbstractAsyncContextManager[AgentHost]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,13 @@ def mcp_server(
     late: Annotated[
         bool, typer.Option("--late", help="Import everything before the first answer.")
     ] = False,
+    leased: Annotated[
+        bool,
+        typer.Option(
+            "--leased",
+            help="Serve one agent that another process of sashizu hands over with a lease.",
+        ),
+    ] = False,
 ) -> None:
     """Serve agents and tools over the Model Context Protocol."""
     from sashizu_mcp_server.server.run import run_server
@@ -85,7 +92,7 @@ def mcp_server(
     options = server_options(policy, http, budget or (), model, idle)
     options.token, options.token_file = not no_token, token_file
     options.allow_hosts = list(allow_host or ())
-    options.audit, options.late = not no_audit, late
+    options.audit, options.late, options.leased = not no_audit, late, leased
     raise typer.Exit(run_server(options, Opening()))
 
 

@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from sashizu_core.hookspecs import hookimpl
+from sashizu_core.hosts import AgentHost
 from sashizu_core.protocols import Policy, ToolSource
 from sashizu_core.settings import Settings
-from sashizu_core.specs import CommandSpec, PolicySpec, ToolSourceSpec
+from sashizu_core.specs import CommandSpec, HostSpec, PolicySpec, ToolSourceSpec
 
-__all__ = ["register_commands", "register_policies", "register_tool_sources"]
+__all__ = [
+    "register_commands",
+    "register_hosts",
+    "register_policies",
+    "register_tool_sources",
+]
 
 
 @hookimpl
@@ -43,6 +49,16 @@ def register_policies(settings: Settings) -> Sequence[PolicySpec]:
         return open_policy()
 
     return [PolicySpec("mcp", "asks before a tool of a server is called that is new", open_)]
+
+
+@hookimpl
+def register_hosts(settings: Settings) -> Sequence[HostSpec]:
+    def open_(workspace: Path) -> AbstractAsyncContextManager[AgentHost]:
+        from sashizu_mcp_server.hosting.host import open_host
+
+        return open_host(workspace)
+
+    return [HostSpec("process", "a process of its own for each agent", open_)]
 
 
 @hookimpl

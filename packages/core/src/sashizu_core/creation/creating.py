@@ -69,11 +69,11 @@ async def create_agent(
         raise UsageError("the prompt is empty: say what the agent is for")
     definitions = options.pop("definitions", ())
     asked = asked_by((), agents=definitions, **options)
-    return await guarded(asked, partial(_created, asked, prompt, tuple(ceilings)))
+    return await guarded(asked, partial(_created, prompt, tuple(ceilings)))
 
 
 async def _created(
-    asked: Asked, prompt: str, ceilings: tuple[Grants, ...], redactor: Redactor
+    prompt: str, ceilings: tuple[Grants, ...], asked: Asked, redactor: Redactor
 ) -> CreatedAgent:
     tools = asked.registry.tools
     known = sources_of(asked).catalogue

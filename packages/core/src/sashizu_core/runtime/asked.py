@@ -13,6 +13,7 @@ from typing import Any
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import UsageError
+from sashizu_core.handoff import Handoff, Received
 from sashizu_core.home import state_home
 from sashizu_core.ids import RunId, new_run_id
 from sashizu_core.plugins import Registry
@@ -22,14 +23,17 @@ from sashizu_core.runtime.reserved import check_workspace
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.types import Limits, Task
 
-__all__ = ["Asked", "asked_by", "workspace_folder"]
+__all__ = ["Asked", "asked_by", "handoff_of", "workspace_folder"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Everything a caller of `delegate_parallel` can say, once."""
+    """Everything a caller of `delegate_parallel` can say, once.
+
+    `received` is what another process handed over: all of it happens below that.
+    """
 
     tasks: Sequence[Task]
     settings: Settings
@@ -49,6 +53,7 @@ class Asked:
     isolation: str
     agents: Sequence[AgentDefinition]
     run_id: RunId
+    received: Received | None = None
 
 
 def asked_by(
@@ -71,6 +76,7 @@ def asked_by(
     settings: Settings | None = None,
     registry: Registry | None = None,
     run_id: RunId | None = None,
+    received: Received | None = None,
 ) -> Asked:
     """What a caller says, filled up from the settings; see `delegate_parallel`.
 
@@ -109,9 +115,15 @@ def asked_by(
         isolation=isolation or run.isolation,
         agents=agents,
         run_id=run_id or new_run_id(),
+        received=received,
     )
     _check(asked)
     return asked
+
+
+def handoff_of(asked: Asked) -> Handoff | None:
+    """What another process handed over; None for a run of its own."""
+    return asked.received.handoff if asked.received is not None else None
 
 
 def _check(asked: Asked) -> None:

@@ -35,8 +35,15 @@ async def bracketed(
     parts: RunParts,
     about: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[RunStatus]:
-    """Record the beginning of the run, and its end whatever happens; `about` are more `attrs`."""
+    """Record the beginning of the run, and its end whatever happens; `about` are more `attrs`.
+
+    What happens below a run of another process is part of that one.
+    """
     recorder = parts.recorder
+    if asked.received is not None:
+        async with _part(parts) as part:
+            yield part
+        return
     fields: dict[str, Any] = {
         "op": "invoke_workflow",
         "attrs": {
@@ -68,6 +75,18 @@ async def bracketed(
         }
         with anyio.move_on_after(LAST_WORDS_S, shield=True):
             await recorder.record([recorder.event("run.ended", ended)])
+
+
+@asynccontextmanager
+async def _part(parts: RunParts) -> AsyncIterator[RunStatus]:
+    events = sandbox_events(parts)
+    if events:
+        await parts.recorder.record(events)
+    try:
+        yield RunStatus()
+    finally:
+        if parts.root is not None:
+            parts.root.close()
 
 
 def sandbox_events(parts: RunParts) -> list[Event]:

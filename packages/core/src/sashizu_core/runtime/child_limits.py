@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from sashizu_core.errors import SpawnRefused
 
-__all__ = ["SpawnBounds", "Started"]
+__all__ = ["Lent", "SpawnBounds", "Started"]
 
 MINUTE = 60.0
 
@@ -27,6 +27,7 @@ class SpawnBounds:
         "_alive",
         "_clock",
         "_count",
+        "_lent_rate",
         "_living",
         "_path",
         "_rate",
@@ -59,6 +60,7 @@ class SpawnBounds:
         self._rate = rate
         self._count = 0
         self._living = 0
+        self._lent_rate = 0
         self._starts: deque[float] = deque()
         self._clock: Callable[[], float] = clock if above is None else above._clock
         self._path: tuple[SpawnBounds, ...] = (self, *(above._path if above is not None else ()))
@@ -85,16 +87,48 @@ class SpawnBounds:
                 level._starts.append(now)
         return Started(self._path)
 
-    def _check(self, now: float) -> None:
+    def lend(self) -> Lent:
+        """Set aside half of what is left, for another process to start agents with.
+
+        It counts as used on every level, until the process has ended.
+        """
+        now = self._clock()
+        for level in self._path:
+            level._forget(now)
+        agents, alive, rate = (
+            None if left is None else max(0, left) // 2
+            for left in (
+                _least(level._left(level._agents, level._count) for level in self._path),
+                _least(level._left(level._alive, level._living) for level in self._path),
+                _least(
+                    level._left(level._rate, len(level._starts) + level._lent_rate)
+                    for level in self._path
+                ),
+            )
+        )
+        for level in self._path:
+            level._count += agents or 0
+            level._living += alive or 0
+            level._lent_rate += rate or 0
+        return Lent(self._path, agents, alive, rate)
+
+    @staticmethod
+    def _left(allowed: int | None, used: int) -> int | None:
+        return None if allowed is None else allowed - used
+
+    def _forget(self, now: float) -> None:
         while self._starts and self._starts[0] <= now - MINUTE:
             self._starts.popleft()
+
+    def _check(self, now: float) -> None:
+        self._forget(now)
         if self._agents is not None and self._count >= self._agents:
             self._refuse("agents", self._agents, "agents were started in all; go on without more")
         if self._alive is not None and self._living >= self._alive:
             self._refuse(
                 "alive", self._alive, "agents are at work at once; ask again when some end"
             )
-        if self._rate is not None and len(self._starts) >= self._rate:
+        if self._rate is not None and len(self._starts) + self._lent_rate >= self._rate:
             oldest = self._starts[0] if self._starts else now
             wait_s = max(1, round(oldest + MINUTE - now))
             self._refuse(
@@ -119,3 +153,36 @@ class Started:
         for level in self._path:
             level._living -= 1
         self._path = ()
+
+
+class Lent:
+    """What another process may start agents with; None is not bounded.
+
+    `agents` are those in all, `alive` those at one time, `rate` those within a minute.
+    """
+
+    __slots__ = ("_path", "agents", "alive", "rate")
+
+    def __init__(
+        self,
+        path: tuple[SpawnBounds, ...],
+        agents: int | None,
+        alive: int | None,
+        rate: int | None,
+    ) -> None:
+        self._path = path
+        self.agents = agents
+        self.alive = alive
+        self.rate = rate
+
+    def ended(self, started: int) -> None:
+        """Take back what is left, after the process has started so many; a second call does not."""
+        for level in self._path:
+            level._count -= max(0, (self.agents or 0) - started)
+            level._living -= self.alive or 0
+            level._lent_rate -= self.rate or 0
+        self._path = ()
+
+
+def _least(values: Iterable[int | None]) -> int | None:
+    return min((value for value in values if value is not None), default=None)

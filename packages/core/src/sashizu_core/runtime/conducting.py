@@ -16,8 +16,9 @@ from sashizu_core.errors import SashizuError
 from sashizu_core.ids import new_agent_id
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.redaction import Redactor
-from sashizu_core.runtime.asked import Asked
+from sashizu_core.runtime.asked import Asked, handoff_of
 from sashizu_core.runtime.bracket import bracketed, deadline
+from sashizu_core.runtime.hosted import Instance, above_all, instance_of
 from sashizu_core.runtime.instance import AgentInstance, RunParts
 from sashizu_core.runtime.opened_run import OpenedRun, check_ledger, opened_run
 from sashizu_core.runtime.places import with_isolation
@@ -52,7 +53,7 @@ class Conductor:
         self._opened = opened
         self._folders = folders
         self._started = monotonic()
-        self._instances: list[AgentInstance] = []
+        self._instances: list[Instance] = []
         self._ended: dict[str, AgentReport] = {}
 
     @property
@@ -100,19 +101,24 @@ class Conductor:
 
     async def instance(
         self, plan: AgentPlan, *, accept: Callable[[str], str] | None = None
-    ) -> AgentInstance:
+    ) -> Instance:
         """An agent instance for a prepared task, which waits for `work`.
 
         `accept` says what is wrong with an answer, in words for the model, or nothing.
         """
         agent_id = new_agent_id()
         place = await self.parts.places.of(plan, agent_id)
-        instance = AgentInstance(plan, self.parts, agent_id, place, accept=accept)
+        above = above_all(self._asked, self.parts)
+        instance: Instance
+        if accept is None:
+            instance = instance_of(plan, self.parts, agent_id, place, above=above)
+        else:  # only who is here can be asked again
+            instance = AgentInstance(plan, self.parts, agent_id, place, accept=accept, above=above)
         self._instances.append(instance)
         self._opened.info.agents.append(plan.name)
         return instance
 
-    async def work(self, instance: AgentInstance) -> AgentReport:
+    async def work(self, instance: Instance) -> AgentReport:
         """Run an agent, as soon as there is a place for it.
 
         Raises:
@@ -212,6 +218,7 @@ async def _planned(
         model=sources.model,
         policy=sources.policy,
         folders=folders,
+        received=handoff_of(asked),
     )
     return await with_isolation(
         spawning_plans(plans, asked),

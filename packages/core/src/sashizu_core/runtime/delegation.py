@@ -14,15 +14,17 @@ import anyio
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import SashizuError, UsageError
+from sashizu_core.handoff import Received
 from sashizu_core.home import state_home
 from sashizu_core.ids import RunId, new_agent_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Approver, EventSink, Executor
 from sashizu_core.redaction import Redactor
-from sashizu_core.runtime.asked import Asked, asked_by
+from sashizu_core.runtime.asked import Asked, asked_by, handoff_of
 from sashizu_core.runtime.bracket import bracketed, deadline, run_status
 from sashizu_core.runtime.conversation import Conversation, save_conversation
-from sashizu_core.runtime.instance import AgentInstance, RunParts
+from sashizu_core.runtime.hosted import Instance, above_all, instance_of
+from sashizu_core.runtime.instance import RunParts
 from sashizu_core.runtime.opened_run import check_ledger, guarded, opened_run, sources_of
 from sashizu_core.runtime.places import with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
@@ -61,6 +63,7 @@ async def delegate_parallel(
     settings: Settings | None = None,
     registry: Registry | None = None,
     run_id: RunId | None = None,
+    received: Received | None = None,
 ) -> RunReport:
     """Run each task in an agent instance of its own and report in the order given.
 
@@ -89,6 +92,8 @@ async def delegate_parallel(
         settings: None reads them for the workspace.
         registry: None wires the installed plugins.
         run_id: None makes a new one.
+        received: what another process handed over, all of this happens below it; None looks for it
+            in the environment.
 
     Raises:
         UsageError: something asked for does not exist or does not fit together.
@@ -115,8 +120,9 @@ async def delegate_parallel(
         settings=settings,
         registry=registry,
         run_id=run_id,
+        received=received,
     )
-    return await guarded(asked, partial(_run, asked))
+    return await guarded(asked, _run)
 
 
 async def _run(asked: Asked, redactor: Redactor) -> RunReport:
@@ -148,6 +154,7 @@ def _plans(asked: Asked, sources: Sources) -> list[AgentPlan]:
         default_model=asked.settings.run.model,
         model=asked.model,
         policy=asked.settings.policy,
+        received=handoff_of(asked),
     )
     check_ledger(asked)
     return spawning_plans(plans, asked)
@@ -186,7 +193,7 @@ async def _concluded(
     asked: Asked,
     plans: Sequence[AgentPlan],
     parts: RunParts,
-    instances: Sequence[AgentInstance],
+    instances: Sequence[Instance],
     results: Sequence[AgentReport],
     started: float,
 ) -> RunReport:
@@ -223,18 +230,19 @@ async def _concluded(
     return redacted_report(report, parts.recorder.redactor)
 
 
-async def _instance(asked: Asked, plan: AgentPlan, parts: RunParts) -> AgentInstance:
+async def _instance(asked: Asked, plan: AgentPlan, parts: RunParts) -> Instance:
     conversation = asked.conversation
     if conversation is not None:
         conversation_id = conversation.id
     else:
         conversation_id = Conversation.new_id() if _retention(plan) else ""
     agent_id = new_agent_id()
-    return AgentInstance(
+    return instance_of(
         plan,
         parts,
         agent_id,
         await parts.places.of(plan, agent_id),
+        above=above_all(asked, parts),
         conversation_id=conversation_id,
         history=conversation.messages if conversation is not None else (),
     )
@@ -246,9 +254,7 @@ def _retention(plan: AgentPlan) -> Literal["session", "permanent"] | None:
     return None if said == "job" else said
 
 
-async def _keep(
-    instance: AgentInstance, report: AgentReport, asked: Asked, redactor: Redactor
-) -> str:
+async def _keep(instance: Instance, report: AgentReport, asked: Asked, redactor: Redactor) -> str:
     """Keep a conversation that may be continued, without secrets; returns its id.
 
     The id is empty where there is none.

@@ -66,6 +66,7 @@ from sashizu_core.types import (
 )
 
 if TYPE_CHECKING:
+    from sashizu_core.runtime.hosted import Hosts
     from sashizu_core.runtime.spawning import ChildSpawner, Spawning
 
 __all__ = ["Above", "AgentInstance", "AgentProgress", "RunParts"]
@@ -121,6 +122,7 @@ class RunParts:
     sources: Sequence[ToolSource] = ()
     shelf: Shelf | None = None
     book: ReactionBook | None = None
+    hosts: Hosts | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -154,7 +156,8 @@ class Above:
 class AgentInstance:
     """One agent at work on one task. `messages` is its conversation, also after it ended.
 
-    `accept` says what is wrong with its answer; see `AgentLoop`.
+    `accept` says what is wrong with its answer; see `AgentLoop`. `own_span` is the span under which
+    another process recorded its beginning: that one records its end, too.
     """
 
     def __init__(
@@ -168,8 +171,10 @@ class AgentInstance:
         history: Sequence[Message] = (),
         above: Above | None = None,
         accept: Callable[[str], str] | None = None,
+        own_span: str | None = None,
     ) -> None:
         self._accept = accept
+        self._bracketed = own_span is None
         self._above = above if above is not None else Above()
         self.plan = plan
         self.agent_id = agent_id
@@ -184,8 +189,8 @@ class AgentInstance:
             parent_agent_id=self._above.agent_id,
             depth=self._above.depth,
             conversation_id=conversation_id or None,
-            parent_span_id=self._above.span_id or parts.recorder.context.get("span_id"),
-            span_id=span_id(),
+            parent_span_id=_span_above(self._above, parts, own_span),
+            span_id=own_span or span_id(),
         )
         self._steps = StepContext(self._recorder, parts.run_id, agent_id)
         model = parts.models[plan.model]
@@ -247,7 +252,8 @@ class AgentInstance:
         self._lessons = await lessons_of(self.plan, self._parts.shelf, readable(subject))
         started = start_fields(self.plan, self.node)
         started["attrs"] |= self._lessons.recorded()
-        await self._recorder.record([self._recorder.event("agent.started", started)])
+        if self._bracketed:
+            await self._recorder.record([self._recorder.event("agent.started", started)])
         report: AgentReport | None = None
         try:
             report = await self._conclude(await self._work())
@@ -569,10 +575,19 @@ class AgentInstance:
         if self.node is not None:
             self.node.close()
         self._state = report.status
-        await self._recorder.record([self._recorder.event("agent.ended", end_fields(report))])
+        if not self._bracketed:
+            self._recorder.flush()
+            return
+        ended = self._recorder.event("agent.ended", end_fields(report))
+        await self._recorder.record([ended])
 
     def _unchecked(self) -> tuple[Criterion, ...]:
         return read_answer("", self.plan.definition.success_criteria).criteria
+
+
+def _span_above(above: Above, parts: RunParts, own_span: str | None) -> object:
+    """The span that an instance is part of; only the process that began it knows of one."""
+    return None if own_span else above.span_id or parts.recorder.context.get("span_id")
 
 
 async def _made(confining: Confining | None) -> Confinement | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from time import time
@@ -19,12 +19,14 @@ from sashizu_core.home import state_home
 from sashizu_core.protocols import Executor
 from sashizu_core.reactions.book import load_book
 from sashizu_core.redaction import Redactor
-from sashizu_core.runtime.asked import Asked
+from sashizu_core.runtime.asked import Asked, handoff_of
 from sashizu_core.runtime.child_opening import OwnedStack
+from sashizu_core.runtime.hosted import Hosts
 from sashizu_core.runtime.instance import RunParts
 from sashizu_core.runtime.opening import Opened, run_context
 from sashizu_core.runtime.places import Places
 from sashizu_core.runtime.plan import AgentPlan, Sources
+from sashizu_core.runtime.received import under_handoff
 from sashizu_core.runtime.redacting import redacted_error, run_redactor
 from sashizu_core.runtime.spawning import Spawning, spawns
 from sashizu_core.skills.shelf import load_shelf
@@ -45,11 +47,15 @@ class OpenedRun:
     info: RunInfo
 
 
-async def guarded(asked: Asked, run: Callable[[Redactor], Awaitable[T]]) -> T:
-    """Run something; what it raises is one error made for people, and holds no secret."""
+async def guarded(asked: Asked, run: Callable[[Asked, Redactor], Awaitable[T]]) -> T:
+    """Run something below what was handed over.
+
+    What it raises is one error made for people, and holds no secret.
+    """
     redactor = run_redactor(asked.settings, asked.registry)
     try:
-        return await run(redactor)
+        async with under_handoff(asked) as placed:
+            return await run(placed, redactor)
     except BaseExceptionGroup as group:
         raise redacted_error(_the_cause(group), redactor) from None
     except SashizuError as error:
@@ -109,8 +115,10 @@ async def opened_run(
         names = [plan.name for plan in plans]
         info = RunInfo(asked.run_id, names, str(asked.root), os.getpid(), time())
         control = ControlServer(handle, info, state_home(), redactor)
-        sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
-        context = run_context(asked.run_id, asked.root)
+        handoff = handoff_of(asked)
+        above = handoff.audit_parent if handoff is not None else None
+        sinks = [*asked.sinks, *(await opened.sinks(above) if asked.audit else ())]
+        context = _context(asked)
         recorder = Recorder([*sinks, control.feed], context, redactor)
         more = late or any(map(spawns, plans))
         owned = await stack.enter_async_context(OwnedStack()) if more else None
@@ -126,6 +134,14 @@ async def opened_run(
             yield OpenedRun(parts, executor, control, info)
 
 
+def _context(asked: Asked) -> Mapping[str, object]:
+    """The columns that every event carries: those of the run above where there is one."""
+    handoff = handoff_of(asked)
+    if handoff is None:
+        return run_context(asked.run_id, asked.root)
+    return run_context(handoff.run_id, asked.root, handoff.traceparent)
+
+
 async def _parts(
     asked: Asked,
     plans: Sequence[AgentPlan],
@@ -137,6 +153,8 @@ async def _parts(
     models = await opened.models(plans)
     budget, root = await opened.ledger(asked.budget, plans, models) or (None, None)
     run = asked.settings.run
+    hosts = Hosts(asked)
+    await hosts.open(plans, opened)
     book = await anyio.to_thread.run_sync(load_book, asked.settings.hooks, asked.root)
     scope = [path for plan in plans for path in plan.task.scope]
     return RunParts(
@@ -159,4 +177,5 @@ async def _parts(
         on_line=asked.on_line,
         shelf=await anyio.to_thread.run_sync(load_shelf, asked.root, scope),
         book=book,
+        hosts=hosts,
     )

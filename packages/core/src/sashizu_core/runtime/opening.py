@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from sashizu_core.errors import MissingPackage, UsageError, nearest
+from sashizu_core.hosts import AgentHost
 from sashizu_core.ids import RunId, span_id, trace_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import (
@@ -29,7 +30,7 @@ from sashizu_core.sandboxing import Sandbox
 from sashizu_core.types import Limits
 from sashizu_core.workspace import Workspace
 
-__all__ = ["Opened", "require_price", "run_context"]
+__all__ = ["Opened", "require_price", "run_context", "span_of"]
 
 
 class Opened:
@@ -39,14 +40,18 @@ class Opened:
         self._registry = registry
         self._stack = stack
 
-    async def sinks(self) -> list[EventSink]:
-        """The sinks of all plugins.
+    async def sinks(self, above: Mapping[str, str] | None = None) -> list[EventSink]:
+        """The sinks of all plugins; `above` is what `child_handoff` said to this process.
 
         Raises:
             MissingPackage: none of them is persistent.
         """
         specs = self._registry.sinks.values()
-        sinks = [await self._stack.enter_async_context(spec.open()) for spec in specs]
+        sinks = []
+        for spec in specs:
+            beneath = spec.open_beneath if above else None
+            opened = spec.open() if beneath is None else beneath(above or {})
+            sinks.append(await self._stack.enter_async_context(opened))
         if not any(sink.persistent for sink in sinks):
             raise MissingPackage(
                 "a run with a durable record", "sashizu-audit", otherwise="say --no-audit"
@@ -113,6 +118,10 @@ class Opened:
             raise UsageError(f"unknown executor {name!r} in 'run.executor'{hint}; known: {known}")
         return await self._stack.enter_async_context(spec.open())
 
+    async def host(self, name: str, root: Path) -> AgentHost:
+        """Who starts processes for agents."""
+        return await self._stack.enter_async_context(self._registry.hosts[name].open(root))
+
     async def ledger(
         self, limits: Limits, plans: Iterable[AgentPlan], models: Mapping[str, Model]
     ) -> tuple[Budget, BudgetNode] | None:
@@ -145,9 +154,10 @@ def require_price(budget: Budget, plan: AgentPlan, model: Model, *, limited: boo
         )
 
 
-def run_context(run_id: RunId, root: Path) -> dict[str, object]:
+def run_context(run_id: RunId, root: Path, traceparent: str | None = None) -> dict[str, object]:
     """The columns that every event of a run carries; goes on with the caller's trace, if any."""
-    trace, parent = _traceparent(os.environ.get("TRACEPARENT", ""))
+    told = os.environ.get("TRACEPARENT", "") if traceparent is None else traceparent
+    trace, parent = span_of(told)
     return {
         "project": root.name,
         "actor": f"user:{_user()}",
@@ -158,7 +168,7 @@ def run_context(run_id: RunId, root: Path) -> dict[str, object]:
     }
 
 
-def _traceparent(text: str) -> tuple[str | None, str | None]:
+def span_of(text: str) -> tuple[str | None, str | None]:
     """Trace id and parent span id of a W3C `traceparent`, or nothing if it is not valid."""
     parts = text.split("-")
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:

@@ -31,7 +31,8 @@ async def with_isolation(
 
     `asked` is what the operator says for all, before what definitions say; `auto` leaves it to
     them. Where nobody says anything, an agent that may write gets a worktree if others work beside
-    it and the workspace can have worktrees.
+    it and the workspace can have worktrees. One that has a process of its own gets one, too, if it
+    may write.
 
     Raises:
         UsageError: an isolation is asked for that cannot be had.
@@ -40,8 +41,8 @@ async def with_isolation(
     beside = min(jobs, len(plans)) > 1
     settled = []
     reasons: dict[str, str] = {}
-    for plan in plans:
-        said = plan.definition.isolation if asked == "auto" else asked
+    for each in plans:
+        plan, said = _hosted(each, asked, registry)
         name = said or (WORKTREE if beside and plan.definition.tools.fs.write else "none")
         spec = registry.isolations.get(name)
         if name != "none" and spec is not None and name not in reasons:
@@ -55,10 +56,22 @@ async def with_isolation(
     return settled
 
 
+def _hosted(plan: AgentPlan, asked: str, registry: Registry) -> tuple[AgentPlan, str | None]:
+    """Who hosts an agent, and the isolation that is asked for it.
+
+    Nobody in this process sees what one in another changes: where it may change files, it has a
+    folder of its own.
+    """
+    said = plan.definition.isolation if asked == "auto" else asked
+    if said is None or said not in registry.hosts:
+        return plan, said
+    return replace(plan, host=said), WORKTREE if plan.definition.tools.fs.write else "none"
+
+
 def _unknown(name: str, plan: AgentPlan, registry: Registry) -> SashizuError:
     if name == WORKTREE:
         return MissingPackage(f"the {name} of the agent {plan.name!r}", "sashizu-sandbox")
-    known = ("auto", "none", *registry.isolations)
+    known = ("auto", "none", *registry.isolations, *registry.hosts)
     return UsageError(
         f"unknown isolation {name!r} for the agent {plan.name!r}{nearest(name, known)}; "
         f"known: {', '.join(known)}"

@@ -11,6 +11,7 @@ from sashizu_core.agents import AgentDefinition, Catalogue
 from sashizu_core.agents.effective import allows_tool, effective_tools, served_tools
 from sashizu_core.errors import MissingPackage, UsageError, nearest
 from sashizu_core.grants import Grants
+from sashizu_core.handoff import Handoff
 from sashizu_core.limits import narrowed
 from sashizu_core.operator_policy import OperatorPolicy
 from sashizu_core.permissions import effective, narrow
@@ -33,7 +34,7 @@ class AgentPlan:
     `folder` is where artifacts go that may not be written where they are declared. `isolation` is
     how it is kept apart from the others, `none` if it is not. `served` are the tools that it lists
     of servers, which are asked for when it starts. `engine` says that a program of another vendor
-    does the work.
+    does the work, `host` who starts the process that it works in, empty for this one.
     """
 
     task: Task
@@ -50,6 +51,7 @@ class AgentPlan:
     ceilings: tuple[Grants, ...] = ()
     served: tuple[str, ...] = ()
     engine: bool = False
+    host: str = ""
 
     @property
     def chain(self) -> tuple[Grants, ...]:
@@ -117,12 +119,14 @@ def plan_agents(
     model: str | None,
     policy: OperatorPolicy | None = None,
     folders: dict[str, int] | None = None,
+    received: Handoff | None = None,
 ) -> list[AgentPlan]:
     """Resolve every task, or fail with the first thing that is unknown.
 
     `model` overrides what tasks' definitions say, `default_model` is for those that say nothing.
     `policy` is what the operator allows at most; None bounds nothing. `folders` counts the agents
-    by name that have a folder in the run already, and is kept up to date.
+    by name that have a folder in the run already, and is kept up to date. `received` is what
+    another process handed over: its grants are above all agents.
 
     Raises:
         UsageError: no task, an unknown agent, model or tool, a scope that does not exist.
@@ -132,9 +136,12 @@ def plan_agents(
         raise UsageError("no agent is named: give at least one, such as 'code-reviewer'")
     sources = Sources(catalogue, registry, default_model, model, policy, root)
     plans = []
-    for task, folder in zip(tasks, _folders(tasks, run_id, folders), strict=True):
+    above = received.ceiling if received is not None else ()
+    place = received.folder if received is not None else RUNS_FOLDER
+    for task, folder in zip(tasks, _folders(tasks, f"{place}/{run_id}", folders), strict=True):
         scope, outside = _scope(task.scope, root)
-        plans.append(_plan(replace(task, scope=scope), sources, folder, outside=outside))
+        scoped = replace(task, scope=scope)
+        plans.append(_plan(scoped, sources, folder, outside=outside, above=above))
     _check_packages(plans, registry)
     listed = [(plan.served, plan.definition.servers) for plan in plans if plan.served]
     for source in registry.tool_sources.values() if listed else ():
@@ -271,7 +278,7 @@ def _check_packages(plans: Sequence[AgentPlan], registry: Registry) -> None:
             raise MissingPackage(f"the budget of the agent {plan.name!r}", "sashizu-budget")
 
 
-def _folders(tasks: Sequence[Task], run_id: str, before: dict[str, int] | None) -> list[str]:
+def _folders(tasks: Sequence[Task], place: str, before: dict[str, int] | None) -> list[str]:
     """One folder per agent instance; an agent that is asked twice gets a second one."""
     seen = before if before is not None else {}
     folders = []
@@ -279,7 +286,7 @@ def _folders(tasks: Sequence[Task], run_id: str, before: dict[str, int] | None) 
         name = task.agent.replace(":", "-").replace("/", "-")
         seen[name] = seen.get(name, 0) + 1
         suffix = f"-{seen[name]}" if seen[name] > 1 else ""
-        folders.append(f"{RUNS_FOLDER}/{run_id}/{name}{suffix}")
+        folders.append(f"{place}/{name}{suffix}")
     return folders
 
 

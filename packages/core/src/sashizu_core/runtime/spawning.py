@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import anyio.to_thread
 
 from sashizu_core.agents import Catalogue
+from sashizu_core.control import RunHandle
 from sashizu_core.errors import RecordError, SashizuError, SpawnRefused, ToolError
 from sashizu_core.grants import SpawnRequest, Subject
+from sashizu_core.handoff import Received
 from sashizu_core.ids import new_agent_id
 from sashizu_core.permissions import authorize
 from sashizu_core.protocols import BudgetNode
@@ -19,6 +22,7 @@ from sashizu_core.runtime.bracket import sandbox_events
 from sashizu_core.runtime.child_limits import SpawnBounds
 from sashizu_core.runtime.child_slots import WorkSlot
 from sashizu_core.runtime.held import starts_programs
+from sashizu_core.runtime.hosted import HostedInstance, Instance, instance_of
 from sashizu_core.runtime.instance import Above, AgentInstance, AgentProgress, RunParts
 from sashizu_core.runtime.opening import Opened, require_price
 from sashizu_core.runtime.places import Place, with_isolation
@@ -51,7 +55,21 @@ def _run_bounds(asked: Asked) -> SpawnBounds:
         alive=allowed.alive,
         rate=allowed.rate,
     )
+    if asked.received is not None:
+        outer = _handed_over(asked.received, outer)
     return _limited("the run", asked.budget, outer, below=False)
+
+
+def _handed_over(received: Received, above: SpawnBounds) -> SpawnBounds:
+    """What another process lent; the agents here are the first level below its own."""
+    limits = received.node.state().limits
+    return SpawnBounds(
+        "who started this process",
+        depth=max(0, received.handoff.depth_left - (not received.hosted)),
+        alive=limits.agents_alive,
+        rate=limits.spawn_rate,
+        above=above,
+    )
 
 
 def _bounds_of(plan: AgentPlan, above: SpawnBounds, *, below: bool) -> SpawnBounds:
@@ -92,7 +110,7 @@ class Spawning:
         self._limiter = anyio.CapacityLimiter(asked.jobs)
         self._opening = anyio.Lock()
         self._spawners: dict[str, ChildSpawner] = {}
-        self._instances: dict[str, AgentInstance] = {}
+        self._instances: dict[str, Instance] = {}
         self._ended: list[AgentProgress] = []
 
     def begin(self, parts: RunParts) -> None:
@@ -116,9 +134,13 @@ class Spawning:
         """What an agent at work starts agents with; None where it has no tool that does."""
         return self._spawners.get(instance.agent_id) if spawns(instance.plan) else None
 
-    async def work(self, instance: AgentInstance) -> AgentReport:
+    async def work(self, instance: Instance) -> AgentReport:
         """Run one of the run's own agents, as soon as there is a place for it."""
         bounds = _bounds_of(instance.plan, self._bounds, below=False)
+        if isinstance(instance, HostedInstance):
+            instance.bounds = bounds
+            async with WorkSlot(self._limiter):
+                return await instance.run()
         async with WorkSlot(self._limiter) as slot:
             return await self._work(ChildSpawner(self, instance, bounds, slot))
 
@@ -127,10 +149,14 @@ class Spawning:
         plan, bounds = await self._plan(parent, task)
         async with WorkSlot(self._limiter) as slot:
             instance = await self._instance(plan, parent)
+            if isinstance(instance, HostedInstance):
+                instance.bounds = bounds
             self._instances[instance.agent_id] = instance
             try:
-                child = ChildSpawner(self, instance, bounds, slot)
-                return await _cancelled_with(self, child)
+                call = instance.run
+                if isinstance(instance, AgentInstance):
+                    call = partial(self._work, ChildSpawner(self, instance, bounds, slot))
+                return await _cancelled_with(self.parts.handle, instance.agent_id, call)
             finally:
                 del self._instances[instance.agent_id]
                 self._ended.append(instance.progress())
@@ -178,6 +204,8 @@ class Spawning:
                 parts.models.update(await opened.models([plan]))
             new = {name: spec for name, spec in plan.tools.items() if name not in parts.tools}
             parts.tools.update(await opened.tools([replace(plan, tools=new)]))
+            if parts.hosts is not None:
+                await parts.hosts.open([plan], opened)
             if parts.sandbox is None and starts_programs(plan):
                 wanted = self._asked.settings.run.sandbox
                 self._parts = replace(parts, sandbox=await opened.sandbox(wanted, [plan]))
@@ -187,20 +215,23 @@ class Spawning:
                 parts.budget, plan, parts.models[plan.model], limited=node.limited("nusd")
             )
 
-    async def _instance(self, plan: AgentPlan, parent: ChildSpawner) -> AgentInstance:
+    async def _instance(self, plan: AgentPlan, parent: ChildSpawner) -> Instance:
         above, agent_id = parent.instance, new_agent_id()
         place: Place
-        if plan.isolation == "none":
+        if plan.isolation == "none" and plan.host:
+            place = Place(above.place.workspace, None)
+        elif plan.isolation == "none":
             plan = replace(plan, isolation=above.plan.isolation)
             place = self.parts.places.beneath(above.place)
         else:
             place = await self.parts.places.of(plan, agent_id)
-        return AgentInstance(plan, self.parts, agent_id, place, above=Above.of(above))
+        return instance_of(plan, self.parts, agent_id, place, above=Above.of(above))
 
 
-async def _cancelled_with(spawning: Spawning, child: ChildSpawner) -> AgentReport:
+async def _cancelled_with(
+    handle: RunHandle, agent_id: str, call: Callable[[], Awaitable[AgentReport]]
+) -> AgentReport:
     """Run an agent so that cancelling the caller ends it in its own way, with its last words."""
-    handle, agent_id = spawning.parts.handle, child.instance.agent_id
     failed: RecordError | None = None
     report: AgentReport | None = None
     async with anyio.create_task_group() as group:
@@ -214,7 +245,7 @@ async def _cancelled_with(spawning: Spawning, child: ChildSpawner) -> AgentRepor
         group.start_soon(end_with_the_caller)
         try:
             with anyio.CancelScope(shield=True):
-                report = await spawning._work(child)
+                report = await call()
         except RecordError as error:
             failed = error  # raised below, out of the group
         group.cancel_scope.cancel()

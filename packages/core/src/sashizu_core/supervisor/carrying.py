@@ -10,7 +10,7 @@ from typing import Literal
 import anyio
 
 from sashizu_core.runtime.conducting import Conductor
-from sashizu_core.runtime.instance import AgentInstance
+from sashizu_core.runtime.hosted import Instance
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.supervisor.answering import merged
 from sashizu_core.supervisor.merging import Candidate, Merged, verify_score
@@ -217,7 +217,7 @@ class Carrying:
             self._stop_others()
         return found.ok
 
-    async def _work(self, instances: Sequence[AgentInstance]) -> dict[str, AgentReport]:
+    async def _work(self, instances: Sequence[Instance]) -> dict[str, AgentReport]:
         """Run the instances of one step at once; the reports by agent id, in the order they ended.
 
         With `first-success` one that succeeds ends the others.
@@ -226,7 +226,7 @@ class Carrying:
         ids = {instance.agent_id for instance in instances}
         self._working |= ids
 
-        async def one(instance: AgentInstance) -> None:
+        async def one(instance: Instance) -> None:
             report = await self._conductor.work(instance)
             reports[instance.agent_id] = report
             self._working.discard(instance.agent_id)
@@ -240,7 +240,10 @@ class Carrying:
         return reports
 
     def _candidate(
-        self, step: Step, instance: AgentInstance, reports: Mapping[str, AgentReport]
+        self,
+        step: Step,
+        instance: Instance,
+        reports: Mapping[str, AgentReport],
     ) -> Candidate:
         report = reports[instance.agent_id]
         model = f", {instance.plan.model}" if len(self.wanted.models) > 1 else ""

@@ -87,7 +87,7 @@ async def supervise(
         limits or {},
     )
     _check(wanted, asked)
-    return await guarded(asked, partial(_supervised, asked, wanted, only_plan))
+    return await guarded(asked, partial(_supervised, wanted, only_plan))
 
 
 def _check(wanted: Wanted, asked: Asked) -> None:
@@ -110,7 +110,7 @@ def _check(wanted: Wanted, asked: Asked) -> None:
 
 
 async def _supervised(
-    asked: Asked, wanted: Wanted, only_plan: bool, redactor: Redactor
+    wanted: Wanted, only_plan: bool, asked: Asked, redactor: Redactor
 ) -> Supervision:
     chosen = _chosen(sources_of(asked).catalogue, wanted, asked)
     wanted = replace(wanted, agents=chosen)

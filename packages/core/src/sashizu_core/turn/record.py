@@ -7,7 +7,7 @@ from typing import Any
 
 from sashizu_core.errors import RecordError
 from sashizu_core.events import Event
-from sashizu_core.protocols import ContentSink, EventSink
+from sashizu_core.protocols import ContentSink, EventSink, LinkingSink
 from sashizu_core.redaction import Redactor
 
 __all__ = ["Recorder"]
@@ -72,6 +72,26 @@ class Recorder:
                 continue
             digests += [digest for digest in kept if digest is not None][:1]
         return {"blobs": digests} if digests else {}
+
+    def child_handoff(self) -> Mapping[str, str]:
+        """What a process that is about to be started needs to write into the same record.
+
+        Raises:
+            RecordError: it cannot be announced.
+        """
+        for sink in self._persistent:
+            return sink.child_handoff()
+        return {}
+
+    def child_ended(self, handoff: Mapping[str, str]) -> None:
+        """Write down how far the record of such a process goes, now that it has ended.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        for sink in self._persistent[:1]:
+            if isinstance(sink, LinkingSink):
+                sink.child_ended(handoff)
 
     def write(self, events: Sequence[Event]) -> None:
         """Record events, in order, after what is late. On return they survive the process.

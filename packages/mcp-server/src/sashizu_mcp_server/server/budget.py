@@ -2,57 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
+from sashizu_core.handoff import Handoff, Received
 from sashizu_core.plugins import Registry
-from sashizu_core.protocols import Budget, BudgetNode
-from sashizu_core.specs import BudgetSpec
-from sashizu_core.types import Amount, Bound, Limits, ModelInfo, Price, Usage
+from sashizu_core.protocols import Budget
+from sashizu_core.runtime.shared_budget import SharedBudget, shared_budget, with_ledger
+from sashizu_core.types import Limits
 
-__all__ = ["SharedBudget", "share_budget"]
+__all__ = ["ServerLedger", "share_budget"]
 
 
-class SharedBudget:
-    """The ledger as runs of the server see it: the root of each hangs below the server's."""
+@dataclass(frozen=True, slots=True)
+class ServerLedger:
+    """`registry` gives every run a tree below the server's node.
 
-    def __init__(self, budget: Budget, node: BudgetNode) -> None:
-        self._budget = budget
-        self.node = node
+    `ledger` is the whole ledger, `shared` what runs see of it; `received` is what the environment
+    handed over to the server, and everything here happens below that.
+    """
 
-    def root(self, name: str, limits: Limits) -> BudgetNode:
-        """A run's node, below the server's."""
-        return self.node.open(name, limits)
-
-    def price_of(self, info: ModelInfo) -> Price | None:
-        return self._budget.price_of(info)
-
-    def quote(self, info: ModelInfo, bound: Bound) -> Amount:
-        return self._budget.quote(info, bound)
-
-    def bill(self, info: ModelInfo, usage: Usage) -> Amount:
-        return self._budget.bill(info, usage)
-
-    def shrink(self, node: BudgetNode, info: ModelInfo, bound: Bound) -> Bound | None:
-        return self._budget.shrink(node, info, bound)
+    registry: Registry
+    ledger: Budget | None = None
+    shared: SharedBudget | None = None
+    received: Received | None = None
 
 
 async def share_budget(
-    registry: Registry, limits: Limits, stack: AsyncExitStack
-) -> tuple[Registry, SharedBudget | None]:
-    """Open the ledger once, under the server's limits; the registry gives it to every run."""
+    registry: Registry, limits: Limits, stack: AsyncExitStack, *, leased: bool
+) -> ServerLedger:
+    """Open the ledger once, under the server's limits and what was handed over to the server.
+
+    A `leased` server is handed a lease with its work.
+
+    Raises:
+        UsageError: the environment names a lease that cannot be redeemed.
+    """
     if registry.budget is None:
-        return registry, None
+        Handoff.from_env(os.environ, None)
+        return ServerLedger(registry)
     budget = await stack.enter_async_context(registry.budget.open())
-    shared = SharedBudget(budget, budget.root("mcp-server", limits))
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Budget]:
-        yield shared
-
-    def open_() -> AbstractAsyncContextManager[Budget]:
-        return opened()
-
-    spec = BudgetSpec(registry.budget.name, registry.budget.summary, open_)
-    return replace(registry, budget=spec), shared
+    if leased:
+        return ServerLedger(registry, budget)
+    received = Handoff.from_env(os.environ, budget)
+    if received is None:
+        node = budget.root("mcp-server", limits)
+    else:
+        stack.callback(received.node.close)
+        node = received.node.open("mcp-server", limits)
+    shared = shared_budget(budget, node)
+    return ServerLedger(with_ledger(registry, shared), budget, shared, received)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import anyio
@@ -36,6 +37,11 @@ class Caller(Protocol):
         """Whether the client said that it can put questions to a person."""
         ...
 
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the client said of the call beside its arguments."""
+        ...
+
     async def progress(self, seconds: float, message: str) -> None:
         """Tell how long the call has taken and what happens; nothing if nobody wants to know."""
         ...
@@ -53,6 +59,7 @@ class NobodyThere:
     """A caller who has gone, or was never there: hears nothing and cannot be asked."""
 
     can_ask = False
+    meta: Mapping[str, Any] = MappingProxyType({})
 
     async def progress(self, seconds: float, message: str) -> None:
         """Nobody hears it."""

@@ -49,7 +49,7 @@ def make_server(service: Service) -> Server[Any]:
     async def call_tool(
         ctx: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        return await _called(service, SdkCaller(ctx), params)
+        return await _called(service, SdkCaller(ctx, params), params)
 
     async def list_resources(ctx: Context, params: Any) -> types.ListResourcesResult:  # noqa: ARG001
         found = [
@@ -150,8 +150,10 @@ def input_required(asking: Asking) -> dict[str, Any]:
 class SdkCaller:
     """The client behind a request that the library handles."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, params: types.CallToolRequestParams) -> None:
         self._session = ctx.session
+        told = params.meta
+        self.meta: Mapping[str, Any] = dict(told) if told else {}
 
     @property
     def can_ask(self) -> bool:

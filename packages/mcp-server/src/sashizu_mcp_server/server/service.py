@@ -14,17 +14,18 @@ from sashizu_core.agents import AgentDefinition, Catalogue, load_catalogue
 from sashizu_core.errors import MissingPackage, RecordError, SashizuError, UsageError, nearest
 from sashizu_core.limits import parse_limits
 from sashizu_core.operator_policy import OperatorPolicy
-from sashizu_core.plugins import Registry, open_registry
+from sashizu_core.plugins import open_registry
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.redacting import run_redactor
 from sashizu_core.settings import load_settings
 from sashizu_core.specs import RecordRows
 from sashizu_core.types import Limits, StepKind
 
-from sashizu_mcp_server.server.budget import SharedBudget, share_budget
+from sashizu_mcp_server.server.budget import ServerLedger, share_budget
 from sashizu_mcp_server.server.caller import CALLER, Caller
 from sashizu_mcp_server.server.ceiling import BoundSettings, bounded, load_ceiling
 from sashizu_mcp_server.server.following import following_tools
+from sashizu_mcp_server.server.leased import leased_tools
 from sashizu_mcp_server.server.listing import listing_tools
 from sashizu_mcp_server.server.parked import Asking, ParkedCalls
 from sashizu_mcp_server.server.results import TextOutput, ToolAnswer, output_schema
@@ -50,16 +51,17 @@ class Service:
         self,
         options: Options,
         settings: BoundSettings,
-        registry: Registry,
+        ledger: ServerLedger,
         root: Path,
-        budget: SharedBudget | None,
         group: TaskGroup,
     ) -> None:
         self.settings = settings
-        self.registry = registry
+        self.registry = ledger.registry
         self.root = root
-        self.budget = budget
-        self.redactor: Redactor = run_redactor(settings, registry)
+        self.ledger = ledger.ledger
+        self.budget = ledger.shared
+        self.received = ledger.received
+        self.redactor: Redactor = run_redactor(settings, ledger.registry)
         self.runs = RunBook(group)
         self.parked = ParkedCalls(group)
         self.tools: Mapping[str, OfferedTool] = {}
@@ -114,6 +116,7 @@ class Service:
             "audit": self._options.audit,
             "registry": self.registry,
             "agents": tuple(self.made.values()),
+            "received": self.received,
         }
 
     async def call(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> ToolAnswer:
@@ -194,6 +197,7 @@ class Service:
                 self.policy,
                 self.redactor,
                 sandbox=self.settings.run.sandbox,
+                received=self.received.handoff if self.received is not None else None,
                 audit=self._options.audit,
             ) as bench:
                 task_status.started(bench)
@@ -217,21 +221,25 @@ async def open_service(options: Options, root: Path | None = None) -> AsyncItera
     """
     folder = root if root is not None else Path.cwd()
     ceiling = load_ceiling(Path(options.policy) if options.policy else None)
+    if options.leased and not options.policy:
+        ceiling = OperatorPolicy()  # the lease has one
     settings = bounded(load_settings(folder), ceiling)
     limits = parse_limits(options.budget) if options.budget else Limits()
     async with AsyncExitStack() as stack:
         wired = open_registry(settings)
         if limits.counted and wired.budget is None:
             raise MissingPackage("a server with a budget", "sashizu-budget")
-        registry, budget = await share_budget(wired, limits, stack)
+        ledger = await share_budget(wired, limits, stack, leased=options.leased)
         async with anyio.create_task_group() as group:
-            service = Service(options, settings, registry, folder, budget, group)
-            tools = [
-                *starting_tools(service),
-                *following_tools(service),
-                *listing_tools(service),
-                *await _direct(service, stack),
-            ]
+            service = Service(options, settings, ledger, folder, group)
+            tools = list(leased_tools(service))
+            if not options.leased:
+                tools = [
+                    *starting_tools(service),
+                    *following_tools(service),
+                    *listing_tools(service),
+                    *await _direct(service, stack),
+                ]
             service.tools = {tool.name: tool for tool in tools}
             try:
                 yield service

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from sashizu_core.control import RunHandle
@@ -206,7 +207,7 @@ async def _run(
             {
                 **service.run_options(),
                 "budget": budget,
-                "deadline_s": asked.deadline_s,
+                "deadline_s": _seconds(service, asked.deadline_s),
                 "settings": settings,
                 "approver": AskingCaller(caller),
                 "on_start": begun,
@@ -218,6 +219,15 @@ async def _run(
     if asked.wait:
         await service.runs.finish(run, caller)
     return run_answer(service, run)
+
+
+def _seconds(service: Service, asked: float | None) -> float | None:
+    """How long a run may take: no longer than what was handed over to the server lives."""
+    handoff = service.received.handoff if service.received is not None else None
+    if handoff is None or handoff.deadline is None:
+        return asked
+    left = max(0.001, handoff.deadline - time())
+    return left if asked is None else min(asked, left)
 
 
 def _check_spawn(policy: OperatorPolicy, agent: str, service: Service) -> None:

@@ -166,6 +166,7 @@ class Connection:
         caller = _StdioCaller(
             self, token if type(token) in (int, str) else None, not modern and "elicitation" in able
         )
+        caller.meta = meta
         caller.modern = bool(modern)
         return request_id, name, arguments, caller
 
@@ -268,6 +269,7 @@ class _StdioCaller:
         self.can_ask = can_ask
         self.modern = False
         self.over = False
+        self.meta: Mapping[str, Any] = {}
 
     async def progress(self, seconds: float, message: str) -> None:
         if self._token is not None and not self.over:

@@ -14,7 +14,8 @@ import anyio.to_thread
 from sashizu_core.agents.effective import allows_tool
 from sashizu_core.approvals import Approvals
 from sashizu_core.grants import Grants, Subject
-from sashizu_core.ids import new_agent_id, new_run_id, span_id, uuid7
+from sashizu_core.handoff import Handoff
+from sashizu_core.ids import RunId, new_agent_id, new_run_id, span_id, uuid7
 from sashizu_core.operator_policy import OperatorPolicy
 from sashizu_core.permissions import grants_sha256, readable
 from sashizu_core.plugins import Registry
@@ -108,8 +109,11 @@ async def open_workbench(
     *,
     sandbox: str,
     audit: bool,
+    received: Handoff | None = None,
 ) -> AsyncIterator[Workbench]:
     """Open the tools for a workspace; one run on record, from here until the block ends.
+
+    What was `received` from another process is above what clients do.
 
     Raises:
         MissingPackage: a record is wanted, and nobody keeps one.
@@ -120,17 +124,19 @@ async def open_workbench(
         opened = Opened(registry, stack)
         sinks: Sequence[EventSink] = await opened.sinks() if audit else ()
         run_id, agent_id = new_run_id(), new_agent_id()
-        run = Recorder(sinks, run_context(run_id, root), redactor)
+        run = Recorder(sinks, _context(run_id, root, received), redactor)
         own = run.derive(
             agent_id=agent_id,
             agent_name=CLIENT,
             actor=f"agent:{CLIENT}",
-            depth=0,
+            parent_agent_id=received.agent_id if received is not None else None,
+            depth=received.depth + 1 if received is not None else 0,
             parent_span_id=run.context.get("span_id"),
             span_id=span_id(),
         )
         names = direct_tools(registry, policy)
-        subject = Subject(agent_id, CLIENT, (grants_of(policy),))
+        above = received.ceiling if received is not None else ()
+        subject = Subject(agent_id, CLIENT, (*above, grants_of(policy)))
         workspace = stack.enter_context(Workspace.open(root))
         held, confinement = await _held(registry, names, subject, workspace, sandbox, stack)
         tools = {
@@ -154,7 +160,7 @@ async def open_workbench(
             hide_secrets=True,
         )
         bench = Workbench(box, own)
-        async with _on_record(run, own, bench, names, subject):
+        async with _on_record(None if received else run, own, bench, names, subject):
             yield bench
 
 
@@ -173,13 +179,21 @@ async def _held(
     return sandbox, await anyio.to_thread.run_sync(confinement_of, workspace, subject, ())
 
 
+def _context(run_id: RunId, root: Path, received: Handoff | None) -> Mapping[str, object]:
+    if received is None:
+        return run_context(run_id, root)
+    return run_context(received.run_id, root, received.traceparent)
+
+
 @asynccontextmanager
 async def _on_record(
-    run: Recorder, own: Recorder, bench: Workbench, names: Sequence[str], subject: Subject
+    run: Recorder | None, own: Recorder, bench: Workbench, names: Sequence[str], subject: Subject
 ) -> AsyncIterator[None]:
+    """Record the beginning and the end; `run` is None within a run of another process."""
     started = monotonic()
     about: Mapping[str, Any] = {"agents": [CLIENT], "jobs": 1, "isolation": ["none"]}
-    await run.record([run.event("run.started", {"op": "invoke_workflow", "attrs": about})])
+    if run is not None:
+        await run.record([run.event("run.started", {"op": "invoke_workflow", "attrs": about})])
     began = {
         "op": "invoke_agent",
         "policy_sha256": grants_sha256(subject.chain),
@@ -193,4 +207,5 @@ async def _on_record(
         told = {"op": "invoke_agent", "attrs": {"outcome": "answered", "steps": bench.calls}}
         with anyio.move_on_after(LAST_WORDS_S, shield=True):
             own.write([own.event("agent.ended", {**ended, **told})])
-            await run.record([run.event("run.ended", {**ended, "op": "invoke_workflow"})])
+            if run is not None:
+                await run.record([run.event("run.ended", {**ended, "op": "invoke_workflow"})])

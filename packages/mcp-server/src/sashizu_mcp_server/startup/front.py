@@ -44,7 +44,7 @@ def main(words: "list[str]") -> "int | None":
     options = read_options(words)
     if options is None:
         return None
-    if options.http or options.late or options.idle:
+    if options.http or options.late or options.idle or options.leased:
         return _whole(options, Opening())
     prepared = read_prepared(options)
     if prepared is None:

@@ -11,6 +11,7 @@ class Options:
     """The options of one server; texts as they were written.
 
     `http` is `HOST:PORT`, empty for stdio. `late` imports everything before the first answer.
+    `leased` serves nothing but agents that another process of ours hands over.
     """
 
     __slots__ = (
@@ -20,6 +21,7 @@ class Options:
         "http",
         "idle",
         "late",
+        "leased",
         "model",
         "policy",
         "token",
@@ -37,11 +39,12 @@ class Options:
         self.allow_hosts: list[str] = []
         self.audit = True
         self.late = False
+        self.leased = False
 
     @property
     def key(self) -> str:
         """What of them the answers to first requests depend on."""
-        return f"policy={self.policy};audit={self.audit}"
+        return f"policy={self.policy};audit={self.audit};leased={self.leased}"
 
 
 _TEXT = {
@@ -56,6 +59,7 @@ _SWITCHES = {
     "--no-token": ("token", False),
     "--no-audit": ("audit", False),
     "--late": ("late", True),
+    "--leased": ("leased", True),
 }
 
 

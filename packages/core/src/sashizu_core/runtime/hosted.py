@@ -1,0 +1,408 @@
+"""An agent instance whose work another process does, under a lease of this one's ledger.
+
+This process records how it begins and how it ends, whatever becomes of the other; the steps in
+between are recorded there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from sashizu_core.errors import BudgetRefused, RecordError, SashizuError
+from sashizu_core.handoff import Handoff, Lease, hand_off
+from sashizu_core.hosts import AgentHost, HostedWork
+from sashizu_core.ids import AgentId, span_id
+from sashizu_core.protocols import BudgetNode, Busy, Refused
+from sashizu_core.runtime.agent_events import end_fields, start_fields
+from sashizu_core.runtime.asked import Asked
+from sashizu_core.runtime.child_limits import Lent, SpawnBounds
+from sashizu_core.runtime.instance import Above, AgentInstance, AgentProgress, RunParts
+from sashizu_core.runtime.places import Place
+from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.turn.answer import read_answer
+from sashizu_core.turn.inference import record_refusal, refusal
+from sashizu_core.turn.steps import LAST_WORDS_S
+from sashizu_core.types import (
+    UNITS,
+    AgentReport,
+    AgentStatus,
+    Amount,
+    Limits,
+    Message,
+    Outcome,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from sashizu_core.runtime.opening import Opened
+
+__all__ = ["HostedInstance", "Hosts", "Instance", "above_all", "instance_of"]
+
+logger = logging.getLogger(__name__)
+
+_STATUS: Mapping[Outcome, AgentStatus] = {
+    Outcome.DEADLINE: "timeout",
+    Outcome.CANCELLED: "cancelled",
+}
+
+
+class Hosts:
+    """Who starts processes for the agents of a run."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self._opened: dict[str, AgentHost] = {}
+        self._unleased = 0
+
+    async def open(self, plans: Sequence[AgentPlan], opened: Opened) -> None:
+        """Open what plans ask for, and let processes start.
+
+        Raises:
+            UsageError: there is no ledger that can lease.
+        """
+        for name in dict.fromkeys(plan.host for plan in plans if plan.host):
+            if name not in self._opened:
+                self._opened[name] = await opened.host(name, self.asked.root)
+            count = sum(plan.host == name for plan in plans)
+            await self._opened[name].expect(min(count, self.asked.jobs))
+
+    def instance(
+        self, plan: AgentPlan, parts: RunParts, agent_id: AgentId, place: Place, above: Above
+    ) -> HostedInstance:
+        """An agent instance that waits to be run."""
+        self._unleased += above.agent_id is None
+        return HostedInstance(plan, parts, agent_id, place, above, self._opened[plan.host], self)
+
+    def among(self, instance: HostedInstance) -> int:
+        """Among how many what is left is divided for an agent that has no limit of its own.
+
+        Those that the run began with share evenly; one that an agent starts takes half, because
+        nobody knows how many will follow.
+        """
+        if instance.depth:
+            return 2
+        self._unleased -= 1
+        return self._unleased + 1
+
+
+class HostedInstance:
+    """One agent at work in a process of its own; used as `AgentInstance` is."""
+
+    def __init__(
+        self,
+        plan: AgentPlan,
+        parts: RunParts,
+        agent_id: AgentId,
+        place: Place,
+        above: Above,
+        host: AgentHost,
+        hosts: Hosts,
+    ) -> None:
+        self.plan = plan
+        self.agent_id = agent_id
+        self.place = place
+        self.conversation_id = ""
+        self.messages: list[Message] = []
+        self.bounds: SpawnBounds | None = None
+        self.deadline = float("inf")
+        self._parts = parts
+        self._above = above
+        self._host = host
+        self._hosts = hosts
+        self._recorder = parts.recorder.derive(
+            agent_id=agent_id,
+            agent_name=plan.name,
+            actor=f"agent:{plan.name}",
+            parent_agent_id=above.agent_id,
+            depth=above.depth,
+            parent_span_id=above.span_id or parts.recorder.context.get("span_id"),
+            span_id=span_id(),
+        )
+        root = above.node or parts.root
+        self.node = root.open(plan.name, plan.limits) if root is not None else None
+        parts.handle.waiting.add(agent_id)
+        self._state = "waiting"
+        self._started = 0.0
+        self._tokens = 0
+
+    @property
+    def depth(self) -> int:
+        """How many agents are above it."""
+        return self._above.depth
+
+    def left_place(self) -> None:
+        """Nothing to give up: what others could change is never lent to another process."""
+
+    def progress(self) -> AgentProgress:
+        """How far it is; what the other process does is seen when it has ended."""
+        return AgentProgress(
+            agent=self.plan.name,
+            agent_id=self.agent_id,
+            state=self._state,
+            step=0,
+            tool="",
+            tokens=self._tokens,
+            limit=self.plan.limits.tokens,
+            depth=self.depth,
+            parent_agent_id=self._above.agent_id,
+        )
+
+    async def run(self) -> AgentReport:
+        """Have the work done and report; ends in a report whatever becomes of the process.
+
+        Raises:
+            RecordError: the record cannot be written.
+        """
+        self._started, self._state = monotonic(), "working"
+        started = start_fields(self.plan, self.node)
+        started["attrs"] |= {"host": self.plan.host}
+        await self._recorder.record([self._recorder.event("agent.started", started)])
+        report = self._failed(Outcome.CANCELLED, "cancelled")
+        try:
+            report = await self._work()
+            with anyio.CancelScope(shield=True):
+                report = await self._brought_home(report)
+        finally:
+            self._parts.handle.untrack(self.agent_id)
+            with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                await self._end(report)
+        return redacted_report(report, self._recorder.redactor)
+
+    # --- the work ---------------------------------------------------------------------------------
+
+    async def _work(self) -> AgentReport:
+        handle, seconds = self._parts.handle, self.plan.deadline_s
+        if handle.stops(self.agent_id):
+            return self._stopped(None)
+        found: list[AgentReport] = []
+        self.deadline = anyio.current_time() + (float("inf") if seconds is None else seconds)
+        try:
+            with anyio.CancelScope(deadline=self.deadline) as scope:
+                handle.track(self.agent_id, scope)
+                await self._leased(found)
+        except RecordError:
+            raise
+        except BudgetRefused as error:
+            return self._failed(Outcome.BUDGET, str(error))
+        except SashizuError as error:
+            return self._failed(Outcome.FAILED, str(error))
+        except Exception as error:
+            logger.exception("the agent %s ended by an error that nobody expected", self.plan.name)
+            return self._failed(Outcome.FAILED, f"unexpected {type(error).__name__}: {error}")
+        if scope.cancel_called or handle.stops(self.agent_id):
+            return self._stopped(found[0] if found else None)
+        return found[0]
+
+    async def _leased(self, found: list[AgentReport]) -> None:
+        lent = self.bounds.lend() if self.bounds is not None else Lent((), None, None, None)
+        lease, started = None, 0
+        try:
+            handoff, lease = await self._handed_off(lent)
+            work = self._handed_work(handoff)
+            try:
+                await _at_work(self._host, work, found)
+            finally:
+                self._recorder.child_ended(handoff.audit_parent)
+        finally:
+            if lease is not None:
+                spent = lease.settle()
+                self._tokens, started = spent.tokens, max(0, spent.agents - 1)
+            lent.ended(started)
+
+    async def _handed_off(self, lent: Lent) -> tuple[Handoff, Lease]:
+        """A lease for the other process, as soon as there is room for one."""
+        node, among = self.node, self._hosts.among(self)
+        handoff = self._handoff()
+        while True:
+            limits = _share(node, self.plan.limits, lent, among)
+            answer = hand_off(handoff, self._parts.budget, node, self.plan.name, limits)
+            if isinstance(answer, Refused):
+                record_refusal(self._recorder, answer)
+                raise refusal(answer)
+            if not isinstance(answer, Busy) and _can_begin(limits):
+                return answer
+            if not isinstance(answer, Busy):
+                answer[1].settle()
+            assert node is not None
+            await node.room(_least(limits))
+
+    def _handoff(self) -> Handoff:
+        context = self._recorder.context
+        seconds = self.deadline - anyio.current_time()
+        depth = self.bounds.depth_left if self.bounds is not None else 0
+        return Handoff(
+            run_id=self._parts.recorder.context["run_id"],  # type: ignore[arg-type]
+            agent_id=self.agent_id,
+            parent_agent_id=self._above.agent_id,
+            depth=self.depth,
+            ceiling=self.plan.chain,
+            deadline=None if seconds == float("inf") else time() + seconds,
+            traceparent=f"00-{context['trace_id']}-{context['span_id']}-01",
+            depth_left=_DEEP if depth is None else depth,
+            folder=self.plan.folder,
+            audit_parent=self._recorder.child_handoff(),
+        )
+
+    def _handed_work(self, handoff: Handoff) -> HostedWork:
+        asked = self._hosts.asked
+        return HostedWork(
+            handoff=handoff,
+            task=replace(self.plan.task, model=self.plan.model, limits=Limits(), deadline_s=None),
+            definition=self.plan.definition.model_dump(mode="json", exclude_defaults=True),
+            model=self.plan.model,
+            workspace=self.place.workspace.root,
+            settings_root=asked.root,
+            every_model=asked.model,
+            isolation=asked.isolation,
+            audit=asked.audit,
+            definitions=tuple(
+                each.model_dump(mode="json", exclude_defaults=True) for each in asked.agents
+            ),
+        )
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    async def _brought_home(self, report: AgentReport) -> AgentReport:
+        """Keep what it changed in a folder of its own."""
+        if self.place.folder is None:
+            return report
+        try:
+            await self._parts.places.bring_home(self.place, report.artifacts, self.plan.folder)
+            return replace(report, changes=await self.place.conclude())
+        except RecordError:
+            raise
+        except SashizuError as error:
+            return replace(report, status="error", error=f"its work is not kept: {error}")
+
+    def _stopped(self, report: AgentReport | None) -> AgentReport:
+        """What became of an agent that was stopped from here; `report` is what the other says."""
+        handle = self._parts.handle
+        if anyio.current_time() >= self.deadline:
+            outcome = Outcome.DEADLINE
+            error = f"the deadline of {self.plan.deadline_s:g} s has passed"
+        else:
+            outcome = Outcome.DEADLINE if handle.expired else Outcome.CANCELLED
+            error = handle.reason or "cancelled"
+        if report is None:
+            return self._failed(outcome, error)
+        return replace(report, status=_STATUS[outcome], outcome=outcome, error=error)
+
+    def _failed(self, outcome: Outcome, error: str) -> AgentReport:
+        """The report of an agent that has none of its own: what was spent is in its budget."""
+        criteria = read_answer("", self.plan.definition.success_criteria).criteria
+        return AgentReport(
+            agent=self.plan.name,
+            agent_id=self.agent_id,
+            status=_STATUS.get(outcome, "error"),
+            outcome=outcome,
+            answer="",
+            criteria=criteria,
+            artifacts=(),
+            missing=(),
+            usage=Usage(),
+            doubtful_tokens=self._tokens,
+            budget=None,
+            steps=0,
+            duration_s=0.0,
+            error=error,
+        )
+
+    async def _end(self, report: AgentReport) -> None:
+        self._state = report.status
+        if self.node is not None:
+            self.node.close()
+        await self._recorder.record([self._recorder.event("agent.ended", end_fields(report))])
+
+
+Instance = AgentInstance | HostedInstance
+
+
+def instance_of(
+    plan: AgentPlan,
+    parts: RunParts,
+    agent_id: AgentId,
+    place: Place,
+    *,
+    above: Above | None = None,
+    conversation_id: str = "",
+    history: Sequence[Message] = (),
+) -> Instance:
+    """An agent instance that waits to be run, here or in a process of its own."""
+    if plan.host:
+        assert parts.hosts is not None
+        return parts.hosts.instance(plan, parts, agent_id, place, above or Above())
+    return AgentInstance(
+        plan,
+        parts,
+        agent_id,
+        place,
+        conversation_id=conversation_id,
+        history=history,
+        above=above,
+    )
+
+
+def above_all(asked: Asked, parts: RunParts) -> Above | None:
+    """What the first agents of a run are beneath: None, or an agent of another process."""
+    if asked.received is None:
+        return None
+    handoff = asked.received.handoff
+    span = parts.recorder.context.get("parent_span_id")
+    return Above(handoff.depth + 1, handoff.agent_id, "", span, None)
+
+
+_DEEP = 1000
+"""Levels where nothing bounds them."""
+
+
+async def _at_work(host: AgentHost, work: HostedWork, found: list[AgentReport]) -> None:
+    """Have a host do the work; who cancels this waits until the process has said its last words."""
+    stop = anyio.Event()
+    failed: SashizuError | None = None
+    async with anyio.create_task_group() as group:
+
+        async def stop_with_the_caller() -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                stop.set()
+
+        group.start_soon(stop_with_the_caller)
+        try:
+            with anyio.CancelScope(shield=True):
+                found.append(await host.run(work, stop))
+        except SashizuError as error:
+            failed = error  # raised below, out of the group
+        group.cancel_scope.cancel()
+    if failed is not None:
+        raise failed
+
+
+def _share(node: BudgetNode | None, own: Limits, lent: Lent, among: int) -> Limits:
+    """What a lease is given: what the agent has alone, and a part of what it shares with others."""
+    given: dict[str, int | None] = {}
+    for unit in UNITS:
+        left = node.left(unit) if node is not None else None
+        if left is not None and getattr(own, unit) is None:
+            left = -(-left // among)
+        given[unit] = left
+    if lent.agents is not None:
+        agents = given["agents"]
+        given["agents"] = lent.agents + 1 if agents is None else min(agents, lent.agents + 1)
+    return Limits(**given, agents_alive=lent.alive, spawn_rate=lent.rate)
+
+
+def _can_begin(limits: Limits) -> bool:
+    return all(getattr(limits, unit) != 0 for unit in UNITS)
+
+
+def _least(limits: Limits) -> Amount:
+    """The smallest amount of everything that is limited."""
+    return Amount(**{unit: int(getattr(limits, unit) is not None) for unit in UNITS})

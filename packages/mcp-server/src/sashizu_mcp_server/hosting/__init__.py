@@ -1,0 +1,1 @@
+"""Agents at work in servers of their own, which this process starts and speaks to."""

@@ -1,0 +1,159 @@
+"""What a server offers that was started for one agent: to do its work, and to stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from sashizu_core.control import RunHandle
+from sashizu_core.errors import UsageError
+from sashizu_core.handoff import LEASE_META, Handoff
+from sashizu_core.hosts import HostedWork
+from sashizu_core.types import AgentReport, Task
+
+from sashizu_mcp_server.server.caller import Caller
+from sashizu_mcp_server.server.results import Output, ToolAnswer
+from sashizu_mcp_server.server.tools import OfferedTool, typed_tool
+
+if TYPE_CHECKING:
+    from sashizu_mcp_server.server.service import Service
+
+__all__ = ["REPORTS", "STOP", "WORK", "Done", "Work", "leased_tools", "work_of"]
+
+WORK, STOP = "work", "stop"
+"""The names of the two tools."""
+
+REPORTS = TypeAdapter(AgentReport)
+
+
+class Work(BaseModel):
+    """An agent's work, as `HostedWork` has it; the lease lies in `_meta` of the call."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    agent: str
+    goal: str = ""
+    scope: tuple[str, ...] = ()
+    inputs: dict[str, str] = {}
+    definition: dict[str, Any]
+    model: str
+    workspace: str
+    every_model: str | None = None
+    isolation: str = "auto"
+    audit: bool = True
+    definitions: tuple[dict[str, Any], ...] = ()
+
+
+class Stop(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: str = "cancelled"
+
+
+class Done(Output):
+    report: dict[str, Any]
+
+
+class Stopping(Output):
+    stopping: bool
+
+
+def work_of(work: HostedWork) -> Work:
+    """Work as the arguments of a call."""
+    task = work.task
+    return Work(
+        agent=task.agent,
+        goal=task.goal,
+        scope=tuple(task.scope),
+        inputs=dict(task.inputs),
+        definition=dict(work.definition),
+        model=work.model,
+        workspace=os.fspath(work.workspace),
+        every_model=work.every_model,
+        isolation=work.isolation,
+        audit=work.audit,
+        definitions=tuple(dict(each) for each in work.definitions),
+    )
+
+
+def leased_tools(service: Service) -> Iterator[OfferedTool]:
+    """The tools of a server that serves nothing but who hands over a lease."""
+    desk = _Desk(service)
+    yield typed_tool(
+        WORK,
+        "Work",
+        "Do the work of one agent under the lease that the call hands over.",
+        Work,
+        Done,
+        desk.work,
+        reads=False,
+        open_world=True,
+        destructive=True,
+    )
+    yield typed_tool(
+        STOP, "Stop", "Have the agent end with what it has.", Stop, Stopping, desk.stop, reads=False
+    )
+
+
+class _Desk:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._handle: RunHandle | None = None
+        self._stopped = ""
+        self._taken = False
+
+    async def work(self, asked: Work, caller: Caller) -> ToolAnswer:
+        from sashizu_core.runtime.hosting import run_hosted
+
+        service = self._service
+        if self._taken:
+            raise UsageError("this process has its agent already; each serves one")
+        if LEASE_META not in caller.meta:
+            raise UsageError("this server serves only who hands over a lease, in `_meta`")
+        received = Handoff.from_meta(caller.meta, service.ledger)
+        assert received is not None
+        assert service.ledger is not None
+        self._taken = True
+        try:
+            report = await run_hosted(
+                _hosted_work(asked, received.handoff, service.root),
+                received,
+                service.ledger,
+                settings=service.settings,
+                registry=service.registry,
+                on_start=self._begun,
+            )
+        finally:
+            received.node.close()
+        told = REPORTS.dump_python(report, mode="json")
+        return ToolAnswer(report.outcome.value, {"report": told})
+
+    async def stop(self, asked: Stop, caller: Caller) -> ToolAnswer:  # noqa: ARG002
+        self._stopped = asked.reason
+        if self._handle is not None:
+            self._handle.cancel(asked.reason)
+        return ToolAnswer("stopping", {"stopping": self._handle is not None})
+
+    def _begun(self, handle: RunHandle) -> None:
+        self._handle = handle
+        if self._stopped:
+            handle.cancel(self._stopped)
+
+
+def _hosted_work(asked: Work, handoff: Handoff, root: Path) -> HostedWork:
+    inputs: Mapping[str, str] = asked.inputs
+    return HostedWork(
+        handoff=handoff,
+        task=Task(asked.agent, asked.goal, asked.scope, inputs, model=asked.model),
+        definition=asked.definition,
+        model=asked.model,
+        workspace=Path(asked.workspace),
+        settings_root=root,
+        every_model=asked.every_model,
+        isolation=asked.isolation,
+        audit=asked.audit,
+        definitions=asked.definitions,
+    )

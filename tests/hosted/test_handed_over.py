@@ -1,0 +1,222 @@
+"""Programs of sashizu that start beneath a lease: whatever they do is part of the run above."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+from sashizu_budget.ledger import Ledger
+from sashizu_core.grants import Grants
+from sashizu_core.handoff import Handoff, Lease, hand_off
+from sashizu_core.ids import AgentId, RunId, new_agent_id, new_run_id
+from sashizu_core.types import Amount, Limits
+
+EVERYTHING = Grants(tools=None, fs_read=(".",), fs_write=(".",), spawn=frozenset({"*"}))
+TRACE = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+
+
+class Giver:
+    """An agent of another process, as far as its children can tell."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.ledger = Ledger()
+        self.node = self.ledger.root("run", Limits(tokens=100_000))
+        self.limits = Limits(**{"tokens": 50_000, **limits})
+        self.run_id, self.agent_id = RunId(new_run_id()), AgentId(new_agent_id())
+
+    def gives(self, **more: Any) -> tuple[Mapping[str, str], Lease]:
+        fields: dict[str, Any] = {
+            "run_id": self.run_id,
+            "agent_id": self.agent_id,
+            "parent_agent_id": None,
+            "depth": 0,
+            "ceiling": (EVERYTHING,),
+            "deadline": None,
+            "traceparent": TRACE,
+            "depth_left": 2,
+            "folder": ".sashizu/runs/above",
+            **more,
+        }
+        found = hand_off(Handoff(**fields), self.ledger, self.node, "child", self.limits)
+        assert isinstance(found, tuple)
+        handoff, lease = found
+        return handoff.to_env(), lease
+
+
+def test_a_command_beneath_a_lease_spends_from_it_and_is_part_of_its_run(place: Any) -> None:
+    place.agent("solo", "tree/leaf")
+    giver = Giver()
+    env, lease = giver.gives()
+
+    found = place.sashizu("delegate", "solo", "--out", "report.json", **env)
+
+    assert found.returncode == 0, found.stderr
+    report = json.loads((place.work / "report.json").read_text("utf-8"))
+    spent = lease.settle()
+    assert (
+        spent.tokens
+        == report["results"][0]["usage"]["input_tokens"]
+        + (report["results"][0]["usage"]["output_tokens"])
+    )
+    assert (spent.agents, spent.requests) == (1, 1)
+    assert giver.node.state().spent == spent
+    rows = place.asked(
+        "select run_id::varchar, parent_agent_id::varchar, depth, trace_id::varchar, kind "
+        "from events where kind in ('agent.started', 'run.started', 'run.ended')"
+    )
+    assert rows == [(giver.run_id, giver.agent_id, 1, "1" * 32, "agent.started")]
+
+
+def test_agents_beneath_a_lease_may_do_no_more_than_who_gave_it(place: Any) -> None:
+    writes = {"mcp": ["apply_patch", "read_file"], "fs": {"read": True, "write": True}}
+    place.agent("kid", "tree/writes", tools=writes)
+    narrow = Grants(tools=None, fs_read=(".",), spawn=frozenset({"kid"}))
+    env, _ = Giver().gives(ceiling=(narrow,))
+
+    place.sashizu("delegate", "kid", **env)
+
+    assert not (place.work / "made.txt").exists()
+    ((absent,),) = place.asked(
+        "select attrs.absent.apply_patch::varchar from events where kind = 'agent.started'"
+    )
+    assert "may not" in absent
+
+
+def test_a_lease_that_is_spent_refuses_and_is_never_exceeded(place: Any) -> None:
+    place.agent("solo", "tree/leaf")
+    giver = Giver(tokens=200)
+    env, lease = giver.gives()
+
+    found = place.sashizu("delegate", "solo", **env)
+
+    assert found.returncode == 1
+    assert "refused" in found.stdout + found.stderr
+    assert lease.settle().tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "told"),
+    [
+        ({"depth_left": 0}, 1, "as deep as agents may go"),
+        ({"deadline": time() - 1}, 2, "lease"),
+    ],
+)
+def test_a_lease_without_depth_or_time_starts_nothing(
+    place: Any, more: dict[str, Any], code: int, told: str
+) -> None:
+    place.agent("solo", "tree/leaf")
+    env, lease = Giver().gives(**more)
+
+    found = place.sashizu("delegate", "solo", **env)
+
+    assert (found.returncode, told in found.stderr) == (code, True), found.stderr
+    assert lease.settle() == Amount()
+
+
+@pytest.mark.parametrize("lease", ["nonsense", "0" * 32])
+def test_a_lease_that_is_none_ends_the_start(place: Any, lease: str) -> None:
+    place.agent("solo", "tree/leaf")
+    for words in (("delegate", "solo"), ("mcp-server",)):
+        found = place.sashizu(*words, SASHIZU_LEASE=lease)
+        assert found.returncode == 2
+        assert "lease" in found.stderr
+
+
+def talk(work: Path, words: Sequence[str], env: Mapping[str, str], *frames: Any) -> list[Any]:
+    """What a server answers to these requests, in order."""
+    import os
+
+    first = {
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    }
+    command = [str(Path(sys.executable).with_name("sashizu")), "mcp-server", *words]
+    answers: list[Any] = []
+    with subprocess.Popen(
+        command,
+        cwd=work,
+        env={**os.environ, **env},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for number, frame in enumerate((first, *frames)):
+            process.stdin.write(json.dumps({"jsonrpc": "2.0", "id": number, **frame}) + "\n")
+            process.stdin.flush()
+            while (told := json.loads(process.stdout.readline())).get("id") != number:
+                pass
+            answers.append(told)
+        process.stdin.close()
+        process.wait(30)
+    return answers[1:]
+
+
+def tool(name: str, meta: Mapping[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
+    params = {"name": name, "arguments": arguments, "_meta": dict(meta or {})}
+    return {"method": "tools/call", "params": params}
+
+
+def test_what_a_server_beneath_a_lease_does_is_part_of_the_run_above(place: Any) -> None:
+    place.agent("solo", "tree/leaf")
+    giver = Giver()
+    env, lease = giver.gives()
+
+    delegated, read = talk(
+        place.work, (), env, tool("delegate", agent="solo"), tool("read_file", path="a.txt")
+    )
+
+    assert delegated["result"]["structuredContent"]["status"] == "ok"
+    assert "alpha" in read["result"]["content"][0]["text"]
+    assert lease.settle().tokens == delegated["result"]["structuredContent"]["tokens"] > 0
+    rows = place.asked(
+        "select agent_name, run_id::varchar, parent_agent_id::varchar, depth from events "
+        "where kind = 'agent.started' order by agent_name"
+    )
+    assert rows == [
+        ("mcp-client", giver.run_id, giver.agent_id, 1),
+        ("solo", giver.run_id, giver.agent_id, 1),
+    ]
+    assert place.asked("select count(*) from events where kind = 'run.started'") == [(0,)]
+
+
+def test_a_client_of_a_server_beneath_a_lease_may_do_no_more_than_who_gave_it(place: Any) -> None:
+    env, _ = Giver().gives(ceiling=(Grants(tools=None, fs_read=("docs",)),))
+
+    (read,) = talk(place.work, (), env, tool("read_file", path="a.txt"))
+
+    assert read["result"]["isError"] is True
+
+
+def test_a_server_for_one_agent_serves_nobody_else(place: Any) -> None:
+    place.agent("solo", "tree/leaf")
+    work = {"agent": "solo", "definition": {"name": "solo", "goal": "x"}, "model": "tree/leaf"}
+    work |= {"workspace": str(place.work)}
+    bogus = {"sashizu/lease": "0" * 32, "traceparent": TRACE}
+
+    listed, without, wrong, other = talk(
+        place.work,
+        ("--leased",),
+        {},
+        {"method": "tools/list", "params": {}},
+        tool("work", **work),
+        tool("work", bogus, **work),
+        tool("delegate", agent="solo"),
+    )
+
+    assert [each["name"] for each in listed["result"]["tools"]] == ["work", "stop"]
+    for answer in (without, wrong, other):
+        assert answer["result"]["isError"] is True
+    assert "lease" in without["result"]["content"][0]["text"]
+    assert place.asked("select count(*) from events where kind = 'agent.started'") == [(0,)]
