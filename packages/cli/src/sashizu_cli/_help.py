@@ -53,8 +53,10 @@ Options:
                                   one agent. Repeatable.
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --model NAME                    The model to use, such as openai/gpt-5.
-  --isolation auto|none|worktree  worktree: each agent changes files in a git
-                                  worktree of its own; none: never. auto
+  --isolation auto|none|worktree|process
+                                  worktree: each agent changes files in a git
+                                  worktree of its own; process: each works in
+                                  a process of its own; none: neither. auto
                                   leaves it to the definitions, and gives one
                                   to those that write side by side.
   --approve HOW                   Who answers where a rule says ask: 'ask'
@@ -87,8 +89,10 @@ Options:
                                   one agent. Repeatable.
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --model NAME                    The model to use, such as openai/gpt-5.
-  --isolation auto|none|worktree  worktree: each agent changes files in a git
-                                  worktree of its own; none: never. auto
+  --isolation auto|none|worktree|process
+                                  worktree: each agent changes files in a git
+                                  worktree of its own; process: each works in
+                                  a process of its own; none: neither. auto
                                   leaves it to the definitions, and gives one
                                   to those that write side by side.
   --approve HOW                   Who answers where a rule says ask: 'ask'
@@ -128,8 +132,10 @@ Options:
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --jobs N                        How many agents work at once.  [x>=1]
   --model NAME                    The model to use, such as openai/gpt-5.
-  --isolation auto|none|worktree  worktree: each agent changes files in a git
-                                  worktree of its own; none: never. auto
+  --isolation auto|none|worktree|process
+                                  worktree: each agent changes files in a git
+                                  worktree of its own; process: each works in
+                                  a process of its own; none: neither. auto
                                   leaves it to the definitions, and gives one
                                   to those that write side by side.
   --approve HOW                   Who answers where a rule says ask: 'ask'
@@ -180,8 +186,10 @@ Options:
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --jobs N                        How many agents work at once.  [x>=1]
   --model NAME                    The model to use, such as openai/gpt-5.
-  --isolation auto|none|worktree  worktree: each agent changes files in a git
-                                  worktree of its own; none: never. auto
+  --isolation auto|none|worktree|process
+                                  worktree: each agent changes files in a git
+                                  worktree of its own; process: each works in
+                                  a process of its own; none: neither. auto
                                   leaves it to the definitions, and gives one
                                   to those that write side by side.
   --approve HOW                   Who answers where a rule says ask: 'ask'

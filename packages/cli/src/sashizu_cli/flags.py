@@ -120,8 +120,9 @@ Isolation = Annotated[
     str | None,
     typer.Option(
         "--isolation",
-        metavar="auto|none|worktree",
-        help="worktree: each agent changes files in a git worktree of its own; none: never. "
+        metavar="auto|none|worktree|process",
+        help="worktree: each agent changes files in a git worktree of its own; process: each works "
+        "in a process of its own; none: neither. "
         "auto leaves it to the definitions, and gives one to those that write side by side.",
     ),
 ]

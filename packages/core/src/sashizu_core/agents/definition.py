@@ -247,8 +247,8 @@ class AgentDefinition(_Part):
         default=None,
         pattern=_ISOLATION,
         description="`worktree` gives it a git worktree of its own, `none` never does; by default "
-        "it has one where it may write and works beside others in a git repository. Plugins may "
-        "offer further names.",
+        "it has one where it may write and works beside others in a git repository. `process` has "
+        "it work in a process of its own. Plugins may offer further names.",
     )
     output: Annotated[dict[str, Any], AfterValidator(_json_object)] | None = Field(
         default=None, description="The JSON Schema of its final answer."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 
 from sashizu_core.agents import AgentDefinition
+from sashizu_core.agents.definition import agent_key
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import UsageError
 from sashizu_core.handoff import Received
@@ -56,7 +57,7 @@ async def run_hosted(
         model=work.every_model,
         audit=work.audit,
         isolation=work.isolation,
-        agents=(_definition(work.definition), *map(_definition, work.definitions)),
+        agents=tuple(_definitions(work)),
         approver=approver,
         on_start=on_start,
         settings=settings,
@@ -64,6 +65,15 @@ async def run_hosted(
     )
     asked = beneath(asked, replace(received, hosted=True), budget)
     return await guarded(asked, partial(_hosted, work))
+
+
+def _definitions(work: HostedWork) -> Iterator[AgentDefinition]:
+    own = _definition(work.definition)
+    yield own
+    for values in work.definitions:
+        other = _definition(values)
+        if agent_key(other.name) != agent_key(own.name):
+            yield other
 
 
 def _definition(values: object) -> AgentDefinition:
