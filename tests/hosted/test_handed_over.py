@@ -220,3 +220,49 @@ def test_a_server_for_one_agent_serves_nobody_else(place: Any) -> None:
         assert answer["result"]["isError"] is True
     assert "lease" in without["result"]["content"][0]["text"]
     assert place.asked("select count(*) from events where kind = 'agent.started'") == [(0,)]
+
+
+# --- a program that is given a share --------------------------------------------------------------
+
+
+def held(place: Any, *options: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """`exec-with-budget` with a service that nobody needs."""
+    words = ("--openai-url", "http://127.0.0.1:9/v1", *options, "--", *command)
+    found: subprocess.CompletedProcess[str] = place.sashizu("exec-with-budget", *words)
+    return found
+
+
+DELEGATES = (str(Path(sys.executable).with_name("sashizu")), "delegate", "solo")
+
+
+def test_what_a_program_has_sashizu_do_is_part_of_its_run_and_budget(place: Any) -> None:
+    place.agent("solo", "tree/leaf")
+
+    found = held(place, "--budget", "50000", "--share", "30000", command=DELEGATES)
+
+    assert found.returncode == 0, found.stderr
+    ((agent_run, parent, depth, program_run),) = place.asked(
+        "select a.run_id::varchar, a.parent_agent_id::varchar, a.depth, r.run_id::varchar "
+        "from events a, events r where a.kind = 'agent.started' and r.kind = 'run.started'"
+    )
+    assert (agent_run, parent, depth) == (program_run, None, 0)
+    ((tokens,),) = place.asked("select sum(tokens) from events where kind = 'model.answered'")
+    assert f"used {tokens} tokens of 50000" in found.stderr
+
+
+def test_a_program_without_a_share_has_no_lease(place: Any) -> None:
+    command = (sys.executable, "-c", "import os; print(os.environ.get('SASHIZU_LEASE'))")
+    assert held(place, "--budget", "50000", command=command).stdout == "None\n"
+
+
+@pytest.mark.parametrize(("share", "told"), [("200", "200 left"), ("60000", "50000 left")])
+def test_a_share_that_is_too_small_or_too_large_is_refused(
+    place: Any, share: str, told: str
+) -> None:
+    place.agent("solo", "tree/leaf")
+
+    found = held(place, "--budget", "50000", "--share", share, command=DELEGATES)
+
+    assert found.returncode == 3
+    assert told in found.stderr
+    assert "used 0 tokens" in found.stderr or share == "60000"

@@ -107,7 +107,8 @@ class LeasingBudget(Budget, Protocol):
 class Handoff:
     """Everything a child agent instance gets from above: never wider than its parent.
 
-    `agent_id` is the instance that the child belongs to, `depth` how many agents are above it,
+    `agent_id` is the instance that the child belongs to, empty where it belongs to the run alone;
+    `depth` is how many agents are above it, -1 for the run,
     `depth_left` how many levels may come below. `ceiling` are the grants of all ancestors,
     outermost first. `deadline` is in Unix seconds, None for none; `traceparent` is W3C.
     `folder` is where the artifacts of the instance and of those below it go, relative to the

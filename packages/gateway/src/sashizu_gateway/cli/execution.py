@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import anyio
 import typer
 from anyio.abc import Process
 from sashizu_core.errors import UsageError
+from sashizu_core.limits import parse_limits
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.opened_run import guarded
@@ -30,6 +32,7 @@ from sashizu_gateway.cli.options import (
     summary,
     table_of,
 )
+from sashizu_gateway.cli.sharing import shared
 from sashizu_gateway.pointing import Pointed, pointed
 from sashizu_gateway.serving import Address
 from sashizu_gateway.session import open_session
@@ -63,6 +66,14 @@ def exec_with_budget(
     openai_url: OpenAIUrl = "",
     anthropic_url: AnthropicUrl = "",
     deadline: Deadline = "",
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--share",
+            metavar="LIMIT",
+            help="What of it sashizu may use where the program calls it; repeatable.",
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Do not tell at the end what was used.")
     ] = False,
@@ -78,15 +89,17 @@ def exec_with_budget(
     if clients:
         raise UsageError("there is one client, the program: write --budget LIMIT")
     table = table_of(asked, openai_url, anthropic_url)
-    run = partial(_run, asked, table, limits_of(agent_budget), command, quiet=quiet)
+    lent = parse_limits(share) if share else None
+    run = partial(_run, table, limits_of(agent_budget), command, lent, quiet=quiet)
     raise typer.Exit(anyio.run(guarded, asked, run))
 
 
 async def _run(
-    asked: Asked,
     table: GatewaySettings,
     per_agent: Limits,
     command: Sequence[str],
+    share: Limits | None,
+    asked: Asked,
     redactor: Redactor,
     *,
     quiet: bool,
@@ -101,7 +114,9 @@ async def _run(
         start = pointed(
             command, session.address.url, client.secret, os.environ, [n for n in hidden if n]
         )
-        code = await _held(start)
+        with shared(session, client, share, asked) as lent:
+            start = replace(start, environment={**start.environment, **lent})
+            code = await _held(start)
         session.status.text = "ok" if code == 0 else "error"
     if session.scope.cancelled_caught:
         code = TIMEOUT if session.handle.expired else CANCELLED

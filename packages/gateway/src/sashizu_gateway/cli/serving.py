@@ -84,7 +84,7 @@ def gateway(
         raise UsageError(f"--budget names {unknown[0]!r}, which is no --client")
     table = table_of(asked, openai_url, anthropic_url)
     wanted = Wanted(names, limits, limits_of(agent_budget), listen or table.listen, token_file)
-    anyio.run(guarded, asked, partial(_serve, asked, wanted, table))
+    anyio.run(guarded, asked, partial(_serve, wanted, table))
 
 
 class Wanted:
@@ -105,7 +105,7 @@ class Wanted:
         self.token_file = token_file
 
 
-async def _serve(asked: Asked, wanted: Wanted, table: GatewaySettings, redactor: Redactor) -> None:
+async def _serve(wanted: Wanted, table: GatewaySettings, asked: Asked, redactor: Redactor) -> None:
     about = {"gateway": True, "clients": list(wanted.names)}
     async with open_session(asked, redactor, wanted.address, table=table, about=about) as session:
         for name in wanted.names:

@@ -129,7 +129,7 @@ async def open_workbench(
             agent_id=agent_id,
             agent_name=CLIENT,
             actor=f"agent:{CLIENT}",
-            parent_agent_id=received.agent_id if received is not None else None,
+            parent_agent_id=(received.agent_id or None) if received is not None else None,
             depth=received.depth + 1 if received is not None else 0,
             parent_span_id=run.context.get("span_id"),
             span_id=span_id(),
