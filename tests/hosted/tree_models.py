@@ -1,6 +1,6 @@
 """Models that are loaded by other processes, too: what they do is said by their names.
 
-`tree/all` starts one of each agent that it is offered and then answers with what they said,
+`tree/all` starts one of each agent that it is offered and then answers,
 `tree/leaf` answers at once, `tree/dies` ends its process, `tree/slow` answers after a minute,
 `tree/writes` writes the file `made.txt`.
 """
@@ -25,9 +25,8 @@ PATCH = "*** Begin Patch\n*** Add File: made.txt\n+made\n*** End Patch\n"
 
 
 def _all(request: ModelRequest) -> Answer:
-    if any(message.role == "tool" for message in request.messages):
-        told = [m.content for m in request.messages if m.role == "tool"]
-        return "they said: " + " ".join(told)
+    if answers := [message for message in request.messages if message.role == "tool"]:
+        return f"{len(answers)} answered"
     offered = [tool for tool in request.tools if tool.name == "delegate"]
     if not offered:
         return "nobody to ask"

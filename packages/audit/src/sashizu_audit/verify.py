@@ -202,8 +202,14 @@ def _cross_check(
         else:
             _judge_claim(folder, scan, claim)
     parents = {child: scan for scan in scans.values() for child in scan.children}
+    never = {
+        attrs.get("child_writer_id")
+        for scan in scans.values()
+        for attrs in scan.ended_children
+        if attrs.get("seq") is None
+    }
     for child, parent in parents.items():
-        if child not in scans and child not in lost:
+        if child not in scans and child not in lost and child not in never:
             first = folder / "hot" / f"{child}.0.jsonl"
             if not parent.alive and not first.exists():
                 reason = f"{parent.writer_id} announced it; it never began, or its files are gone"

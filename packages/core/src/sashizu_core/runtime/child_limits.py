@@ -87,8 +87,8 @@ class SpawnBounds:
                 level._starts.append(now)
         return Started(self._path)
 
-    def lend(self) -> Lent:
-        """Set aside half of what is left, for another process to start agents with.
+    def lend(self, among: int) -> Lent:
+        """Set aside one of so many parts of what is left, for another process to start agents with.
 
         It counts as used on every level, until the process has ended.
         """
@@ -96,7 +96,7 @@ class SpawnBounds:
         for level in self._path:
             level._forget(now)
         agents, alive, rate = (
-            None if left is None else max(0, left) // 2
+            None if left is None else max(0, left) // among
             for left in (
                 _least(level._left(level._agents, level._count) for level in self._path),
                 _least(level._left(level._alive, level._living) for level in self._path),

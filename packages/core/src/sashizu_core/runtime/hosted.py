@@ -7,13 +7,15 @@ between are recorded there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
 import anyio
 
+from sashizu_core.agents import Catalogue
 from sashizu_core.errors import BudgetRefused, RecordError, SashizuError
 from sashizu_core.handoff import Handoff, Lease, hand_off
 from sashizu_core.hosts import AgentHost, HostedWork
@@ -56,10 +58,11 @@ _STATUS: Mapping[Outcome, AgentStatus] = {
 class Hosts:
     """Who starts processes for the agents of a run."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, catalogue: Catalogue) -> None:
         self.asked = asked
+        self._catalogue = catalogue
         self._opened: dict[str, AgentHost] = {}
-        self._unleased = 0
+        self._first = 0
 
     async def open(self, plans: Sequence[AgentPlan], opened: Opened) -> None:
         """Open what plans ask for, and let processes start.
@@ -67,33 +70,45 @@ class Hosts:
         Raises:
             UsageError: there is no ledger that can lease.
         """
-        for name in dict.fromkeys(plan.host for plan in plans if plan.host):
+        coming = Counter(plan.host for plan in plans if plan.host)
+        below = {name for plan in plans for name in self._of_agents_below(plan)}
+        for name in {**coming, **dict.fromkeys(below)}:
             if name not in self._opened:
                 self._opened[name] = await opened.host(name, self.asked.root)
-            count = sum(plan.host == name for plan in plans)
+            count = coming[name] + (name in below)
             await self._opened[name].expect(min(count, self.asked.jobs))
+
+    def _of_agents_below(self, plan: AgentPlan) -> Iterator[str]:
+        """The hosts of agents that an agent may start here."""
+        if plan.host or not any("spawn" in spec.needs for spec in plan.tools.values()):
+            return
+        named = plan.definition.spawn.agents
+        for entry in self._catalogue:
+            if "*" in named or entry.name in named:
+                said = self.asked.isolation
+                name = entry.definition.isolation if said == "auto" else said
+                if name is not None and name in self.asked.registry.hosts:
+                    yield name
 
     def instance(
         self, plan: AgentPlan, parts: RunParts, agent_id: AgentId, place: Place, above: Above
     ) -> HostedInstance:
         """An agent instance that waits to be run."""
-        self._unleased += above.agent_id is None
+        self._first += above.agent_id is None
         return HostedInstance(plan, parts, agent_id, place, above, self._opened[plan.host], self)
 
-    def among(self, instance: HostedInstance) -> int:
-        """Among how many what is left is divided for an agent that has no limit of its own.
-
-        Those that the run began with share evenly; one that an agent starts takes half, because
-        nobody knows how many will follow.
-        """
-        if instance.depth:
-            return 2
-        self._unleased -= 1
-        return self._unleased + 1
+    def next_of_first(self) -> int:
+        """How many of the agents that the run began with have no share yet, one less each time."""
+        self._first -= 1
+        return self._first + 1
 
 
 class HostedInstance:
-    """One agent at work in a process of its own; used as `AgentInstance` is."""
+    """One agent at work in a process of its own; used as `AgentInstance` is.
+
+    `bounds` is what agents below it are counted by, `among` how many share what is left where it
+    has no limit of its own: those that the run began with if it is None.
+    """
 
     def __init__(
         self,
@@ -111,6 +126,7 @@ class HostedInstance:
         self.conversation_id = ""
         self.messages: list[Message] = []
         self.bounds: SpawnBounds | None = None
+        self.among: int | None = None
         self.deadline = float("inf")
         self._parts = parts
         self._above = above
@@ -201,25 +217,26 @@ class HostedInstance:
         return found[0]
 
     async def _leased(self, found: list[AgentReport]) -> None:
-        lent = self.bounds.lend() if self.bounds is not None else Lent((), None, None, None)
-        lease, started = None, 0
+        among = self._hosts.next_of_first() if self.among is None else self.among
+        lent = Lent((), None, None, None)
+        if self.bounds is not None:
+            lent = self.bounds.lend(max(2, among))  # the others may start agents, too
+        handoff, lease, started = self._handoff(), None, 0
         try:
-            handoff, lease = await self._handed_off(lent)
-            work = self._handed_work(handoff)
-            try:
-                await _at_work(self._host, work, found)
-            finally:
-                self._recorder.child_ended(handoff.audit_parent)
+            handed, lease = await self._handed_off(handoff, lent, among)
+            if self.depth:  # who starts one starts others: the next need not wait
+                await self._host.expect(2)
+            await _at_work(self._host, self._handed_work(handed), found)
         finally:
+            self._recorder.child_ended(handoff.audit_parent)
             if lease is not None:
                 spent = lease.settle()
                 self._tokens, started = spent.tokens, max(0, spent.agents - 1)
             lent.ended(started)
 
-    async def _handed_off(self, lent: Lent) -> tuple[Handoff, Lease]:
+    async def _handed_off(self, handoff: Handoff, lent: Lent, among: int) -> tuple[Handoff, Lease]:
         """A lease for the other process, as soon as there is room for one."""
-        node, among = self.node, self._hosts.among(self)
-        handoff = self._handoff()
+        node = self.node
         while True:
             limits = _share(node, self.plan.limits, lent, among)
             answer = hand_off(handoff, self._parts.budget, node, self.plan.name, limits)

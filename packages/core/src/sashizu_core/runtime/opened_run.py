@@ -124,7 +124,7 @@ async def opened_run(
         owned = await stack.enter_async_context(OwnedStack()) if more else None
         shared = opened.workspace(asked.root, plans)
         places = Places(asked.registry, shared, asked.run_id, owned or stack)
-        parts = await _parts(asked, plans, opened, recorder, handle, places)
+        parts = await _parts(asked, sources, plans, opened, recorder, handle, places)
         if owned is not None:
             spawning = Spawning(asked, sources, Opened(asked.registry, owned))
             parts = replace(parts, spawning=spawning)
@@ -144,6 +144,7 @@ def _context(asked: Asked) -> Mapping[str, object]:
 
 async def _parts(
     asked: Asked,
+    sources: Sources,
     plans: Sequence[AgentPlan],
     opened: Opened,
     recorder: Recorder,
@@ -153,7 +154,7 @@ async def _parts(
     models = await opened.models(plans)
     budget, root = await opened.ledger(asked.budget, plans, models) or (None, None)
     run = asked.settings.run
-    hosts = Hosts(asked)
+    hosts = Hosts(asked, sources.catalogue)
     await hosts.open(plans, opened)
     book = await anyio.to_thread.run_sync(load_book, asked.settings.hooks, asked.root)
     scope = [path for plan in plans for path in plan.task.scope]

@@ -19,7 +19,7 @@ from sashizu_core.permissions import authorize
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.bracket import sandbox_events
-from sashizu_core.runtime.child_limits import SpawnBounds
+from sashizu_core.runtime.child_limits import SpawnBounds, Started
 from sashizu_core.runtime.child_slots import WorkSlot
 from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.hosted import HostedInstance, Instance, instance_of
@@ -144,13 +144,15 @@ class Spawning:
         async with WorkSlot(self._limiter) as slot:
             return await self._work(ChildSpawner(self, instance, bounds, slot))
 
-    async def run_child(self, parent: ChildSpawner, task: Task) -> AgentReport:
+    async def run_child(self, parent: ChildSpawner, task: Task, started: Started) -> AgentReport:
         """Plan and run an agent beneath another, cancelled with it."""
         plan, bounds = await self._plan(parent, task)
         async with WorkSlot(self._limiter) as slot:
             instance = await self._instance(plan, parent)
+            among = len(parent.coming) + 1  # those asked for at once share evenly with who asked
+            parent.coming.discard(started)
             if isinstance(instance, HostedInstance):
-                instance.bounds = bounds
+                instance.bounds, instance.among = bounds, among
             self._instances[instance.agent_id] = instance
             try:
                 call = instance.run
@@ -264,6 +266,7 @@ class ChildSpawner:
         self.instance = instance
         self.bounds = bounds
         self.reports: list[AgentReport] = []
+        self.coming: set[Started] = set()
         self._spawning = spawning
         self._slot = slot
         self._count = 0
@@ -300,10 +303,13 @@ class ChildSpawner:
         """See `Spawner.spawn`."""
         self._have_agents_left()
         started = self.bounds.start()
+        self.coming.add(started)
         try:
             async with self._slot.lent():
-                report = await self._spawning.run_child(self, self._within_deadline(task))
+                task = self._within_deadline(task)
+                report = await self._spawning.run_child(self, task, started)
         finally:
+            self.coming.discard(started)
             started.ended()
         self.reports.append(report)
         return report
