@@ -4,10 +4,11 @@
 
 Prints its port. A user's text `lead 6 30` has the model start six agents, each with the text
 `work 30`, and wait for them; `work 30` has it run a command thirty times before it answers, and
-`run <<COMMAND>>` that command once. An answer comes after the delay. Tokens of the input are a
-quarter of the bytes of what is told to the model, so that `POST /v1/responses/input_tokens` and the
-bill agree; the output is 50 tokens, or the cap where that is smaller. `GET /bill` says what was
-asked and billed so far.
+`run <<COMMAND>>` that command once; `use NAMESPACE NAME <<JSON>>` has it call that tool once. An
+answer comes after the delay. Tokens of the input are a quarter of the bytes of what is told to the
+model, so that `POST /v1/responses/input_tokens` and the bill agree; the output is 50 tokens, or the
+cap where that is smaller. `GET /bill` says what was asked and billed so far, with the names of the
+tools that the model was offered.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import json
 import re
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-ORDER = re.compile(r"\b(lead \d+ \d+|work \d+|run <<.*>>)")
+ORDER = re.compile(r"\b(lead \d+ \d+|work \d+|run <<.*>>|use \w+ \w+ <<.*>>)")
 OUTPUT = 50
 TOLD = ("instructions", "input", "tools", "text")
 
@@ -67,9 +69,15 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.delay_s)
         cap = asked.get("max_output_tokens")
         outputs = OUTPUT if cap is None else min(OUTPUT, cap)
-        call = {"tokens": inputs + outputs, "thread": self.headers.get("thread-id", "")}
+        call = {
+            "tokens": inputs + outputs,
+            "thread": self.headers.get("thread-id", ""),
+            "bytes": int(self.headers["content-length"]),
+            "tools": [*named(asked.get("tools", []))],
+            "results": [item["output"] for item in asked["input"] if "output" in item],
+        }
         with self.server.lock:
-            self.server.calls.append({**call, "bytes": int(self.headers["content-length"])})
+            self.server.calls.append(call)
             self.server.uncapped += cap is None
         self.stream(answer(asked["input"]), inputs, outputs)
 
@@ -119,11 +127,24 @@ def answer(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if words[:1] == ["run"] and not results:
         script = order.removeprefix("run <<").removesuffix(">>")
         return [call("r0", "exec_command", {"cmd": script, "login": False})]
+    if words[:1] == ["use"] and not results:
+        told = order.split("<<", 1)[1].removesuffix(">>")
+        return [call("u0", words[2], json.loads(told), words[1])]
     if words[:1] == ["lead"]:
         return leads(int(words[1]), words[2], results)
     if words[:1] == ["work"] and len(results) < int(words[1]):
         return [call(f"w{len(results)}", "exec_command", {"cmd": "true", "login": False})]
     return [message("done")]
+
+
+def named(tools: list[dict[str, Any]], group: str = "") -> Iterator[str]:
+    """The names of tools as they were told, those of a group after its name and a slash."""
+    for tool in tools:
+        name = f"{group}{tool.get('name', tool['type'])}"
+        if tool["type"] == "namespace":
+            yield from named(tool["tools"], f"{name}/")
+        else:
+            yield name
 
 
 def text_of(item: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,28 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from platformdirs import user_cache_path
 
 pytestmark = pytest.mark.codex
 
-VERSION = "0.169.0"
 SCRIPT = Path(sys.executable).with_name("sashizu")
 SERVICE = Path(__file__).resolve().parents[2] / "benchmarks" / "codex_service.py"
-BINARY = "node_modules/@openai/*/vendor/*/bin/codex"
-
-
-@pytest.fixture(scope="session")
-def codex() -> Path:
-    """The program itself, as npm brings it; kept for the next time."""
-    folder = user_cache_path("sashizu-tests") / f"codex-{VERSION}"
-    if not list(folder.glob(BINARY)):
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("npm is not installed, which brings Codex")
-        folder.mkdir(parents=True, exist_ok=True)
-        words = [npm, "install", "--silent", "--no-fund", "--prefix", str(folder)]
-        subprocess.run([*words, f"@openai/codex@{VERSION}"], check=True, timeout=600)
-    return min(folder.glob(BINARY))
 
 
 class Lab:

@@ -1,7 +1,12 @@
 """First requests are answered before anything is imported, and as the whole program would."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -147,6 +152,50 @@ def test_a_new_agent_is_told_at_the_next_start(place):
     server.initialize()
     server.send({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
     assert "omega" in json.dumps(server.receive())
+
+
+def test_a_server_in_another_folder_that_brings_nothing_is_prepared(place):
+    def kept_after_a_start_in(folder):
+        words = place.words()
+        words[1:1] = ["-P"]  # else where it starts is where Python looks for modules
+        subprocess.run(words, env=place.env, cwd=folder, input=b"", check=True, timeout=60)
+        return {file: file.stat().st_mtime_ns for file in (place.folder / "home/mcp").iterdir()}
+
+    one, other = place.folder / "one", place.folder / "other"
+    one.mkdir()
+    other.mkdir()
+    kept = kept_after_a_start_in(one)
+    assert len(kept) == 1
+    assert kept_after_a_start_in(other) == kept
+    (other / "sashizu.toml").write_text("")
+    assert kept_after_a_start_in(other).items() > kept.items()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_answers_are_made_though_the_client_kills_its_first_server(place):
+    kept = place.folder / "home" / "mcp"
+    with subprocess.Popen(
+        place.words(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=place.env,
+        cwd=place.work,
+        start_new_session=True,
+    ) as server:
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+        eventually(
+            lambda: children.read_text() and os.getsid(int(children.read_text())) != server.pid
+        )
+        assert not [*kept.glob("*.json")]
+        os.killpg(server.pid, signal.SIGKILL)
+    eventually(lambda: [*kept.glob("*.json")])
+
+
+def eventually(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def test_answers_that_others_could_have_written_are_not_used(place):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -144,7 +146,8 @@ class AuditQuery(_Arguments):
     limit: int = Field(200, ge=1, le=10_000, description="The most rows.")
 
 
-def input_schema(model: type[BaseModel]) -> dict[str, Any]:
+@cache
+def input_schema(model: type[BaseModel]) -> Mapping[str, Any]:
     """The JSON Schema of arguments, without the titles that are made of names."""
     return _inlined(model.model_json_schema())
 

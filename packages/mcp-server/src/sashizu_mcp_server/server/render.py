@@ -1,124 +1,167 @@
-"""Makes the first answers with the protocol's library, and keeps them for the next start."""
+"""Makes the first answers, and keeps them for the next start.
+
+They are what the protocol's library answers over the same tools, byte for byte, without importing
+it: who has never been started here before would otherwise be too late for a client that waits one
+second. Where keys stand is the library's, which writes the known ones of a version first.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import anyio
-import mcp_types as types
-from mcp.server.lowlevel.server import Server
-from mcp.shared.message import SessionMessage
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
+from pydantic_core import to_json
 from sashizu_core.home import config_home
 
 import sashizu_mcp_server
-from sashizu_mcp_server.server.sdk import initialization
 from sashizu_mcp_server.server.service import Service
-from sashizu_mcp_server.startup.answers import CAPABILITIES_KEY, VERSION_KEY
 from sashizu_mcp_server.startup.options import Options
-from sashizu_mcp_server.startup.prepared import MODERN, Prepared, kept_file, made_for, state_of
+from sashizu_mcp_server.startup.prepared import (
+    MODERN,
+    Prepared,
+    kept_file,
+    made_for,
+    shared_file,
+    state_of,
+)
 
-__all__ = ["keep", "line_of", "rendered"]
+__all__ = ["HANDSHAKE_VERSIONS", "INSTRUCTIONS", "SERVER_INFO", "keep", "rendered"]
 
-_PREFIX = '{"jsonrpc":"2.0","id":0,"result":'
+HANDSHAKE_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+"""The versions that are agreed on by a handshake, oldest first."""
+
+INSTRUCTIONS = (
+    "sashizu directs many LLM agents at once under one budget, one policy and one record. Use "
+    "delegate or delegate_parallel to have agents work; list_agents tells which there are. Where "
+    "calls time out, say wait=false and poll run_status, then get run_result."
+)
+
+_INFO = {"name": "sashizu", "title": "sashizu", "version": sashizu_mcp_server.__version__}
+
+SERVER_INFO: Mapping[str, Any] = {"io.modelcontextprotocol/serverInfo": _INFO}
+"""What the newest era puts into every result."""
+
+_TOOL = ("annotations", "description", "inputSchema", "name", "outputSchema", "title")
+_SCHEMA = ("$schema", "properties", "required", "type")
+_MODERN_SCHEMA = {"inputSchema": ("$schema", "type"), "outputSchema": ("$schema",)}
 
 
-def line_of(message: SessionMessage) -> str:
-    """A message of the library as one line of JSON, without its end."""
-    return message.message.model_dump_json(by_alias=True, exclude_unset=True)
-
-
-async def rendered(server: Server[Any]) -> Prepared:
-    """What the library answers to first requests, for every version that it speaks."""
+def rendered(definitions: Sequence[Mapping[str, Any]]) -> Prepared:
+    """What is answered to first requests, for every version; `definitions` are the tools."""
     results: dict[str, dict[str, str]] = {"initialize": {}, "tools/list": {}, "server/discover": {}}
-    for version in HANDSHAKE_PROTOCOL_VERSIONS:
-        params = {
+    tools = _text({"tools": [_tool(each, modern=False) for each in definitions]})
+    for version in HANDSHAKE_VERSIONS:
+        agreed = {
+            "capabilities": _capabilities(tools_change=True),
+            "instructions": INSTRUCTIONS,
             "protocolVersion": version,
-            "capabilities": {},
-            "clientInfo": {"name": "-", "version": "-"},
+            "serverInfo": _INFO,
         }
-        first, tools = await _asked(
-            server,
-            [
-                {"method": "initialize", "params": params},
-                {"method": "notifications/initialized"},
-                {"method": "tools/list"},
-            ],
-        )
-        results["initialize"][version] = first
+        results["initialize"][version] = _text(agreed)
         results["tools/list"][version] = tools
-    meta = {VERSION_KEY: MODERN, CAPABILITIES_KEY: {}}
-    for method in ("server/discover", "tools/list"):
-        (text,) = await _asked(server, [{"method": method, "params": {"_meta": meta}}])
-        results[method][MODERN] = text
-    return Prepared(results, LATEST_HANDSHAKE_VERSION)
+    end = {"ttlMs": 0, "_meta": SERVER_INFO}
+    listed = [_tool(each, modern=True) for each in definitions]
+    results["tools/list"][MODERN] = _text(
+        {"cacheScope": "private", "resultType": "complete", "tools": listed, **end}
+    )
+    told = {
+        "cacheScope": "private",
+        "capabilities": _capabilities(tools_change=False),
+        "instructions": INSTRUCTIONS,
+        "resultType": "complete",
+        "supportedVersions": [MODERN],
+        **end,
+    }
+    results["server/discover"][MODERN] = _text(told)
+    return Prepared(results, HANDSHAKE_VERSIONS[-1])
 
 
-async def _asked(server: Server[Any], frames: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The results that a fresh connection gives, as JSON texts, in order."""
-    texts: list[str] = []
-    to_server, from_client = anyio.create_memory_object_stream[SessionMessage | Exception](1)
-    to_client, from_server = anyio.create_memory_object_stream[SessionMessage](1)
-    async with anyio.create_task_group() as group, to_server, from_server:
-        group.start_soon(server.run, from_client, to_client, initialization(server))
-        for frame in frames:
-            answered = not str(frame["method"]).startswith("notifications/")
-            whole = {"jsonrpc": "2.0", **frame, **({"id": 0} if answered else {})}
-            message = types.jsonrpc_message_adapter.validate_python(whole)
-            await to_server.send(SessionMessage(message))
-            if answered:
-                line = line_of(await from_server.receive())
-                if not line.startswith(_PREFIX):
-                    raise AssertionError(f"no result: {line:.200}")
-                texts.append(line[len(_PREFIX) : -1])
-        group.cancel_scope.cancel()
-    return texts
+def _capabilities(*, tools_change: bool) -> dict[str, Any]:
+    return {
+        "prompts": {"listChanged": False},
+        "resources": {"listChanged": False, "subscribe": False},
+        "tools": {"listChanged": tools_change},
+    }
+
+
+def _tool(definition: Mapping[str, Any], *, modern: bool) -> dict[str, Any]:
+    tool = _ordered(definition, _TOOL)
+    tool["annotations"] = _ordered(tool["annotations"], sorted(tool["annotations"]))
+    for name, known in _MODERN_SCHEMA.items():
+        tool[name] = _ordered(tool[name], known if modern else _SCHEMA)
+    return tool
+
+
+def _ordered(value: Mapping[str, Any], first: Iterable[str]) -> dict[str, Any]:
+    """The same, with these keys before the others."""
+    known = {key: value[key] for key in first if key in value}
+    return {**known, **{key: part for key, part in value.items() if key not in known}}
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return to_json(value).decode()
+
+
+# --- keeping --------------------------------------------------------------------------------------
 
 
 def keep(options: Options, service: Service, prepared: Prepared) -> None:
-    """Write the answers down for the next start, if that can be done; blocks."""
-    folder = Path(kept_file(options)).parent
+    """Write the answers down for the next start, if that can be done; blocks.
+
+    Where the workspace brings nothing that they depend on, they are for every such workspace.
+    """
+    depends = {path: state_of(path) for path in _depends_on(options, service)}
+    shared = _is_everywhere(depends)
     document = {
-        "made_for": made_for(options),
-        "states": {path: state_of(path) for path in _depends_on(options, service)},
+        "made_for": made_for(options, shared=shared),
+        "states": depends,
         "results": prepared.results,
         "latest": prepared.latest,
         "fingerprint": prepared.fingerprint,
     }
+    file = Path(shared_file(options) if shared else kept_file(options))
     with suppress(OSError):  # the next start is slower, and no answer is wrong
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(dir=folder, suffix=".new")
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=file.parent, suffix=".new")
         try:
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump(document, file, ensure_ascii=False)
-            Path(name).replace(kept_file(options))
+            with os.fdopen(fd, "w", encoding="utf-8") as writing:
+                json.dump(document, writing, ensure_ascii=False)
+            Path(name).replace(file)
         except OSError:
             Path(name).unlink(missing_ok=True)
             raise
 
 
+def _is_everywhere(depends: Mapping[str, str]) -> bool:
+    """Whether nothing of the workspace decides what is answered."""
+    searched = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return all(Path(folder).is_absolute() for folder in searched if folder) and all(
+        state == "-" for path, state in depends.items() if not Path(path).is_absolute()
+    )
+
+
 def _depends_on(options: Options, service: Service) -> list[str]:
-    """The files and folders that decide what is answered."""
+    """The files and folders that decide what is answered; the workspace's are relative to it."""
     import sys
 
     import sashizu_core.builtin
 
     own = Path(sashizu_mcp_server.__file__).parent
+    here = str(service.root)
     paths = [
         str(own / "server"),
         str(own / "startup"),
         str(Path(sashizu_core.builtin.__file__).parent),
         str(config_home() / "sashizu.toml"),
-        str(service.root / "sashizu.toml"),
-        *(str(service.root / source.folder) for source in service.registry.agents.values()),
-        *(f"{folder}/" for folder in sys.path if folder),
+        "sashizu.toml",
+        *(str(source.folder) for source in service.registry.agents.values()),
+        *("./" if folder == here else f"{folder}/" for folder in sys.path if folder),
     ]
     if options.policy:
-        paths.append(str(Path(options.policy).absolute()))
+        paths.append(options.policy)
     return paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -173,7 +174,7 @@ def answer_of(text: str, output: Output) -> ToolAnswer:
     return ToolAnswer(text, output.model_dump(mode="json"))
 
 
-def output_schema(model: type[BaseModel]) -> dict[str, Any]:
+def output_schema(model: type[BaseModel]) -> Mapping[str, Any]:
     """The JSON Schema of structured content."""
     return input_schema(model)
 

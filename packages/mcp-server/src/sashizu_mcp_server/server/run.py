@@ -6,15 +6,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import anyio
 import anyio.to_thread
 from sashizu_core.errors import SashizuError
 from sashizu_core.limits import parse_duration
 
-import sashizu_mcp_server
+from sashizu_mcp_server.server.render import SERVER_INFO, keep, rendered
 from sashizu_mcp_server.server.service import Service, open_service
 from sashizu_mcp_server.server.stdio import Connection
 from sashizu_mcp_server.startup.answers import FirstAnswers
@@ -22,14 +20,12 @@ from sashizu_mcp_server.startup.front import IDLE_S, Opening
 from sashizu_mcp_server.startup.options import Options
 from sashizu_mcp_server.startup.prepared import Prepared
 
-__all__ = ["run_server", "until_signal"]
+__all__ = ["prepare", "run_server", "until_signal"]
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """How often the parent is looked for, in seconds."""
-
-SERVER_INFO_KEY = "io.modelcontextprotocol/serverInfo"
 
 
 def run_server(options: Options, opening: Opening) -> int:
@@ -46,6 +42,20 @@ def run_server(options: Options, opening: Opening) -> int:
         sys.stderr.write(f"sashizu: error: {found}\n")
         return found.exit_code
     return 0
+
+
+def prepare(options: Options) -> None:
+    """Make the first answers, keep them for the next start, and serve nobody.
+
+    Raises:
+        SashizuError: settings, policy or plugins are wrong.
+    """
+
+    async def made() -> None:
+        async with open_service(options, only_offers=True) as service:
+            await _prepared_now(service, options)
+
+    anyio.run(made)
 
 
 def _told(error: BaseException) -> SashizuError | None:
@@ -78,19 +88,13 @@ async def _stdio(
         opening.first = FirstAnswers(await _prepared_now(service, options))
     elif opening.first is not None:
         renew = opening.first.prepared.fingerprint != fingerprint(service)
-    connection = Connection(service, opening, server_info=_server_info())
+    connection = Connection(service, opening, server_info=SERVER_INFO)
     async with anyio.create_task_group() as group:
         group.start_soon(_until_lonely, connection, service, parent, idle_s, group.cancel_scope)
         if renew:
             group.start_soon(_renewed, connection, service, options)
         await connection.serve()
         group.cancel_scope.cancel()
-
-
-def _server_info() -> Mapping[str, Any]:
-    """What the newest era puts into every result."""
-    info = {"name": "sashizu", "title": "sashizu", "version": sashizu_mcp_server.__version__}
-    return {SERVER_INFO_KEY: info}
 
 
 def fingerprint(service: Service) -> str:
@@ -104,11 +108,9 @@ def fingerprint(service: Service) -> str:
 
 async def _prepared_now(service: Service, options: Options) -> Prepared:
     """Make the first answers, and keep them for the next start."""
-    from sashizu_mcp_server.server import render, sdk
-
-    prepared = await render.rendered(sdk.make_server(service))
+    prepared = rendered(service.definitions)
     prepared.fingerprint = fingerprint(service)
-    await anyio.to_thread.run_sync(render.keep, options, service, prepared)
+    await anyio.to_thread.run_sync(keep, options, service, prepared)
     return prepared
 
 

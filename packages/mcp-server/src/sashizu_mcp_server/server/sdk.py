@@ -16,6 +16,7 @@ from sashizu_core.errors import SashizuError
 import sashizu_mcp_server
 from sashizu_mcp_server.server.caller import Answer
 from sashizu_mcp_server.server.parked import Asking
+from sashizu_mcp_server.server.render import INSTRUCTIONS
 from sashizu_mcp_server.server.resources import (
     PROMPTS,
     TEMPLATES,
@@ -27,12 +28,6 @@ from sashizu_mcp_server.server.results import ToolAnswer
 from sashizu_mcp_server.server.service import Service
 
 __all__ = ["initialization", "make_server", "tool_result"]
-
-INSTRUCTIONS = (
-    "sashizu directs many LLM agents at once under one budget, one policy and one record. Use "
-    "delegate or delegate_parallel to have agents work; list_agents tells which there are. Where "
-    "calls time out, say wait=false and poll run_status, then get run_result."
-)
 
 Context = ServerRequestContext[Any, Any]
 

@@ -213,8 +213,12 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(options: Options, root: Path | None = None) -> AsyncIterator[Service]:
+async def open_service(
+    options: Options, root: Path | None = None, *, only_offers: bool = False
+) -> AsyncIterator[Service]:
     """Open what a server serves; closed, all that it started has ended.
+
+    `only_offers` is for who wants to know what the server offers, and calls nothing.
 
     Raises:
         SashizuError: settings, policy or plugins are wrong.
@@ -229,7 +233,9 @@ async def open_service(options: Options, root: Path | None = None) -> AsyncItera
         wired = open_registry(settings)
         if limits.counted and wired.budget is None:
             raise MissingPackage("a server with a budget", "sashizu-budget")
-        ledger = await share_budget(wired, limits, stack, leased=options.leased)
+        ledger = ServerLedger(wired)
+        if not only_offers:
+            ledger = await share_budget(wired, limits, stack, leased=options.leased)
         async with anyio.create_task_group() as group:
             service = Service(options, settings, ledger, folder, group)
             tools = list(leased_tools(service))

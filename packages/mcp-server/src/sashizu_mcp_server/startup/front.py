@@ -8,6 +8,7 @@ import os
 import sys
 
 from sashizu_mcp_server.startup.answers import FirstAnswers
+from sashizu_mcp_server.startup.apart import prepare_apart
 from sashizu_mcp_server.startup.jsontext import read_json
 from sashizu_mcp_server.startup.lines import Lines
 from sashizu_mcp_server.startup.options import Options, read_options
@@ -46,11 +47,11 @@ def main(words: "list[str]") -> "int | None":
         return None
     if options.http or options.late or options.idle or options.leased:
         return _whole(options, Opening())
-    prepared = read_prepared(options)
-    if prepared is None:
-        return _whole(options, Opening())
     try:
-        opening = _answered(FirstAnswers(prepared))
+        prepared = read_prepared(options)
+        if prepared is None and prepare_apart(options):
+            prepared = read_prepared(options)
+        opening = Opening() if prepared is None else _answered(FirstAnswers(prepared))
     except KeyboardInterrupt:
         return 130
     return 0 if opening is None else _whole(options, opening)

@@ -1,7 +1,8 @@
 """The first answers as they were made by the whole program, kept for the next start.
 
 They depend on what is installed, on the settings, the policy and the agents' files. The file names
-all of those with the state in which they were; if one differs, it is not used.
+all of those with the state in which they were; if one differs, it is not used. Workspaces that
+bring none of these share one file, so that the first start in a new one is as fast as any.
 """
 
 import os
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
 
     from sashizu_mcp_server.startup.options import Options
 
-__all__ = ["MODERN", "Prepared", "kept_file", "made_for", "read_prepared", "state_of"]
+__all__ = [
+    "MODERN",
+    "Prepared",
+    "kept_file",
+    "made_for",
+    "read_prepared",
+    "shared_file",
+    "state_of",
+]
 
-FORMAT = "1"
+FORMAT = "2"
 
 _UNIX = sys.platform not in ("win32", "darwin", "android", "ios")
 
@@ -52,16 +61,29 @@ class Prepared:
         self.fingerprint = fingerprint
 
 
-def made_for(options: "Options") -> str:
-    """What answers were made for, beside the files that they depend on."""
+def made_for(options: "Options", *, shared: bool = False) -> str:
+    """What answers were made for, beside the files that they depend on.
+
+    `shared` ones are for every folder that has none of these files.
+    """
     said = "\n".join(f"{name}={os.environ.get(name, '')}" for name in _VARIABLES)
-    return f"{FORMAT}\n{sys.version}\n{sys.prefix}\n{os.getcwd()}\n{options.key}\n{said}"  # noqa: PTH109
+    folder = "" if shared else os.getcwd()  # noqa: PTH109
+    return f"{FORMAT}\n{sys.version}\n{sys.prefix}\n{folder}\n{options.key}\n{said}"
 
 
 def kept_file(options: "Options") -> str:
     """Where the answers for these options and this folder are kept."""
+    return _file(made_for(options))
+
+
+def shared_file(options: "Options") -> str:
+    """Where the answers for these options and folders that bring nothing are kept."""
+    return _file(made_for(options, shared=True))
+
+
+def _file(key: str) -> str:
     name = 2166136261
-    for byte in made_for(options).encode("utf-8", "surrogateescape"):
+    for byte in key.encode("utf-8", "surrogateescape"):
         name = (name ^ byte) * 16777619 & 0xFFFFFFFFFFFFFFFF
     return f"{_state_home()}/mcp/{name:016x}.json"
 
@@ -99,8 +121,16 @@ def state_of(path: str) -> str:
 
 def read_prepared(options: "Options") -> "Prepared | None":
     """The kept answers; None where there are none, or where something has changed since."""
+    own = _read(kept_file(options), made_for(options))
+    if own is not None:
+        return own
+    return _read(shared_file(options), made_for(options, shared=True))
+
+
+def _read(file: str, key: str) -> "Prepared | None":
+    """What a file keeps, if it was made for that and still holds; paths in it may be relative."""
     try:
-        fd = os.open(kept_file(options), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        fd = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except OSError:
         return None
     try:
@@ -112,7 +142,7 @@ def read_prepared(options: "Options") -> "Prepared | None":
         os.close(fd)
     try:
         kept: Any = read_json(data)
-        if kept["made_for"] != made_for(options):
+        if kept["made_for"] != key:
             return None
         if any(state_of(path) != state for path, state in kept["states"].items()):
             return None
