@@ -1,7 +1,9 @@
 """Programs that npm brings, installed once and kept for the next time."""
 
+import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 from platformdirs import user_cache_path
 
 CODEX = "0.169.0"
+NODE = "24.14.1"
+NODE_AT_LEAST = (22, 19, 0)
 
 Installer = Callable[[str, str], Path]
 
@@ -37,3 +41,18 @@ def codex(from_npm: Installer) -> Path:
     """The program itself, without the script that npm puts before it."""
     folder = from_npm("@openai/codex", CODEX)
     return min(folder.glob("node_modules/@openai/*/vendor/*/bin/codex"))
+
+
+@pytest.fixture(scope="session")
+def node(from_npm: Installer) -> Path:
+    """A Node that is new enough; where the system's is older, npm brings one."""
+    found = shutil.which("node")
+    if found is not None:
+        told = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
+        if tuple(map(int, told.stdout.strip().removeprefix("v").split("."))) >= NODE_AT_LEAST:
+            return Path(found)
+    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(
+        platform.machine().lower(), platform.machine().lower()
+    )
+    package = f"node-{sys.platform}-{machine}"
+    return from_npm(package, NODE) / "node_modules" / package / "bin" / "node"

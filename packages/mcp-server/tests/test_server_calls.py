@@ -97,8 +97,6 @@ def test_nothing_outside_the_working_directory_is_read(server, path):
 @pytest.mark.parametrize(
     ("name", "arguments", "told"),
     [
-        ("no_such", {}, "there is no tool 'no_such'"),
-        ("run_stats", {}, "did you mean 'run_status'?"),
         ("delegate", {}, "'agent': Field required"),
         ("delegate", {"agent": "alpha", "gaol": "x"}, "did you mean 'goal'?"),
         ("delegate", {"agent": "nobody"}, "unknown agent 'nobody'"),
@@ -114,6 +112,13 @@ def test_what_is_wrong_is_told_in_the_result(server, name, arguments, told):
     result = server.result(name, **arguments)
     assert result["isError"] is True
     assert told in result["content"][0]["text"]
+
+
+def test_a_tool_that_is_not_there_is_an_error_of_the_protocol(server):
+    server.call(1, "run_stats")
+    error = server.answer_to(1)["error"]
+    assert error["code"] == -32602
+    assert "there is no tool 'run_stats'; did you mean 'run_status'?" in error["message"]
 
 
 # --- runs -----------------------------------------------------------------------------------------

@@ -73,6 +73,8 @@ class Guarded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # Blanks around a value are no part of it (RFC 9110 5.5); not every parser takes them away.
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         headers = dict(scope["headers"])
         if self._token is not None and not is_bearer(headers.get(b"authorization"), self._token):
             await _refuse(send)

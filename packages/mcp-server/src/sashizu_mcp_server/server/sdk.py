@@ -11,7 +11,7 @@ from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from sashizu_core.errors import SashizuError
+from sashizu_core.errors import SashizuError, UsageError
 
 import sashizu_mcp_server
 from sashizu_mcp_server.server.caller import Answer
@@ -101,6 +101,10 @@ async def _called(
     service: Service, caller: SdkCaller, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
     """What a call comes to, or what the client has to be asked before."""
+    try:
+        service.tool(params.name)
+    except UsageError as error:  # the protocol's own error, not one of a tool
+        raise MCPError(code=types.INVALID_PARAMS, message=str(error)) from None
     arguments = params.arguments or {}
     found: ToolAnswer | Asking
     if caller.calls_again:

@@ -119,13 +119,25 @@ class Service:
             "received": self.received,
         }
 
-    async def call(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> ToolAnswer:
-        """Call one tool; whatever goes wrong becomes an answer."""
+    def tool(self, name: str) -> OfferedTool:
+        """The tool of a name.
+
+        Raises:
+            UsageError: there is none.
+        """
         tool = self.tools.get(name)
         if tool is None:
-            known = ", ".join(self.tools)
-            text = f"there is no tool {name!r}{nearest(name, self.tools)}; known: {known}"
-            return ToolAnswer(text, is_error=True)
+            hint, known = nearest(name, self.tools), ", ".join(self.tools)
+            raise UsageError(f"there is no tool {name!r}{hint}; known: {known}")
+        return tool
+
+    async def call(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> ToolAnswer:
+        """Call one tool; whatever goes wrong in it becomes an answer.
+
+        Raises:
+            UsageError: there is no such tool.
+        """
+        tool = self.tool(name)
         token = CALLER.set(caller)
         try:
             return await tool.call(arguments, caller)

@@ -86,7 +86,8 @@ class Connection:
         await self._tools_differ()
 
     async def _tools_differ(self) -> None:
-        await self._writer.send(_CHANGED)
+        if self._first is None or not self._first.modern:  # that era is told what it asked for
+            await self._writer.send(_CHANGED)
 
     # --- frames -----------------------------------------------------------------------------------
 
@@ -151,7 +152,9 @@ class Connection:
             return None
         name, arguments = params.get("name"), params.get("arguments", {})
         meta = params.get("_meta", {})
-        if type(name) is not str or not isinstance(arguments, dict) or not isinstance(meta, dict):
+        if name not in self._service.tools or type(name) is not str:
+            return None  # the library says so
+        if not isinstance(arguments, dict) or not isinstance(meta, dict):
             return None
         modern = modern_envelope(params)
         if modern is None or modern == (self._first.initialize is not None):
