@@ -1,4 +1,4 @@
-"""The protocol's own suite and inspector judge `sashizu mcp-server`, in both eras."""
+"""The protocol's own suite and inspector judge our server and our client, in both eras."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import pytest
 pytestmark = pytest.mark.network
 
 SCRIPT = Path(sys.executable).with_name("sashizu")
+CLIENT = Path(__file__).parent / "programs" / "mcp_client.py"
 SUITE = ("@modelcontextprotocol/conformance", "0.2.0-alpha.12")
 INSPECTOR = ("@modelcontextprotocol/inspector", "2.12.0")
 
@@ -145,23 +146,27 @@ def url(place: Path) -> Iterator[str]:
 
 
 def judged(node: Path, suite: Path, folder: Path, *words: str) -> dict[str, dict[str, Any]]:
-    """What the suite says of every check, by scenario."""
+    """What the suite says of every check: messages by status and check, by scenario."""
     program = suite / "node_modules" / SUITE[0] / "dist" / "index.js"
     ran = subprocess.run(
         [str(node), str(program), *words, "-o", str(folder)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
         check=False,
     )
     found: dict[str, dict[str, Any]] = {}
     for file in folder.glob("**/checks.json"):
-        name = re.sub(r"-\d{4}-\d\d-\d\dT[\d-]+Z$", "", file.parent.name).removeprefix("server-")
-        found[name] = {}
+        name = file.parent.relative_to(folder).as_posix().removeprefix("server-")
+        told = found[re.sub(r"-\d{4}-\d\d-\d\dT[\d-]+Z$", "", name)] = {}
         for check in json.loads(file.read_text()):
-            found[name].setdefault(check["status"], {})[check["id"]] = check.get("errorMessage")
+            told.setdefault(check["status"], {})[check["id"]] = check.get("errorMessage")
     assert found, ran.stdout + ran.stderr
     return found
+
+
+def failed(told: dict[str, Any]) -> set[str]:
+    return told.get("FAILURE", {}).keys() | told.get("WARNING", {}).keys()
 
 
 @pytest.mark.parametrize("version", list(FOR_US))
@@ -174,11 +179,60 @@ def test_the_server_does_all_that_the_suite_asks_of_every_server(
 
     assert found.keys() - NOT_FOR_US.keys() == FOR_US[version]
     for name in FOR_US[version]:
-        failed = found[name].get("FAILURE", {}).keys() | found[name].get("WARNING", {}).keys()
-        assert failed == NOT_FOR_US_IN.get(name, {}).keys(), found[name]
+        assert failed(found[name]) == NOT_FOR_US_IN.get(name, {}).keys(), found[name]
         assert found[name]["SUCCESS"]
     # What is for a server of the suite's own alone cannot pass: it would be for us.
-    assert all(set(found[name]) & {"FAILURE", "WARNING"} for name in found.keys() & NOT_FOR_US)
+    assert all(failed(found[name]) for name in found.keys() & NOT_FOR_US.keys())
+
+
+# --- our client -----------------------------------------------------------------------------------
+
+UNASKED = "asks a person, which our client does not declare that it can"
+NOT_FOR_OUR_CLIENT = {
+    "auth/basic-cimd": ({"cimd-client-id-used"}, "no document on the Web describes our client"),
+    "auth/pre-registration": (
+        {"pre-registration-auth"},
+        "our client registers itself, and cannot be told who it is",
+    ),
+    "elicitation-sep1034-client-defaults": (
+        {f"client-elicitation-sep1034-{kind}" for kind in ("general", "string-default")}
+        | {f"client-elicitation-sep1034-{kind}-default" for kind in ("integer", "number")}
+        | {f"client-elicitation-sep1034-{kind}-default" for kind in ("enum", "boolean")},
+        UNASKED,
+    ),
+    "sep-2322-client-request-state": (
+        {
+            "sep-2322-client-request-state-echoed",
+            "sep-2322-client-jsonrpc-id-different",
+            "sep-2322-client-no-state-omitted",
+        },
+        UNASKED,
+    ),
+    "http-custom-headers": (
+        {"sep-2243-client-omit-null"},
+        "sends a null that the tool's schema does not allow, which our client refuses before",
+    ),
+}
+
+
+@pytest.mark.parametrize(("version", "scenarios"), [("2025-11-25", 19), ("2026-07-28", 33)])
+def test_our_client_does_all_that_the_suite_asks_of_every_client(
+    version, scenarios, node, from_npm, tmp_path
+):
+    script = tmp_path / "client.sh"  # the suite splits its words at blanks, and knows no folder
+    script.write_text(
+        f"#!/bin/sh\nhere=$(mktemp -d '{tmp_path}/XXXXXX') && cd \"$here\" || exit 1\n"
+        f'export HOME="$here" SASHIZU_HOME="$here/state"\n'
+        f"exec '{sys.executable}' '{CLIENT}' \"$@\"\n"
+    )
+    script.chmod(0o700)
+    words = ("client", "--suite", "all", "--spec-version", version, "--timeout", "300000")
+
+    found = judged(node, from_npm(*SUITE), tmp_path / "out", *words, "--command", str(script))
+
+    assert len(found) == scenarios
+    for name, told in found.items():
+        assert failed(told) == NOT_FOR_OUR_CLIENT.get(name, (set(), ""))[0], (name, told)
 
 
 # --- the inspector --------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from sashizu_mcp_server.client.faults import (
     ServerRefused,
     ServerSilent,
 )
+from sashizu_mcp_server.client.http import may_be_asked
 from sashizu_mcp_server.client.oauth import Login, listening
 
 # On trio the library leaves the generators of a response to the collector.
@@ -92,6 +93,24 @@ async def test_what_a_folder_names_is_not_reached_without_encryption(run) -> Non
     async with run() as one:
         served = await one.tools("far/echo", servers={"far": {"url": "http://example.org/mcp"}})
         assert "has to be https" in served.absent["far/echo"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "server", "may"),
+    [
+        ("https://login.example.org/x", "https://example.org/mcp", True),
+        ("http://example.org/x", "https://example.org/mcp", False),
+        ("http://10.0.0.1:8080/x", "http://10.0.0.1:8080/mcp", True),
+        ("http://10.0.0.1:9090/x", "http://10.0.0.1:8080/mcp", False),
+        ("http://localhost:9090/x", "http://localhost:8080/mcp", True),
+        ("http://127.0.0.1:9090/x", "http://localhost:8080/mcp", False),
+        ("http://localhost:9090/x", "https://example.org/mcp", False),
+    ],
+)
+def test_what_a_server_names_is_asked_without_encryption_on_this_machine_alone(
+    asked, server, may
+) -> None:
+    assert may_be_asked(httpx2.URL(asked), httpx2.URL(server)) is may
 
 
 async def test_headers_are_sent_and_variables_stand_in_for_secrets(

@@ -10,10 +10,11 @@ from mcp.client.streamable_http import streamable_http_client
 
 from sashizu_mcp_server.client.configured import ServerConfig
 from sashizu_mcp_server.client.dialling import CheckedTransport, Dialled
+from sashizu_mcp_server.client.judging import LOOPBACK
 from sashizu_mcp_server.client.starting import expanded
 from sashizu_mcp_server.client.stdio import MOST_MESSAGE_BYTES, TOO_LARGE, Streams
 
-__all__ = ["http_streams"]
+__all__ = ["http_streams", "may_be_asked"]
 
 MOST_STREAM_BYTES = 64 * 1024 * 1024
 """Of one response that is a stream of messages."""
@@ -50,6 +51,18 @@ class _Counted(httpx2.AsyncByteStream):
         await self._inner.aclose()
 
 
+def may_be_asked(asked: httpx2.URL, server: httpx2.URL) -> bool:
+    """Whether an address may be asked, as far as encryption goes, that a server names.
+
+    Without it, only the server itself may be, if it was configured so; and where that is on this
+    machine, what else is there, such as where one logs in.
+    """
+    if asked.scheme == "https":
+        return True
+    there = server.host in LOOPBACK or asked.port == server.port
+    return server.scheme == "http" and asked.host == server.host and there
+
+
 @asynccontextmanager
 async def http_streams(
     config: ServerConfig,
@@ -67,11 +80,7 @@ async def http_streams(
     wait = httpx2.Timeout(30.0, read=max(config.timeout_s, config.start_timeout_s) + 30.0)
 
     async def out(request: httpx2.Request) -> None:
-        """Only the server itself may be reached without encryption, if it was configured so."""
-        if request.url.scheme != "https" and (request.url.host, request.url.port) != (
-            url.host,
-            url.port,
-        ):
+        if not may_be_asked(request.url, url):
             raise httpx2.UnsupportedProtocol(
                 f"{request.url.host!r}, which the server names, is not asked without encryption"
             )

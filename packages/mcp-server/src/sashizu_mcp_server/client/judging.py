@@ -16,9 +16,10 @@ from sashizu_mcp_server.client.dialling import Dialled, NotDialled
 from sashizu_mcp_server.client.faults import NotStarted
 from sashizu_mcp_server.client.starting import argv_of, expanded
 
-__all__ = ["dialled", "require_start", "server_url"]
+__all__ = ["LOOPBACK", "dialled", "require_start", "server_url"]
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Hosts of addresses that are on this machine."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -57,7 +58,7 @@ def server_url(config: ServerConfig, env: Mapping[str, str]) -> httpx2.URL:
         raise NotStarted(config.name, f"cannot be reached: {error}") from error
     if url.scheme not in _PORTS or not url.host:
         raise NotStarted(config.name, f"cannot be reached: {text!r} is no address of the Web")
-    if url.scheme == "http" and url.host not in _LOOPBACK and not config.own:
+    if url.scheme == "http" and url.host not in LOOPBACK and not config.own:
         raise NotStarted(config.name, f"cannot be reached: {text!r} has to be https")
     return url
 
