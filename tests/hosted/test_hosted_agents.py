@@ -11,6 +11,7 @@ import anyio
 import pytest
 from sashizu_core.control import RunHandle
 from sashizu_core.runtime import delegate_parallel
+from sashizu_core.settings import Settings
 from sashizu_core.types import Limits, Outcome, RunReport, Task
 
 SPAWNS: dict[str, Any] = {"tools": {"mcp": ["delegate"]}, "spawn": {"agents": ["*"]}}
@@ -104,6 +105,15 @@ async def test_no_process_is_deeper_than_what_was_lent(place: Any) -> None:
     tree = list(report.results[0].tree())
     assert [each.agent for each in tree] == ["lead", "kid-a"]
     assert tree[1].answer == "nobody to ask"
+
+
+async def test_the_settings_of_the_run_hold_in_its_processes(place: Any) -> None:
+    place.agent("lead", "tree/all", isolation="process", **SPAWNS)
+    place.agent("kid-a", "tree/leaf")
+
+    report = await ran(place, "lead", settings=Settings({"run": {"max_turns": 1}}))
+
+    assert report.results[0].outcome is Outcome.TURN_LIMIT
 
 
 @pytest.mark.parametrize("tokens", [1_500, 3_000, 5_000])

@@ -56,7 +56,7 @@ def register_hosts(settings: Settings) -> Sequence[HostSpec]:
     def open_(workspace: Path) -> AbstractAsyncContextManager[AgentHost]:
         from sashizu_mcp_server.hosting.host import open_host
 
-        return open_host(workspace)
+        return open_host(workspace, settings)
 
     return [HostSpec("process", "a process of its own for each agent", open_)]
 

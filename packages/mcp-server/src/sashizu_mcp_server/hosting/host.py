@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from pydantic import ValidationError
 from sashizu_core.errors import SashizuError
 from sashizu_core.hosts import AgentHost, HostedWork
+from sashizu_core.settings import Settings
 from sashizu_core.types import AgentReport
 
 from sashizu_mcp_server.hosting.process import AgentProcess, agent_process
@@ -31,10 +32,10 @@ class _Ready:
         self.process: AgentProcess | None = None
         self.error: SashizuError | None = None
 
-    async def keep(self, root: Path) -> None:
+    async def keep(self, root: Path, settings: Settings) -> None:
         try:
             async with agent_process(root) as process:
-                await process.greet()
+                await process.greet(settings)
                 self.process = process
                 self.here.set()
                 await self.done.wait()
@@ -47,8 +48,9 @@ class _Ready:
 class ProcessHost:
     """Starts servers of our own, each for one agent; see `AgentHost`."""
 
-    def __init__(self, root: Path, group: TaskGroup) -> None:
+    def __init__(self, root: Path, settings: Settings, group: TaskGroup) -> None:
         self._root = root
+        self._settings = settings
         self._group = group
         self._ready: list[_Ready] = []
 
@@ -71,7 +73,7 @@ class ProcessHost:
 
     def _started(self) -> _Ready:
         ready = _Ready()
-        self._group.start_soon(ready.keep, self._root)
+        self._group.start_soon(ready.keep, self._root, self._settings)
         return ready
 
 
@@ -103,10 +105,10 @@ async def _worked(process: AgentProcess, work: HostedWork, stop: anyio.Event) ->
 
 
 @asynccontextmanager
-async def open_host(root: Path) -> AsyncIterator[AgentHost]:
+async def open_host(root: Path, settings: Settings) -> AsyncIterator[AgentHost]:
     """Processes for the agents of one run; all have ended when the block is left."""
     async with anyio.create_task_group() as group:
-        host = ProcessHost(root, group)
+        host = ProcessHost(root, settings, group)
         try:
             yield host
         finally:

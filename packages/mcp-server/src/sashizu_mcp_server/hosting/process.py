@@ -14,8 +14,10 @@ from anyio.abc import Process
 from pydantic_core import from_json, to_json
 from sashizu_core.errors import SashizuError
 from sashizu_core.handoff import LEASE_VARIABLE, TRACE_VARIABLE
+from sashizu_core.settings import Settings
 
 from sashizu_mcp_server.client.words import clean_line
+from sashizu_mcp_server.server.leased import handed_settings
 
 __all__ = ["AgentProcess", "agent_process"]
 
@@ -47,12 +49,13 @@ class AgentProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    async def greet(self) -> None:
-        """Shake hands.
+    async def greet(self, settings: Settings) -> None:
+        """Tell it the settings, and shake hands.
 
         Raises:
             SashizuError: it ended instead.
         """
+        await self._put(handed_settings(settings))
         about = {"name": "sashizu", "version": "1"}
         await self.ask(
             "initialize", {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": about}
@@ -101,9 +104,12 @@ class AgentProcess:
         return result
 
     async def _send(self, frame: Mapping[str, Any]) -> None:
+        await self._put(to_json(frame) + b"\n")
+
+    async def _put(self, line: bytes) -> None:
         assert self._process.stdin is not None
         try:
-            await self._process.stdin.send(to_json(frame) + b"\n")
+            await self._process.stdin.send(line)
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise SashizuError(await self._how_it_ended()) from None
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic_core import from_json, to_json
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import UsageError
 from sashizu_core.handoff import LEASE_META, Handoff
 from sashizu_core.hosts import HostedWork
+from sashizu_core.settings import Settings
 from sashizu_core.types import AgentReport, Task
 
 from sashizu_mcp_server.server.caller import Caller
@@ -21,10 +23,22 @@ from sashizu_mcp_server.server.tools import OfferedTool, typed_tool
 if TYPE_CHECKING:
     from sashizu_mcp_server.server.service import Service
 
-__all__ = ["REPORTS", "STOP", "WORK", "Done", "Work", "leased_tools", "work_of"]
+__all__ = [
+    "REPORTS",
+    "STOP",
+    "WORK",
+    "Done",
+    "Work",
+    "handed_settings",
+    "leased_tools",
+    "settings_in",
+    "work_of",
+]
 
 WORK, STOP = "work", "stop"
 """The names of the two tools."""
+
+SETTINGS = "notifications/sashizu/settings"
 
 REPORTS = TypeAdapter(AgentReport)
 
@@ -59,6 +73,33 @@ class Done(Output):
 
 class Stopping(Output):
     stopping: bool
+
+
+def handed_settings(settings: Settings) -> bytes:
+    """Settings as the line that a server is told before anything else.
+
+    They may hold what a command line said, and secrets: neither belongs into an environment.
+
+    Raises:
+        UsageError: a value is none that JSON has.
+    """
+    try:
+        params = {"tables": settings.tables}
+        return to_json({"jsonrpc": "2.0", "method": SETTINGS, "params": params}) + b"\n"
+    except ValueError as error:
+        raise UsageError(f"the settings cannot be handed to a process: {error}") from None
+
+
+def settings_in(line: bytes) -> Mapping[str, Mapping[str, Any]] | None:
+    """The tables in such a line; None if it is another one."""
+    try:
+        frame = from_json(line)
+        if frame["method"] != SETTINGS:
+            return None
+        tables: Mapping[str, Mapping[str, Any]] = frame["params"]["tables"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return tables
 
 
 def work_of(work: HostedWork) -> Work:

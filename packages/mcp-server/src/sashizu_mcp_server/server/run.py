@@ -6,19 +6,24 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from sashizu_core.errors import SashizuError
 from sashizu_core.limits import parse_duration
+from sashizu_core.settings import Settings, load_settings
 
+from sashizu_mcp_server.server.leased import settings_in
 from sashizu_mcp_server.server.render import SERVER_INFO, keep, rendered
 from sashizu_mcp_server.server.service import Service, open_service
 from sashizu_mcp_server.server.stdio import Connection
 from sashizu_mcp_server.startup.answers import FirstAnswers
 from sashizu_mcp_server.startup.front import IDLE_S, Opening
+from sashizu_mcp_server.startup.lines import Lines
 from sashizu_mcp_server.startup.options import Options
-from sashizu_mcp_server.startup.prepared import Prepared
+from sashizu_mcp_server.startup.prepared import Prepared, read_prepared
 
 __all__ = ["prepare", "run_server", "until_signal"]
 
@@ -70,7 +75,12 @@ async def _main(options: Options, opening: Opening) -> None:
     idle_s = parse_duration(options.idle) if options.idle else IDLE_S
     async with anyio.create_task_group() as group:
         group.start_soon(until_signal, group.cancel_scope)
-        async with open_service(options) as service:
+        settings = None
+        if options.leased:
+            settings = await anyio.to_thread.run_sync(
+                _handed_settings, options, opening, abandon_on_cancel=True
+            )
+        async with open_service(options, settings=settings) as service:
             if options.http:
                 from sashizu_mcp_server.server.http import serve_http
 
@@ -78,6 +88,20 @@ async def _main(options: Options, opening: Opening) -> None:
             else:
                 await _stdio(service, options, opening, parent, idle_s)
         group.cancel_scope.cancel()
+
+
+def _handed_settings(options: Options, opening: Opening) -> Settings | None:
+    """The settings of the process that started this one, if it says them first. Blocks."""
+    if (prepared := read_prepared(options)) is not None:
+        opening.first = FirstAnswers(prepared)
+    lines = Lines(0)
+    line = lines.next(IDLE_S)
+    opening.rest = lines.rest
+    tables = settings_in(line) if line is not None else None
+    if tables is None:
+        opening.frames = [line] if line is not None else []
+        return None
+    return replace(load_settings(Path.cwd()), tables=tables, origins={})
 
 
 async def _stdio(

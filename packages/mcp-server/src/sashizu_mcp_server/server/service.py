@@ -17,7 +17,7 @@ from sashizu_core.operator_policy import OperatorPolicy
 from sashizu_core.plugins import open_registry
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.redacting import run_redactor
-from sashizu_core.settings import load_settings
+from sashizu_core.settings import Settings, load_settings
 from sashizu_core.specs import RecordRows
 from sashizu_core.types import Limits, StepKind
 
@@ -226,11 +226,16 @@ class Service:
 
 @asynccontextmanager
 async def open_service(
-    options: Options, root: Path | None = None, *, only_offers: bool = False
+    options: Options,
+    root: Path | None = None,
+    *,
+    only_offers: bool = False,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Service]:
     """Open what a server serves; closed, all that it started has ended.
 
-    `only_offers` is for who wants to know what the server offers, and calls nothing.
+    `only_offers` is for who wants to know what the server offers, and calls nothing. `settings`
+    stand in for those of the folder.
 
     Raises:
         SashizuError: settings, policy or plugins are wrong.
@@ -239,17 +244,17 @@ async def open_service(
     ceiling = load_ceiling(Path(options.policy) if options.policy else None)
     if options.leased and not options.policy:
         ceiling = OperatorPolicy()  # the lease has one
-    settings = bounded(load_settings(folder), ceiling)
+    bound = bounded(settings if settings is not None else load_settings(folder), ceiling)
     limits = parse_limits(options.budget) if options.budget else Limits()
     async with AsyncExitStack() as stack:
-        wired = open_registry(settings)
+        wired = open_registry(bound)
         if limits.counted and wired.budget is None:
             raise MissingPackage("a server with a budget", "sashizu-budget")
         ledger = ServerLedger(wired)
         if not only_offers:
             ledger = await share_budget(wired, limits, stack, leased=options.leased)
         async with anyio.create_task_group() as group:
-            service = Service(options, settings, ledger, folder, group)
+            service = Service(options, bound, ledger, folder, group)
             tools = list(leased_tools(service))
             if not options.leased:
                 tools = [
