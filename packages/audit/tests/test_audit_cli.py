@@ -43,43 +43,45 @@ SQL = "SELECT run_id, status FROM runs"
 
 
 def test_rows_come_as_a_table_json_csv_or_markdown(folder: Path) -> None:
-    table = call("sql", SQL, "--dir", str(folder))
+    table = call("sql", SQL, "--store", str(folder))
     assert table.exit_code == 0
     assert "(1 row)" in table.stdout
-    found = json.loads(call("sql", SQL, "--format", "json", "--dir", str(folder)).stdout)
+    found = json.loads(call("sql", SQL, "--format", "json", "--store", str(folder)).stdout)
     assert found == [{"run_id": RUN, "status": "ok"}]
     odd = "select 'nan'::double as a, 2 as a, '-inf'::double as b"
-    found_odd = json.loads(call("sql", odd, "--format", "json", "--dir", str(folder)).stdout)
+    found_odd = json.loads(call("sql", odd, "--format", "json", "--store", str(folder)).stdout)
     assert found_odd == [{"a": None, "a_2": 2, "b": None}]
-    text = call("sql", SQL, "--format", "csv", "--dir", str(folder)).stdout
+    text = call("sql", SQL, "--format", "csv", "--store", str(folder)).stdout
     assert list(csv.reader(io.StringIO(text))) == [["run_id", "status"], [RUN, "ok"]]
-    assert "| run_id | status |" in call("sql", SQL, "--format", "md", "--dir", str(folder)).stdout
+    assert (
+        "| run_id | status |" in call("sql", SQL, "--format", "md", "--store", str(folder)).stdout
+    )
 
 
 def test_a_question_is_itself_on_record_without_its_text(folder: Path) -> None:
-    call("sql", SQL, "--dir", str(folder))
+    call("sql", SQL, "--store", str(folder))
     (asked,) = AuditStore(folder).query("FROM events WHERE kind = 'audit.queried'").dicts()
     assert len(asked["args_sha256"]) == 64
     assert SQL not in "".join(p.read_text("utf-8") for p in (folder / "hot").iterdir())
 
 
 def test_names_from_outside_cannot_steer_the_terminal(folder: Path) -> None:
-    shown = call("show", "last", "--dir", str(folder)).stdout
+    shown = call("show", "last", "--store", str(folder)).stdout
     assert "\x1b" not in shown
     assert "red\\x1b[31m" in shown
 
 
 def test_runs_are_listed_and_one_is_shown_by_the_beginning_of_its_id(folder: Path) -> None:
-    assert RUN in call("runs", "--dir", str(folder)).stdout
-    shown = call("show", RUN[:13], "--dir", str(folder))
+    assert RUN in call("runs", "--store", str(folder)).stdout
+    shown = call("show", RUN[:13], "--store", str(folder))
     assert shown.stdout.startswith(f"run {RUN}")
     assert "model.answered" in shown.stdout
 
 
 def test_tail_prints_the_newest_events_and_filters(folder: Path) -> None:
-    lines = call("tail", "-n", "2", "--kind", "agent.", "--dir", str(folder)).stdout.splitlines()
+    lines = call("tail", "-n", "2", "--kind", "agent.", "--store", str(folder)).stdout.splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["agent.started", "agent.ended"]
-    lines = call("tail", "--run", RUN[:8], "-n", "1", "--dir", str(folder)).stdout.splitlines()
+    lines = call("tail", "--run", RUN[:8], "-n", "1", "--store", str(folder)).stdout.splitlines()
     assert json.loads(lines[0])["kind"] == "run.ended"
 
 
@@ -87,7 +89,7 @@ def test_tail_passes_over_a_line_that_says_no_kind(folder: Path) -> None:
     segment = next((folder / "hot").iterdir())
     with segment.open("ab") as file:
         file.write(b'{"h": 1}\n')
-    lines = call("tail", "--dir", str(folder)).stdout.splitlines()
+    lines = call("tail", "--store", str(folder)).stdout.splitlines()
     assert "run.ended" in [json.loads(line)["kind"] for line in lines]
 
 
@@ -98,7 +100,7 @@ def test_show_says_how_many_artifacts_have_no_name_on_record(tmp_path: Path) -> 
         writer.write([Event("run.started", {"run_id": RUN, "attrs": {"agents": ["a"]}})])
         attrs = {"artifacts": [artifact], "artifact_count": 3}
         writer.write([Event("agent.ended", {**ended, "attrs": attrs})])
-    shown = call("show", "last", "--dir", str(tmp_path / "audit")).stdout
+    shown = call("show", "last", "--store", str(tmp_path / "audit")).stdout
     assert "(1 of 3 artifacts are on record by name)" in shown
 
 
@@ -106,7 +108,7 @@ def test_show_takes_as_many_rows_as_it_is_told(folder: Path) -> None:
     with AuditWriter(folder) as writer:
         more = {"run_id": RUN, "agent_id": AGENT, "agent_name": "a", "step": 1, "status": "ok"}
         writer.write([Event("model.answered", more)])
-    shown = call("show", "last", "--limit", "1", "--dir", str(folder)).stdout
+    shown = call("show", "last", "--limit", "1", "--store", str(folder)).stdout
     assert "there are more" in shown
 
 
@@ -120,13 +122,13 @@ def test_show_takes_as_many_rows_as_it_is_told(folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_answered_says_why(folder: Path, words: list[str], said: str) -> None:
-    result = call(*words, "--dir", str(folder))
+    result = call(*words, "--store", str(folder))
     assert isinstance(result.exception, UsageError)
     assert said in str(result.exception)
 
 
 def test_a_folder_that_is_no_record_is_said_to_be_none(tmp_path: Path) -> None:
-    result = call("runs", "--dir", str(tmp_path / "none"))
+    result = call("runs", "--store", str(tmp_path / "none"))
     assert isinstance(result.exception, UsageError)
 
 

@@ -279,13 +279,13 @@ def call(*words: str) -> Result:
 
 def test_a_record_is_signed_and_checked_by_command(folder: Path, home: Path) -> None:
     anchor = home / "elsewhere"
-    assert call("checkpoint", "--dir", str(folder), "--append", str(anchor)).exit_code == 0
-    made = call("checkpoint", "--dir", str(folder), "--append", str(anchor))
+    assert call("checkpoint", "--store", str(folder), "--append", str(anchor)).exit_code == 0
+    made = call("checkpoint", "--store", str(folder), "--append", str(anchor))
     assert made.exit_code == 0
     assert len(read_notes(anchor.read_text("utf-8"))) == 2
     line = made.stderr.split("public key: ")[1].strip()
     for key in (line, str(next((home / "keys").glob("*.pub")))):
-        checked = call("verify", "--dir", str(folder), "--anchor", str(anchor), "--key", key)
+        checked = call("verify", "--store", str(folder), "--anchor", str(anchor), "--key", key)
         assert checked.exit_code == 0
         assert "checkpoints: 2, under a signature" in checked.stdout
         assert checked.stdout.endswith("\nintact\n")
@@ -294,10 +294,10 @@ def test_a_record_is_signed_and_checked_by_command(folder: Path, home: Path) -> 
 def test_damage_is_told_by_place_and_by_exit_code(folder: Path, home: Path) -> None:
     path = next((folder / "hot").iterdir())
     path.write_bytes(path.read_bytes().replace(b'"t1"', b'"t7"'))
-    checked = call("verify", "--dir", str(folder))
+    checked = call("verify", "--store", str(folder))
     assert checked.exit_code == 1
     assert f"  {path.name}:3: it was changed after it was written" in checked.stdout.splitlines()
-    found = json.loads(call("verify", "--dir", str(folder), "--format", "json").stdout)
+    found = json.loads(call("verify", "--store", str(folder), "--format", "json").stdout)
     assert (found["verdict"], found["exit_code"]) == ("damaged", 1)
     assert found["writers"][0]["findings"][0]["line"] == 3
 
@@ -307,12 +307,12 @@ def test_damage_is_told_by_place_and_by_exit_code(folder: Path, home: Path) -> N
     [["--format", "xml"], ["--nope"], ["--key", "a+b"], ["--key", "none"], ["--anchor", "none"]],
 )
 def test_a_wrong_call_is_no_verdict(folder: Path, home: Path, words: list[str]) -> None:
-    result = call("verify", "--dir", str(folder), *words)
+    result = call("verify", "--store", str(folder), *words)
     assert isinstance(result.exception, UsageError)
     assert result.exception.exit_code == 64
 
 
 def test_a_file_without_a_note_is_no_anchor(folder: Path, home: Path) -> None:
     (home / "empty").write_text("nothing\n")
-    result = call("verify", "--dir", str(folder), "--anchor", str(home / "empty"))
+    result = call("verify", "--store", str(folder), "--anchor", str(home / "empty"))
     assert "holds no signed note" in str(result.exception)

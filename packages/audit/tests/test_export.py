@@ -113,7 +113,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(
 
 @pytest.mark.parametrize("fmt", ["jsonl", "parquet"])
 def test_a_copy_is_made_by_command(folder: Path, tmp_path: Path, fmt: str) -> None:
-    words = ["export", str(tmp_path / "copy"), "--format", fmt, "--dir", str(folder)]
+    words = ["export", str(tmp_path / "copy"), "--format", fmt, "--store", str(folder)]
     made = CliRunner().invoke(app, words)
     assert made.exit_code == 0
     assert made.stdout.startswith("9 events in ")
@@ -121,5 +121,5 @@ def test_a_copy_is_made_by_command(folder: Path, tmp_path: Path, fmt: str) -> No
 
 
 def test_an_unknown_format_is_refused(folder: Path, tmp_path: Path) -> None:
-    words = ["export", str(tmp_path / "copy"), "--format", "xml", "--dir", str(folder)]
+    words = ["export", str(tmp_path / "copy"), "--format", "xml", "--store", str(folder)]
     assert "known: jsonl, parquet" in str(CliRunner().invoke(app, words).exception)

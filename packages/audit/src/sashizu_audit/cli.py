@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sashizu_core.errors import RecordError, UsageError, nearest
-from sashizu_core.settings import Settings, load_settings
+from sashizu_core.errors import RecordError, UsageError
 
+from sashizu_audit import upkeep_commands
+from sashizu_audit.options import StoreOption, StoresOption, find_run, folder_of, folders_of
 from sashizu_audit.proof_commands import VerifyCommand, checkpoint_record, verify_folder
-from sashizu_audit.settings import AuditSettings
 
 __all__ = ["app"]
 
@@ -23,10 +23,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Folder = Annotated[
-    Path | None,
-    typer.Option("--dir", metavar="DIR", help="The folder of the record, if not the usual one."),
-]
 FormatOption = Annotated[
     str, typer.Option("--format", metavar="table|json|csv|md", help="How rows are printed.")
 ]
@@ -44,14 +40,14 @@ def sql(
     fmt: FormatOption = "table",
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most rows.")] = 10_000,
     timeout: Annotated[float, typer.Option(min=0.1, metavar="S", help="Seconds.")] = 30.0,
-    folder: Folder = None,
+    store: StoresOption = None,
 ) -> None:
     """Run one SQL query over the record.
 
     Views: events, runs, agent_executions, agent_tree, model_calls, tool_calls, token_usage,
     security_events, budget_events, artifacts, writers, seq_gaps, checkpoints.
     """
-    _ask(ctx, query, fmt, folder, limit=limit, timeout_s=timeout)
+    _ask(ctx, query, fmt, store, limit=limit, timeout_s=timeout)
 
 
 RUNS = """
@@ -68,10 +64,10 @@ def runs(
     ctx: typer.Context,
     fmt: FormatOption = "table",
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most rows.")] = 20,
-    folder: Folder = None,
+    store: StoresOption = None,
 ) -> None:
     """List the newest runs."""
-    _ask(ctx, RUNS, fmt, folder, limit=limit, note_more=False)
+    _ask(ctx, RUNS, fmt, store, limit=limit, note_more=False)
 
 
 AGENTS = """
@@ -104,20 +100,20 @@ def show(
     limit: Annotated[
         int, typer.Option(min=1, metavar="N", help="The most rows of each table.")
     ] = 10_000,
-    folder: Folder = None,
+    store: StoresOption = None,
 ) -> None:
     """Show one run: its agents, what they did, and the files they made."""
     from sashizu_audit.store import AuditStore
     from sashizu_audit.tables import as_text
 
-    store = AuditStore(_folder(ctx, folder))
-    run_id = _find_run(store, run)
+    asked = AuditStore(*folders_of(ctx, store))
+    run_id = find_run(asked, run)
     typer.echo(f"run {run_id}")
     for title, query in (("agents", AGENTS), ("steps", STEPS), ("artifacts", FILES)):
-        rows = store.query(query, [run_id], limit=limit)
+        rows = asked.query(query, [run_id], limit=limit)
         if rows.rows:
             typer.echo(f"\n{title}\n{as_text(rows, 'table')}")
-    made, recorded = store.query(COUNTED, [run_id]).rows[0]
+    made, recorded = asked.query(COUNTED, [run_id]).rows[0]
     if made > recorded:
         typer.echo(f"({recorded} of {made} artifacts are on record by name)")
 
@@ -133,17 +129,16 @@ def tail(
     ] = 10,
     run: Annotated[str, typer.Option(metavar="RUN", help="Only one run (beginning of id).")] = "",
     kind: Annotated[str, typer.Option(metavar="KIND", help="Only kinds that begin so.")] = "",
-    folder: Folder = None,
+    store: StoresOption = None,
 ) -> None:
     """Print the newest events, one line of JSON each."""
     import orjson
 
     from sashizu_audit.tail import Tail, sleeping
 
-    reader = Tail(_folder(ctx, folder))
+    reader = Tail(*folders_of(ctx, store))
     wanted = _wanted(run, kind)
-    before = [event for event in reader.new_events() if wanted(event)]
-    for event in before[len(before) - last :] if last else []:
+    for event in reader.newest(last, wanted):
         typer.echo(orjson.dumps(event))
     if follow:
         for event in reader.follow(wanted, sleep=sleeping):
@@ -162,14 +157,14 @@ def verify(
         typer.Option(metavar="FILE", help="Checkpoints kept elsewhere; repeatable."),
     ] = None,
     fmt: Annotated[str, typer.Option("--format", metavar="text|json")] = "text",
-    folder: Folder = None,
+    store: StoreOption = None,
 ) -> None:
     """Check that the record is what was written.
 
     Ends with 0 if it is, 1 if anything was changed or removed, 2 if a crash left half a line and
     nothing else is amiss, 3 if what would tell is missing, 64 if it was called wrongly.
     """
-    code = verify_folder(_folder(ctx, folder), fmt, key, anchor or [], typer.echo)
+    code = verify_folder(folder_of(ctx, store), fmt, key, anchor or [], typer.echo)
     if code:
         raise typer.Exit(code)
 
@@ -181,7 +176,7 @@ def checkpoint(
         Path | None,
         typer.Option(metavar="FILE", help="Append the signed note to a file elsewhere."),
     ] = None,
-    folder: Folder = None,
+    store: StoreOption = None,
 ) -> None:
     """Sign how far the record has come, and print the signed note.
 
@@ -191,7 +186,7 @@ def checkpoint(
     def note(text: str) -> None:
         typer.echo(text, err=True)
 
-    checkpoint_record(_folder(ctx, folder), append, typer.echo, note)
+    checkpoint_record(folder_of(ctx, store), append, typer.echo, note)
 
 
 @app.command()
@@ -206,14 +201,14 @@ def export(
             help="The files as they are, which can be verified, or one table.",
         ),
     ] = "jsonl",
-    folder: Folder = None,
+    store: StoreOption = None,
 ) -> None:
     """Copy the record into a new folder, with a manifest of what was copied."""
     from sashizu_audit.export import export_record
 
     if fmt not in ("jsonl", "parquet"):
         raise UsageError(f"unknown format {fmt!r}; known: jsonl, parquet")
-    manifest = export_record(_folder(ctx, folder), to, fmt)  # type: ignore[arg-type]
+    manifest = export_record(folder_of(ctx, store), to, fmt)  # type: ignore[arg-type]
     count = len(manifest["files"])
     typer.echo(f"{manifest['events']} events in {count} {'file' if count == 1 else 'files'}: {to}")
 
@@ -229,26 +224,13 @@ def _wanted(run: str, kind: str) -> Callable[[Mapping[str, Any]], bool]:
     return wanted
 
 
-def _settings(ctx: typer.Context) -> Settings:
-    """Those of the calling command line; alone, those of the working directory."""
-    found = getattr(ctx.find_root().obj, "settings", None)
-    return found if isinstance(found, Settings) else load_settings(Path.cwd())
-
-
-def _folder(ctx: typer.Context, folder: Path | None) -> Path:
-    if folder is None:
-        return _settings(ctx).plugin("audit", AuditSettings).folder
-    if not folder.is_dir():
-        raise UsageError(f"there is no record in {str(folder)!r}")
-    return folder
-
-
 def _ask(
     ctx: typer.Context,
     query: str,
     fmt: str,
-    folder: Path | None,
+    stores: list[Path] | None,
     *,
+    params: Mapping[str, object] | None = None,
     note_more: bool = True,
     **bounds: Any,
 ) -> None:
@@ -260,9 +242,9 @@ def _ask(
 
     if fmt not in ("table", "json", "csv", "md"):
         raise UsageError(f"unknown format {fmt!r}; known: table, json, csv, md")
-    place = _folder(ctx, folder)
-    rows = AuditStore(place).query(query, **bounds)
-    _record(place, query, len(rows.rows))
+    places = folders_of(ctx, stores)
+    rows = AuditStore(*places).query(query, params or {}, **bounds)
+    _record(places[0], query, len(rows.rows))
     if not note_more:
         rows = replace(rows, truncated=False)
     typer.echo(as_text(rows, fmt))  # type: ignore[arg-type]
@@ -278,21 +260,4 @@ def _record(folder: Path, query: str, count: int) -> None:
         typer.echo(f"sashizu: warning: this query is not on record: {error}", err=True)
 
 
-def _find_run(store: Any, wanted: str) -> str:
-    if wanted == "last":
-        newest = store.query("SELECT max(run_id) FROM runs").rows[0][0]
-        if newest is not None:
-            return str(newest)
-    begun = "SELECT run_id FROM runs WHERE starts_with(CAST(run_id AS VARCHAR), ?) ORDER BY run_id"
-    found = [str(row[0]) for row in store.query(begun, [wanted]).rows] if wanted else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"{wanted!r} names {len(found)} runs: {', '.join(found[:5])}")
-    known = [
-        str(row[0]) for row in store.query("SELECT run_id FROM runs ORDER BY run_id DESC").rows
-    ]
-    raise UsageError(
-        f"there is no run {wanted!r} on record{nearest(wanted, known)}; "
-        "`sashizu audit runs` lists them"
-    )
+upkeep_commands.add_to(app)

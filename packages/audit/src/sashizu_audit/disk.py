@@ -19,6 +19,7 @@ __all__ = [
     "reserve",
     "sync_file",
     "sync_folder",
+    "sync_path",
 ]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -162,5 +163,18 @@ def sync_folder(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_path(path: Path) -> None:
+    """Bring the contents of a file to the disk, by its name.
+
+    Raises:
+        OSError: as `sync_file`, or it is not there.
+    """
+    fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        sync_file(fd)
     finally:
         os.close(fd)

@@ -23,7 +23,8 @@ from sashizu_core.events import Event
 from sashizu_core.ids import uuid7
 
 from sashizu_audit.disk import is_locked
-from sashizu_audit.layout import FORMAT, segment_paths
+from sashizu_audit.layout import FORMAT
+from sashizu_audit.segments import SegmentFile, find_segments
 from sashizu_audit.verify import record_id
 from sashizu_audit.writer import AuditWriter
 
@@ -82,7 +83,26 @@ def _copy_files(folder: Path, part: Path) -> int:
             folder / "checkpoints", part / "checkpoints", ignore=shutil.ignore_patterns(".*")
         )
     (part / "hot").mkdir(mode=0o700)
-    return sum(_copy_segment(path, part / "hot" / path.name) for path in segment_paths(folder))
+    count = 0
+    for file in find_segments(folder):
+        try:
+            count += _copy_file(file, part)
+        except FileNotFoundError:
+            again = next((one for one in find_segments(folder) if one.key == file.key), None)
+            if again is None:
+                raise
+            count += _copy_file(again, part)  # it was sealed meanwhile
+    return count
+
+
+def _copy_file(file: SegmentFile, part: Path) -> int:
+    copy = part / file.path.relative_to(file.folder)
+    copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not file.sealed:
+        return _copy_segment(file.path, copy)
+    shutil.copyfile(file.path, copy)
+    with file.open() as lines:
+        return sum(data.count(b"\n") for data in iter(lambda: lines.read(_CHUNK), b""))
 
 
 def _copy_segment(path: Path, copy: Path) -> int:

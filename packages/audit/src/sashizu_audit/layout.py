@@ -6,6 +6,10 @@ audit/               0700
   ballast            room that is given up when the disk is full
   hot/               0700
     <writer>.<n>.jsonl   0600; one segment of one writer, locked while that writer lives
+  sealed/            0700; segments that were packed, see `sashizu_audit.segments`
+  parquet/           0700; tables of what is sealed, for queries; can be deleted
+  sealed.json        what is sealed, and in which table; see `sashizu_audit.manifest`
+  seal.lock          held by who seals, prunes or redacts; writers never touch it
   blobs/             0700; with content = "blobs"
     ab/<sha256>          0600; a text that the record names by its digest
   checkpoints/       0700; see `sashizu_audit.checkpoints`
@@ -73,6 +77,13 @@ class Layout:
 
     def segment(self, writer_id: str, number: int) -> Path:
         return self.hot / f"{writer_id}.{number}.jsonl"
+
+    def begun(self, writer_id: str) -> bool:
+        """Whether there is a writer of this id, of whom a segment may be sealed."""
+        first = f"{writer_id}.0.jsonl"
+        if (self.hot / first).exists():
+            return True
+        return any((day / f"{first}.gz").exists() for day in (self.folder / "sealed").glob("*"))
 
     def keep_ballast(self) -> None:
         """Make the ballast if it is not there.

@@ -13,7 +13,10 @@ from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.home import state_home
 from typer.core import TyperCommand
 
+from sashizu_audit.options import plain
+
 if TYPE_CHECKING:
+    from sashizu_audit.dropped import PruningTold
     from sashizu_audit.notes import Checkpoint, PublicKey
     from sashizu_audit.verify import RecordReport, WriterReport
 
@@ -148,12 +151,15 @@ def _verdict(report: RecordReport) -> str:
 
 
 def _lines(report: RecordReport) -> list[str]:
-    lines = [f"record {_plain(report.store_id)}"]
+    lines = [f"record {plain(report.store_id)}"]
     for writer in report.writers:
         lines.append(f"writer {writer.writer_id}: {_state(writer)}")
         lines += _finding_lines(writer.findings)
     lines.append(_signed(report.signed))
     lines += _finding_lines(report.findings)
+    lines += [f"pruned: {_pruned(told)}" for told in report.prunings]
+    if report.redacted:
+        lines.append(f"redacted: {report.redacted} {'line' if report.redacted == 1 else 'lines'}")
     counts = Counter(writer.verdict for writer in report.writers)
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     lines.append(f"{report.events} events, {len(report.writers)} writers: {told or 'none'}")
@@ -167,9 +173,15 @@ def _signed(count: int) -> str:
     return "checkpoints: none that is signed, so lines cut off at an end would not be noticed"
 
 
+def _pruned(told: PruningTold) -> str:
+    days = f"{told.first_day} to {told.last_day}"
+    when = f"by checkpoint {told.digest + 1}, on {told.made}"
+    return f"{told.events} events in {told.segments} segments of {days}, {when}"
+
+
 def _state(writer: WriterReport) -> str:
-    if writer.verdict == "missing":
-        return "missing"
+    if writer.verdict in ("missing", "pruned"):
+        return writer.verdict
     files = f"{writer.segments} {'file' if writer.segments == 1 else 'files'}"
     how = "being written" if writer.alive else "closed" if writer.closed else "not closed"
     return f"{writer.verdict}, {writer.events} events in {files}, {how}"
@@ -179,12 +191,7 @@ def _finding_lines(findings: Any) -> list[str]:
     lines = []
     for finding in findings[:_MOST_LINES]:
         place = f"{finding.file}:{finding.line}" if finding.line else finding.file
-        lines.append(f"  {_plain(place)}: {_plain(finding.reason)}")
+        lines.append(f"  {plain(place)}: {plain(finding.reason)}")
     if len(findings) > _MOST_LINES:
         lines.append(f"  and {len(findings) - _MOST_LINES} more")
     return lines
-
-
-def _plain(text: str) -> str:
-    """Text of a damaged file may hold anything; none of it may steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from time import time
 from typing import Any, Literal
@@ -17,6 +18,8 @@ import orjson
 
 from sashizu_audit.chain import FIRST_PREVIOUS, line_length, link, split_line
 from sashizu_audit.disk import is_locked
+from sashizu_audit.dropped import Pruned
+from sashizu_audit.segments import SegmentFile
 
 __all__ = ["Finding", "Grade", "WriterScan", "opening_attrs", "scan_writer"]
 
@@ -27,11 +30,12 @@ _BEGINNING_S = 10.0
 """Seconds within which a writer that has made its file has surely written its first line."""
 
 _SEQ = re.compile(rb'"seq":(\d{1,19}),"kind":"')
-_WATCHED = (
-    b'writer.closed"',
-    b'writer.spawned"',
-    b'writer.child_closed"',
-    b'audit.checkpointed"',
+_WATCHED = tuple(
+    f'{kind}"'.encode()
+    for kind in (
+        *("writer.closed", "writer.spawned", "writer.child_closed", "writer.recovered"),
+        *("audit.checkpointed", "audit.sealed"),
+    )
 )
 
 
@@ -54,6 +58,8 @@ class WriterScan:
     written when it was read, `closed` that its writer ended it. `opened` are the attrs of its first
     line, `children` the writers it announced, `ended_children` the attrs of those that it saw end,
     `checkpoints` the attrs of `audit.checkpointed`.
+    `sealings` and `recoveries` are its `audit.sealed` and `writer.recovered`. `ends` has the number
+    and the `h` of the last event of each segment; `pruned` counts those that are gone lawfully.
     """
 
     writer_id: str
@@ -68,53 +74,98 @@ class WriterScan:
     children: list[str] = field(default_factory=list)
     ended_children: list[Mapping[str, Any]] = field(default_factory=list)
     checkpoints: list[tuple[Path, int, Mapping[str, Any]]] = field(default_factory=list)
+    sealings: list[tuple[Path, int, Mapping[str, Any]]] = field(default_factory=list)
+    recoveries: list[tuple[Path, int, Mapping[str, Any]]] = field(default_factory=list)
+    ends: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    pruned: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def find(self, grade: Grade, path: Path, line: int, reason: str) -> None:
         self.findings.append(Finding(grade, path.name, line, reason))
 
 
-def opening_attrs(path: Path) -> Mapping[str, Any]:
+def opening_attrs(file: SegmentFile) -> Mapping[str, Any]:
     """The attrs of the first line of a segment; empty if they cannot be read.
 
     Raises:
-        OSError: the file cannot be read.
+        FileNotFoundError: the file is gone.
     """
-    with path.open("rb") as file:
-        return _attrs(file.readline())
+    try:
+        with file.open() as lines:
+            return _attrs(lines.readline())
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return {}  # which the scan will tell
 
 
 def scan_writer(
-    writer_id: str, paths: Mapping[int, Path], wanted: Collection[int], store_id: str
+    writer_id: str,
+    files: Mapping[int, SegmentFile],
+    gone: Mapping[int, Pruned],
+    lines: Mapping[int, str],
+    wanted: Collection[int],
+    store_id: str,
 ) -> WriterScan:
     """Read the segments of a writer, by number; `wanted` are the events whose `h` is asked for.
+
+    `gone` are segments that were dropped lawfully, `lines` the SHA-256 of lines that were redacted
+    lawfully, by event.
 
     Raises:
         OSError: a file cannot be read.
     """
     scan = WriterScan(writer_id)
-    last = max(paths)
+    last = max((*files, *gone))
     for number in range(last + 1):
-        path = paths.get(number)
-        if path is None:
-            gone = next(iter(paths.values())).with_name(f"{writer_id}.{number}.jsonl")
-            scan.find("damage", gone, 0, "the file is missing; a later one of its writer is there")
-            continue
-        scan.segments += 1
-        _Segment(scan, path, number, wanted, store_id).read(is_last=number == last)
+        file = files.get(number)
+        if file is not None:
+            scan.segments += 1
+            walk = _Segment(scan, file, wanted, lines, store_id)
+            walk.read(is_last=number == last)
+        elif number in gone:
+            _pass_over(scan, gone[number], wanted)
+        else:
+            some = next(iter(files.values()), None)
+            hot = some.folder / "hot" if some else Path("hot")
+            path = hot / f"{writer_id}.{number}.jsonl"
+            scan.find("damage", path, 0, "the file is missing; a later one of its writer is there")
+        scan.ends[number] = scan.seq, scan.head
     return scan
+
+
+def _pass_over(scan: WriterScan, gone: Pruned, wanted: Collection[int]) -> None:
+    """Go on behind a segment that was dropped."""
+    name = Path(f"{scan.writer_id}.{gone.segment}.jsonl")
+    if gone.previous_h != scan.head.decode() or gone.first_seq != scan.seq + 1:
+        reason = (
+            f"what was dropped began with event {gone.first_seq}; what is before ends elsewhere"
+        )
+        scan.find("damage", name, 0, reason)
+    scan.seq, scan.head = gone.last_seq, gone.h.encode()
+    scan.closed = True
+    scan.pruned += 1
+    if gone.last_seq in wanted:
+        scan.seen[gone.last_seq] = scan.head
 
 
 class _Segment:
     """The walk through one file."""
 
     def __init__(
-        self, scan: WriterScan, path: Path, number: int, wanted: Collection[int], store_id: str
+        self,
+        scan: WriterScan,
+        file: SegmentFile,
+        wanted: Collection[int],
+        redacted: Mapping[int, str],
+        store_id: str,
     ) -> None:
         self._scan = scan
-        self._path = path
-        self._number = number
+        self._file = file
+        self._path = file.path
+        self._number = file.number
         self._wanted = wanted
+        self._redacted = redacted
         self._store_id = store_id
         self._ended = ""  # why the file was closed, while nothing follows
         self._last_stated = b""  # the `h` of the line before in this file, whether right or not
@@ -124,15 +175,27 @@ class _Segment:
         # A writer locks its file before the first byte: an empty one must not be touched.
         found = self._path.stat()
         if found.st_size == 0:
-            grade: Grade = "torn" if is_last else "damage"
-            if is_last and time() - found.st_mtime < _BEGINNING_S:
+            grade: Grade = "torn" if is_last and not self._file.sealed else "damage"
+            if grade == "torn" and time() - found.st_mtime < _BEGINNING_S:
                 grade = "note"  # its writer may be about to begin
             scan.find(grade, self._path, 0, "the file is empty: not one event reached it")
             return
-        alive = is_last and is_locked(self._path)
+        alive = is_last and not self._file.sealed and is_locked(self._path)
+        try:
+            torn, whole = self._walk()
+        except OSError as error:
+            if not self._file.sealed or isinstance(error, FileNotFoundError):
+                raise
+            scan.find("damage", self._path, 0, f"it cannot be unpacked: {error}")
+            return
+        self._judge_end(is_last, alive, torn, whole)
+
+    def _walk(self) -> tuple[int, bool]:
+        """Every line; how many bytes a crash left, and whether the last newline is there."""
+        scan = self._scan
         torn = b""
         whole = True
-        with self._path.open("rb") as file:
+        with self._file.open() as file:
             for place, raw in enumerate(file, 1):
                 whole = raw.endswith(b"\n")
                 # Of the last line a crash may have taken the newline alone.
@@ -145,7 +208,7 @@ class _Segment:
                     scan.find(
                         "damage", self._path, place, "it was changed, or added to, at its end"
                     )
-        self._judge_end(is_last, alive, len(torn), whole)
+        return len(torn), whole
 
     def _judge_end(self, is_last: bool, alive: bool, torn: int, whole: bool) -> None:
         scan, path = self._scan, self._path
@@ -159,7 +222,7 @@ class _Segment:
         scan.closed = self._ended == "closed"
         if self._ended or alive:
             if self._ended == "rolled" and not alive:
-                following = path.with_name(f"{scan.writer_id}.{self._number + 1}.jsonl")
+                following = self._file.folder / "hot" / f"{scan.writer_id}.{self._number + 1}.jsonl"
                 if not following.exists():  # else it was begun after the files were listed
                     reason = f"its writer went on in {following.name}, which is missing"
                     scan.find("unchecked", path, 0, reason)
@@ -187,7 +250,7 @@ class _Segment:
         expected = scan.seq + 1
         mark = b'"writer_id":"%b","seq":%d,"kind":"' % (scan.writer_id.encode(), expected)
         at = body.find(mark, 0, 400)
-        if link(scan.head, body) == stated and at >= 0:
+        if at >= 0 and (link(scan.head, body) == stated or self._lawful(expected, line)):
             scan.seq = expected
         elif not self._accept(place, body, stated, expected):
             return
@@ -198,6 +261,11 @@ class _Segment:
             self._first(line)
         elif at >= 0 and body.startswith(_WATCHED, at + len(mark)):
             self._watched(place, line)
+
+    def _lawful(self, seq: int, line: bytes) -> bool:
+        """Whether a line is what it was made by a redaction."""
+        told = self._redacted.get(seq)
+        return told is not None and sha256(line).hexdigest() == told
 
     def _accept(self, place: int, body: bytes, stated: bytes, expected: int) -> bool:
         """Say what is wrong with a line, if anything; returns whether the chain goes on with it."""
@@ -236,22 +304,31 @@ class _Segment:
             scan.find("damage", self._path, 1, "it belongs to another record")
 
     def _watched(self, place: int, line: bytes) -> None:
-        scan, attrs = self._scan, _attrs(line)
-        if b'"kind":"writer.closed"' in line[:400]:
+        scan, attrs, begin = self._scan, _attrs(line), line[:400]
+        if b'"kind":"writer.closed"' in begin:
             self._ended = str(attrs.get("reason", "closed"))
-        elif b'"kind":"writer.spawned"' in line[:400]:
+        elif b'"kind":"writer.spawned"' in begin:
             scan.children.append(str(attrs.get("child_writer_id", "")))
-        elif b'"kind":"writer.child_closed"' in line[:400]:
+        elif b'"kind":"writer.child_closed"' in begin:
             scan.ended_children.append(attrs)
+        elif b'"kind":"writer.recovered"' in begin:
+            scan.recoveries.append((self._path, place, attrs))
+        elif b'"kind":"audit.sealed"' in begin:
+            scan.sealings.append((self._path, place, _members(line)))
         else:
             scan.checkpoints.append((self._path, place, attrs))
 
 
-def _attrs(line: bytes) -> Mapping[str, Any]:
+def _members(line: bytes) -> Mapping[str, Any]:
     try:
-        found = orjson.loads(line)["attrs"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
         return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _attrs(line: bytes) -> Mapping[str, Any]:
+    found = _members(line).get("attrs")
     return found if isinstance(found, dict) else {}
 
 

@@ -15,14 +15,16 @@ from sashizu_core.events import Event
 
 from sashizu_audit.chain import split_line
 from sashizu_audit.checkpoints import Head, append_digest, read_digests, save_note, tree_root
-from sashizu_audit.disk import sync_file, sync_folder
+from sashizu_audit.disk import sync_folder, sync_path
 from sashizu_audit.fields import LINE_LIMIT
-from sashizu_audit.layout import segment_paths
+from sashizu_audit.manifest import read_manifest
 from sashizu_audit.notes import Signer
+from sashizu_audit.segments import SegmentFile, find_segments, hot_segments
 from sashizu_audit.writer import AuditWriter
 
 __all__ = ["Made", "make_checkpoint", "newest_heads"]
 
+_CHUNK = 1024 * 1024
 _PLACE = re.compile(rb'"writer_id":"([^"]+)","seq":(\d{1,19}),"kind":"')
 
 
@@ -75,39 +77,52 @@ def newest_heads(folder: Path) -> Mapping[str, Head]:
     Raises:
         OSError: a segment cannot be read.
     """
+    known = read_manifest(folder).by_key()
     heads: dict[str, Head] = {}
-    for path in segment_paths(folder):
-        head = _last_line(path)
-        if head is not None:
-            known = heads.get(head.writer_id)
-            if known is None or head.seq > known.seq:
-                heads[head.writer_id] = head
-    return heads
+    for file in sorted(find_segments(folder), key=lambda file: -file.number):
+        if file.writer_id in heads:
+            continue
+        sealed = known.get(file.key)
+        if file.sealed and sealed is not None:
+            heads[file.writer_id] = Head(file.writer_id, sealed.last_seq, sealed.h)
+        elif head := _last_line(file):
+            heads[file.writer_id] = head
+    return {writer_id: heads[writer_id] for writer_id in sorted(heads)}
 
 
-def _last_line(path: Path) -> Head | None:
+def _last_line(file: SegmentFile) -> Head | None:
     """What the last whole line of a segment says of itself; None if there is none."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 4 * LINE_LIMIT))
-        whole, _, _ = file.read().rpartition(b"\n")
-    writer_id = path.name.partition(".")[0]
+    try:
+        whole = _end(file)
+    except FileNotFoundError:  # sealed meanwhile
+        sealed = next((one for one in find_segments(file.folder) if one.key == file.key), None)
+        whole = _end(sealed) if sealed else b""
     for line in reversed(whole.split(b"\n")):
         parts = split_line(line)
         place = _PLACE.search(line, 0, 400)
-        if parts is not None and place is not None and place[1] == writer_id.encode():
-            return Head(writer_id, int(place[2]), parts[1].decode())
+        if parts is not None and place is not None and place[1] == file.writer_id.encode():
+            return Head(file.writer_id, int(place[2]), parts[1].decode())
     return None
+
+
+def _end(file: SegmentFile) -> bytes:
+    """The last lines of a segment."""
+    with file.open() as lines:
+        if file.sealed:
+            data = b""
+            while more := lines.read(_CHUNK):
+                data = (data + more)[-4 * LINE_LIMIT :]
+        else:
+            size = lines.seek(0, os.SEEK_END)
+            lines.seek(max(0, size - 4 * LINE_LIMIT))
+            data = lines.read()
+    return data.rpartition(b"\n")[0]
 
 
 def _bring_to_disk(folder: Path, writers: set[str]) -> None:
     """What is signed must not be lost to a power cut: that would look like a manipulation."""
-    for path in segment_paths(folder):
-        if path.name.partition(".")[0] in writers:
+    for file in hot_segments(folder).values():  # what is sealed was brought there before
+        if file.writer_id in writers:
             with suppress(FileNotFoundError):
-                fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-                try:
-                    sync_file(fd)
-                finally:
-                    os.close(fd)
+                sync_path(file.path)
     sync_folder(folder / "hot")

@@ -1,11 +1,12 @@
-"""Asks the record with SQL. The only module that knows DuckDB.
+"""Asks the record with SQL.
 
 There is no database file: each query makes a connection in memory, over the explicit list of the
-segments that are there. Segments that are being written are read as they stand.
+files that are there. Segments that are being written are read as they stand.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,11 @@ from sys import getsizeof
 from typing import Any
 
 import duckdb
-from sashizu_core.errors import SashizuError, UsageError
-from sashizu_core.events import COLUMNS
+from sashizu_core.errors import RecordError, SashizuError, UsageError
 
 from sashizu_audit.jail import check_query
-from sashizu_audit.layout import segment_paths
+from sashizu_audit.parquet import BOUNDS, write_events
+from sashizu_audit.sources import Source, events_rows, events_view, find_source, quoted_list
 
 __all__ = ["DEFAULT_LIMIT", "DEFAULT_TIMEOUT_S", "VIEWS", "AuditStore", "Rows"]
 
@@ -49,30 +50,11 @@ VIEWS = (
 )
 """Everything that a query can name."""
 
-_SETTINGS = {
-    "temp_directory": "''",
-    "memory_limit": "'1GB'",
-    "threads": "2",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "allow_community_extensions": "false",
-    "enable_external_access": "false",
-}
+_SETTINGS = {**BOUNDS, "enable_external_access": "false"}
 """Set in this order; after that the configuration is locked."""
 
-_NO_EXTENSIONS = tuple(name for name in _SETTINGS if name.startswith(("auto", "allow")))
-
-# A torn or NUL-filled tail comes as a row of NULLs, never as a missing row.
-_VIEW = """
-CREATE VIEW events AS
-SELECT *, make_timestamp_ns(ts_ns) AS ts FROM {source} WHERE h IS NOT NULL
-"""
-
-# Unsorted: sorting a long record would need room of its own on the disk.
-_COPY = """
-COPY (SELECT * EXCLUDE (ts) FROM events)
-TO {path} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)
-"""
+_TRIES = 20
+"""How often a query begins anew because a file of it was sealed or dropped meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +80,19 @@ class Rows:
 
 
 class AuditStore:
-    """The record in a folder, for reading. It may be written meanwhile."""
+    """The record in a folder, for reading; it may be written and sealed meanwhile.
 
-    def __init__(self, folder: Path) -> None:
+    `more` are folders of further records, such as those of other machines: then all are read.
+    """
+
+    def __init__(self, folder: Path, *more: Path) -> None:
         self.folder = folder
+        self.folders = (folder, *more)
 
     def query(
         self,
         sql: str,
-        params: Sequence[object] = (),
+        params: Sequence[object] | Mapping[str, object] = (),
         *,
         limit: int = DEFAULT_LIMIT,
         timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -120,11 +106,36 @@ class AuditStore:
         Raises:
             UsageError: it is no query over our views, or wrong SQL, or took too long.
         """
-        with self._connection() as connection:
+        for _ in range(_TRIES):
+            source = self._source()
+            try:
+                return self._query(source, sql, params, limit, timeout_s)
+            except _Moved:
+                continue
+        raise SashizuError(
+            f"the record in {self.folder} changed {_TRIES} times while it was read; try again"
+        )
+
+    def _source(self) -> Source:
+        try:
+            return find_source(self.folders)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _query(
+        self,
+        source: Source,
+        sql: str,
+        params: Sequence[object] | Mapping[str, object],
+        limit: int,
+        timeout_s: float,
+    ) -> Rows:
+        with self._connection(source) as connection:
             check_query(sql, lambda text: _serialized(connection, text), VIEWS)
             with _interrupted_after(connection, timeout_s):
                 try:
-                    result = connection.execute(sql, list(params))
+                    values = dict(params) if isinstance(params, Mapping) else list(params)
+                    result = connection.execute(sql, values)
                     described = result.description
                     found, more = _fetched(result, limit)
                 except duckdb.InterruptException as error:
@@ -137,6 +148,8 @@ class AuditStore:
                         raise KeyboardInterrupt from error
                     raise
                 except duckdb.Error as error:
+                    if _moved(source):
+                        raise _Moved from error
                     raise UsageError(f"the query failed: {_first_lines(error)}") from error
         columns = tuple(str(column[0]) for column in described)
         types = tuple(str(column[1]) for column in described)
@@ -148,37 +161,46 @@ class AuditStore:
         Raises:
             SashizuError: the record cannot be read, or the file not be written.
         """
-        segments = [str(segment) for segment in segment_paths(self.folder)]
-        with duckdb.connect(":memory:") as connection:
+        for _ in range(_TRIES):
+            source = self._source()
             try:
-                for name in ("temp_directory", "memory_limit", "threads", *_NO_EXTENSIONS):
-                    connection.execute(f"SET {name} = {_SETTINGS[name]}")
-                connection.execute(_events_view(segments))
-                found = connection.execute(_COPY.format(path=_text(str(path)))).fetchone()
-            except duckdb.Error as error:
-                raise SashizuError(f"the record cannot be exported: {error}") from error
-        assert found is not None
-        return int(found[0])
+                return write_events(events_rows(source), path)
+            except RecordError:
+                if not _moved(source):
+                    raise
+        raise SashizuError(f"the record in {self.folder} kept changing; try again")
+
+    def _unreadable(self, error: Exception) -> SashizuError:
+        return SashizuError(f"the record in {self.folder} cannot be read: {error}")
 
     @contextmanager
-    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _connection(self, source: Source) -> Iterator[duckdb.DuckDBPyConnection]:
         """A locked connection in memory with all views."""
-        segments = [str(path) for path in segment_paths(self.folder)]
         connection = duckdb.connect(":memory:")
         try:
             connection.execute("SET python_enable_replacements = false")
-            if segments:
-                connection.execute(f"SET allowed_paths = {_list(segments)}")
+            if source.paths:
+                connection.execute(f"SET allowed_paths = {quoted_list(source.paths)}")
             for name, value in _SETTINGS.items():
                 connection.execute(f"SET {name} = {value}")
-            connection.execute(_events_view(segments))
+            connection.execute(events_view(source))
             connection.execute(files("sashizu_audit").joinpath("views.sql").read_text("utf-8"))
             connection.execute("SET lock_configuration = true")
             yield connection
         except duckdb.Error as error:
-            raise SashizuError(f"the record in {self.folder} cannot be read: {error}") from error
+            if _moved(source):
+                raise _Moved from error
+            raise self._unreadable(error) from error
         finally:
             connection.close()
+
+
+class _Moved(Exception):
+    """A file was sealed or dropped after it was listed."""
+
+
+def _moved(source: Source) -> bool:
+    return not all(map(os.path.exists, source.paths))
 
 
 def _fetched(result: duckdb.DuckDBPyConnection, limit: int) -> tuple[list[tuple[Any, ...]], bool]:
@@ -206,28 +228,6 @@ def _serialized(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
         raise UsageError(f"not understood as SQL: {_first_lines(error)}") from error
     assert found is not None
     return str(found[0])
-
-
-def _text(value: str) -> str:
-    """A string literal of SQL."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _list(values: Sequence[str]) -> str:
-    return "[" + ", ".join(map(_text, values)) + "]"
-
-
-def _events_view(segments: Sequence[str]) -> str:
-    columns: Mapping[str, str] = COLUMNS
-    if not segments:
-        nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items())
-        source = f"(SELECT {nothing})"
-        return _VIEW.format(source=source)
-    struct = ", ".join(f"{_text(name)}: {_text(kind)}" for name, kind in columns.items())
-    return _VIEW.format(
-        source=f"read_json({_list(segments)}, format='newline_delimited', "
-        f"columns={{{struct}}}, ignore_errors=true, maximum_object_size=1048576)"
-    )
 
 
 @contextmanager

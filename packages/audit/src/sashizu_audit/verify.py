@@ -16,13 +16,17 @@ import orjson
 from sashizu_core.errors import UsageError
 
 from sashizu_audit.checkpoints import Digests, read_digests, tree_root
-from sashizu_audit.layout import segment_paths
+from sashizu_audit.dropped import FLOOR_DAYS, Dropped, PruningTold, read_dropped
+from sashizu_audit.manifest import read_manifest
 from sashizu_audit.notes import Checkpoint, PublicKey, key_name, read_notes
 from sashizu_audit.scan import Finding, Grade, WriterScan, opening_attrs, scan_writer
+from sashizu_audit.segments import by_writer, find_segments
+from sashizu_audit.verify_sealed import SealedClaims, check_sealed
 
 __all__ = ["RecordReport", "WriterReport", "record_id", "verify_record"]
 
 _NOTE_FILE = "checkpoint"
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,9 @@ class WriterReport:
     """What was found of one writer.
 
     `verdict` is `intact`, `damaged`, `unchecked` (files that would tell are missing), `torn` (a
-    crash left half a line), or `missing` (announced, but it left no file). `last` is the number of
-    its last event, -1 if there is none; `alive` says that it was being written.
+    crash left half a line), `missing` (announced, but it left no file), or `pruned` (intact, and
+    all of it dropped lawfully). `last` is the number of its last event, -1 if there is none;
+    `alive` says that it was being written.
     """
 
     writer_id: str
@@ -47,12 +52,19 @@ class WriterReport:
 
 @dataclass(frozen=True, slots=True)
 class RecordReport:
-    """What was found of a record. `signed` counts the digests that a checked signature covers."""
+    """What was found of a record.
+
+    `signed` counts the digests that a checked signature covers, `prunings` are those that they tell
+    of, `redacted` counts lines that were taken out lawfully, `sealed` segments that are sealed.
+    """
 
     store_id: str
     writers: tuple[WriterReport, ...]
     findings: tuple[Finding, ...]
     signed: int
+    sealed: int = 0
+    prunings: tuple[PruningTold, ...] = ()
+    redacted: int = 0
 
     @property
     def events(self) -> int:
@@ -91,7 +103,7 @@ def record_id(folder: Path) -> str:
 def verify_record(
     folder: Path, *, key: PublicKey | None = None, anchors: Sequence[Checkpoint] = ()
 ) -> RecordReport:
-    """Check the record in a folder; it may be written meanwhile. Blocks.
+    """Check the record in a folder; it may be written, sealed and pruned meanwhile. Blocks.
 
     `key` checks the signatures of checkpoints, `anchors` are checkpoints that were kept elsewhere.
 
@@ -100,37 +112,72 @@ def verify_record(
         OSError: a file of it cannot be read.
     """
     store_id = record_id(folder)
-    # In this order: whatever a checkpoint knows was on disk before the segments are read.
+    for _ in range(_TRIES):
+        generation = read_manifest(folder).generation
+        try:
+            report = _verify(folder, store_id, key, anchors)
+        except FileNotFoundError:
+            if read_manifest(folder).generation == generation and _folder_is_quiet(folder):
+                raise
+            continue
+        if report.exit_code in (0, 2) or read_manifest(folder).generation == generation:
+            return report  # else files were moved while they were read
+    return _verify(folder, store_id, key, anchors)
+
+
+def _folder_is_quiet(folder: Path) -> bool:
+    from sashizu_audit.sealing import sealing_lock
+
+    with sealing_lock(folder) as mine:
+        return mine
+
+
+def _verify(
+    folder: Path, store_id: str, key: PublicKey | None, anchors: Sequence[Checkpoint]
+) -> RecordReport:
+    # In this order: whatever a checkpoint knows was on disk before the segments are read, and what
+    # the manifest names was recorded before.
     digests = read_digests(folder)
-    paths = _by_writer(segment_paths(folder))
+    manifest = read_manifest(folder)
+    files = find_segments(folder)
+    paths = by_writer(files)
     check = _Checkpoints(folder, digests, store_id, key)
     check.own_note()
     for anchor in anchors:
         check.anchor(anchor)
+    dropped = check.dropped()
     claims = _Claims()
     for number, head in digests.heads():
         source = f"checkpoint {number + 1}"
         claims.add(head.writer_id, head.seq, head.h, source, certain=True)
-    for writer_id, files in paths.items():
-        if 0 in files:
-            claims.add_fork(writer_id, opening_attrs(files[0]).get("forked_from"))
+    for writer_id, segments in paths.items():
+        if 0 in segments:
+            claims.add_fork(writer_id, opening_attrs(segments[0]).get("forked_from"))
     scans = {
-        writer_id: scan_writer(writer_id, files, claims.wanted(writer_id), store_id)
-        for writer_id, files in paths.items()
+        writer_id: scan_writer(
+            writer_id,
+            paths.get(writer_id, {}),
+            dropped.of(writer_id),
+            dropped.lines.get(writer_id, {}),
+            claims.wanted(writer_id),
+            store_id,
+        )
+        for writer_id in sorted({*paths, *dropped.segments})
     }
     for scan in scans.values():
         check.recorded(scan)
+    sealed = check_sealed(folder, manifest, files, SealedClaims(scans.values()), scans)
     missing = _cross_check(folder, scans, claims)
     reports = [_report(scan) for scan in scans.values()]
-    return RecordReport(store_id, (*reports, *missing), tuple(check.findings), check.signed)
-
-
-def _by_writer(paths: Sequence[Path]) -> dict[str, dict[int, Path]]:
-    found: dict[str, dict[int, Path]] = {}
-    for path in paths:
-        writer_id, number, _ = path.name.split(".")
-        found.setdefault(writer_id, {})[int(number)] = path
-    return found
+    return RecordReport(
+        store_id,
+        (*reports, *missing),
+        (*check.findings, *sealed),
+        check.signed,
+        sum(file.sealed for file in files),
+        tuple(dropped.prunings),
+        sum(len(lines) for lines in dropped.lines.values()),
+    )
 
 
 def _report(scan: WriterScan) -> WriterReport:
@@ -140,7 +187,8 @@ def _report(scan: WriterScan) -> WriterReport:
         ("unchecked", "unchecked"),
         ("torn", "torn"),
     )
-    verdict = next((word for grade, word in verdicts if grade in grades), "intact")
+    whole = "intact" if scan.segments or not scan.pruned else "pruned"
+    verdict = next((word for grade, word in verdicts if grade in grades), whole)
     return WriterReport(
         scan.writer_id,
         verdict,
@@ -211,7 +259,7 @@ def _cross_check(
     for child, parent in parents.items():
         if child not in scans and child not in lost and child not in never:
             first = folder / "hot" / f"{child}.0.jsonl"
-            if not parent.alive and not first.exists():
+            if not parent.alive and not first.exists():  # else it was begun after the listing
                 reason = f"{parent.writer_id} announced it; it never began, or its files are gone"
                 lost.setdefault(child, []).append(Finding("unchecked", first.name, 0, reason))
     for parent in scans.values():
@@ -219,7 +267,7 @@ def _cross_check(
             _judge_end(folder, parent, attrs, scans, lost)
     for writer_id, scan in scans.items():
         told = scan.opened.get("parent_writer_id")
-        if told is not None and writer_id not in parents:
+        if told is not None and writer_id not in parents and not _is_pruned(scans.get(str(told))):
             reason = f"its parent {str(told)[:64]} does not announce it: lines of that are gone"
             path = folder / "hot" / f"{writer_id}.0.jsonl"
             scan.find("unchecked", path, 1, f"{reason}, or one handoff was used twice")
@@ -252,6 +300,11 @@ def _judge_end(
         path = folder / "hot" / f"{scan.writer_id}.{max(scan.segments - 1, 0)}.jsonl"
         reason = f"event {seq} is not the one that {source} knows: the chain was computed anew"
         scan.find("damage", path, 0, reason)
+
+
+def _is_pruned(scan: WriterScan | None) -> bool:
+    """Whether lines of a writer are gone lawfully, so that nobody knows what they told."""
+    return scan is not None and scan.pruned > 0
 
 
 def _judge_claim(folder: Path, scan: WriterScan, claim: _Claim) -> None:
@@ -322,6 +375,25 @@ class _Checkpoints:
             self._find("damage", file, "the digests are not those it was signed over")
         else:
             self.signed = max(self.signed, note.size)
+
+    def dropped(self) -> Dropped:
+        """What was taken out lawfully: what signed digests say, or all where there is no key."""
+        if self._key is None:
+            return self._told(read_dropped(self._digests.leaves))
+        for number in range(self.signed, len(self._digests.leaves)):
+            if read_dropped(self._digests.leaves[number : number + 1]).prunings:
+                reason = "it says that segments were dropped, and no signature covers it"
+                self._find("unchecked", f"{number:06}.json", reason)
+        return self._told(read_dropped(self._digests.leaves[: self.signed]))
+
+    def _told(self, dropped: Dropped) -> Dropped:
+        for told in dropped.prunings:
+            days = f"{told.first_day} to {told.last_day}"
+            reason = f"on {told.made} {told.events} events of {days} were dropped"
+            if told.youngest_days < FLOOR_DAYS:
+                reason += f", when the newest were {told.youngest_days} days old"
+            self._find("note", f"{told.digest:06}.json", reason)
+        return dropped
 
     def recorded(self, scan: WriterScan) -> None:
         """Check what the record itself says about a checkpoint that was made."""

@@ -243,7 +243,7 @@ class AuditWriter:
 
     def _begin(self, writer_id: str, origin: Mapping[str, Any]) -> None:
         """Become a writer: its first segment, and the thread that flushes."""
-        if not writer_id or self._layout.segment(writer_id, 0).exists():
+        if not writer_id or self._layout.begun(writer_id):
             writer_id = uuid7()  # also for a handoff that is used a second time
         try:
             self._spool = Spool(self._layout, self._options, self._clock, writer_id, origin)

@@ -1,0 +1,110 @@
+"""The Parquet files of sealed segments. They can be deleted: the sealed segments are the record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from time import time_ns
+
+from sashizu_core.events import Event
+from sashizu_core.ids import uuid7
+
+from sashizu_audit.disk import sync_folder, sync_path
+from sashizu_audit.layout import make_private
+from sashizu_audit.manifest import Manifest, Sealed, Table
+from sashizu_audit.packing import digest
+
+__all__ = ["make_table", "remove_strays", "vouching"]
+
+_SEGMENTS_PER_EVENT = 120
+"""So many fit into one line of the record."""
+
+
+def make_table(folder: Path, sealed: Sequence[Sealed]) -> tuple[Table | None, list[Sealed]]:
+    """Write one Parquet file of sealed segments of one day.
+
+    Returns the file and the segments, each with the file it is in. A segment whose events a table
+    cannot hold as they are stays in none, and is read as lines.
+
+    Raises:
+        RecordError, OSError: it cannot be written; nothing is left of it.
+    """
+    from sashizu_audit.parquet import write_sorted
+
+    expected: Counter[str] = Counter()
+    for one in sealed:
+        expected[one.writer_id] += one.events
+    lines = [folder / one.path for one in sealed]
+    place = folder / "parquet" / sealed[0].day
+    make_private(folder / "parquet")
+    make_private(place)
+    part = place / f".{uuid7()}"
+    try:
+        counts = write_sorted(lines, (), part)
+        odd = {writer for writer in expected if counts.get(writer) != expected[writer]}
+        if odd == set(expected):
+            part.unlink()
+            return None, [replace(one, table="") for one in sealed]
+        if odd:
+            part.unlink()
+            counts = write_sorted(lines, (), part, without=odd)
+        part.chmod(0o600)
+        sync_path(part)
+        path = f"parquet/{sealed[0].day}/{uuid7()}.parquet"
+        table = Table(path, sum(counts.values()), part.stat().st_size, digest(part), time_ns())
+        part.rename(folder / path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    sync_folder(place)
+    sync_folder(place.parent)
+    return table, [replace(one, table="" if one.writer_id in odd else path) for one in sealed]
+
+
+def vouching(actor: str, reason: str, table: Table | None, sealed: Sequence[Sealed]) -> list[Event]:
+    """What the record says of these segments and their table, so that neither can be exchanged."""
+    fields: dict[str, object] = {"actor": actor, "status": "ok"}
+    if table is not None:
+        fields |= {"path": table.path, "sha256": table.sha256, "bytes": table.bytes}
+    events = []
+    for start in range(0, len(sealed), _SEGMENTS_PER_EVENT):
+        told = [
+            {
+                "writer_id": one.writer_id,
+                "segment": one.segment,
+                "seq": one.last_seq,
+                "h": one.h,
+                "sha256": one.sha256,
+                "in_table": bool(one.table),
+            }
+            for one in sealed[start : start + _SEGMENTS_PER_EVENT]
+        ]
+        attrs = {"reason": reason, "segments": told}
+        events.append(Event("audit.sealed", {**fields, "attrs": attrs}))
+    return events
+
+
+def remove_strays(folder: Path, manifest: Manifest) -> None:
+    """Remove what an interrupted attempt left behind; call it with the lock of sealing."""
+    known = {table.path for table in manifest.tables}
+    for path in _files(folder / "parquet"):
+        if path.relative_to(folder).as_posix() not in known:
+            _remove(path)
+    for path in _files(folder / "sealed"):
+        if path.name.startswith("."):
+            _remove(path)
+
+
+def _files(root: Path) -> Iterable[Path]:
+    return [path for path in root.glob("*/*") if path.is_file() and not path.is_symlink()]
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+    with suppress(OSError):
+        path.parent.rmdir()  # only if that was the last one

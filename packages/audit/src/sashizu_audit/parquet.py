@@ -1,0 +1,86 @@
+"""Writes Parquet files: what is sealed, sorted by time, so that it is quick to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+from sashizu_core.errors import RecordError
+from sashizu_core.events import COLUMNS
+
+from sashizu_audit.sources import quoted, quoted_list, read_lines
+
+__all__ = ["BOUNDS", "write_events", "write_sorted"]
+
+BOUNDS = {
+    "temp_directory": "''",
+    "memory_limit": "'1GB'",
+    "threads": "2",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+}
+"""What every connection is held to."""
+
+_COPY = "COPY ({rows}) TO {path} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
+_COUNTS = """
+SELECT writer_id, count(*) AS events, count(DISTINCT seq) AS numbers
+FROM read_parquet({path}) GROUP BY writer_id
+"""
+
+WriterCounts = dict[str, int]
+"""Events by writer."""
+
+
+def write_events(rows: str, path: Path) -> int:
+    """Write the rows that this SQL gives to a new Parquet file, in no certain order.
+
+    Returns how many. Unsorted: sorting a long record would need room of its own on the disk.
+
+    Raises:
+        RecordError: they cannot be read, or the file not be written.
+    """
+    with _connected(path) as connection:
+        found = connection.execute(_COPY.format(rows=rows, path=quoted(str(path)))).fetchone()
+        assert found is not None
+        return int(found[0])
+
+
+def write_sorted(
+    lines: Sequence[Path], tables: Sequence[Path], path: Path, *, without: Collection[str] = ()
+) -> WriterCounts:
+    """Write the events of these segments and Parquet files to a new one, sorted by time.
+
+    `without` are writers that are left out. Returns the events of each writer; a writer with two
+    events of one number is not in it.
+
+    Raises:
+        RecordError: they cannot be read, or the file not be written.
+    """
+    names = ", ".join(f'"{name}"' for name in COLUMNS)
+    parts = []
+    if lines:
+        parts.append(f"SELECT {names} FROM ({read_lines(map(str, lines))})")  # noqa: S608 - quoted
+    if tables:
+        parts.append(f"SELECT {names} FROM read_parquet({quoted_list(map(str, tables))})")  # noqa: S608 - quoted
+    rows = " UNION ALL ".join(parts)
+    if without:
+        rows = f"SELECT * FROM ({rows}) WHERE writer_id NOT IN ({', '.join(map(quoted, without))})"  # noqa: S608 - quoted
+    rows += " ORDER BY ts_ns, writer_id, seq"
+    with _connected(path) as connection:
+        connection.execute(_COPY.format(rows=rows, path=quoted(str(path))))
+        counted = connection.execute(_COUNTS.format(path=quoted(str(path)))).fetchall()
+    return {str(row[0]): int(row[1]) for row in counted if row[1] == row[2]}
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(":memory:") as connection:
+        try:
+            for name, value in BOUNDS.items():
+                connection.execute(f"SET {name} = {value}")
+            yield connection
+        except duckdb.Error as error:
+            raise RecordError(f"the table {path.name} cannot be written: {error}") from error

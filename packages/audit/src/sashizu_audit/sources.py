@@ -1,0 +1,124 @@
+"""Where the rows of `events` come from: Parquet files of what is sealed, lines of everything else.
+
+The files are named one by one, never by a pattern, so that a segment which is sealed meanwhile is
+neither counted twice nor missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from sashizu_core.errors import UsageError
+from sashizu_core.events import COLUMNS
+
+from sashizu_audit.manifest import read_manifest
+from sashizu_audit.segments import find_segments
+
+__all__ = [
+    "Source",
+    "events_rows",
+    "events_view",
+    "find_source",
+    "quoted",
+    "quoted_list",
+    "read_lines",
+]
+
+# A torn or NUL-filled tail comes as a row of NULLs, never as a missing row.
+_LINES = """
+SELECT * FROM read_json({files}, format='newline_delimited', columns={{{columns}}},
+                        ignore_errors=true, maximum_object_size=1048576)
+WHERE h IS NOT NULL
+"""
+_TABLES = "SELECT {columns} FROM read_parquet({files})"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Absolute paths: Parquet files, and segments that are in none of them."""
+
+    tables: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return self.tables + self.lines
+
+
+def find_source(folders: Sequence[Path]) -> Source:
+    """What there is to read now in these records, each of which has to be another one.
+
+    A file of it may be gone before it is read: then it was sealed or dropped, and asking again
+    gives what took its place.
+
+    Raises:
+        UsageError: two folders hold the same record, so everything would count twice.
+        OSError: a record cannot be looked at.
+    """
+    if len(folders) > 1:
+        _all_different(folders)
+    tables: list[str] = []
+    lines: list[str] = []
+    for folder in folders:
+        # In this order: a segment that is sealed after the manifest was read is still listed.
+        manifest = read_manifest(folder)
+        there = {table.path for table in manifest.tables if (folder / table.path).exists()}
+        covered = {sealed.key for sealed in manifest.segments if sealed.table in there}
+        tables += [str(folder / path) for path in sorted(there)]
+        lines += [str(file.path) for file in find_segments(folder) if file.key not in covered]
+    return Source(tuple(tables), tuple(lines))
+
+
+def _all_different(folders: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for folder in folders:
+        try:
+            store_id = str(orjson.loads((folder / "store.json").read_bytes())["store_id"])
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+            continue
+        if store_id in seen:
+            raise UsageError(
+                f"{str(seen[store_id])!r} and {str(folder)!r} hold the same record: everything "
+                "would count twice. Name each record once"
+            )
+        seen[store_id] = folder
+
+
+def events_rows(source: Source) -> str:
+    """The SQL that gives the columns of all events in these files."""
+    parts = []
+    if source.tables:
+        names = ", ".join(f'"{name}"' for name in COLUMNS)
+        parts.append(_TABLES.format(columns=names, files=quoted_list(source.tables)))
+    if source.lines:
+        parts.append(read_lines(source.lines))
+    if not parts:
+        nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in COLUMNS.items())
+        parts.append(f"SELECT {nothing} WHERE false")
+    return " UNION ALL BY NAME ".join(parts)
+
+
+def events_view(source: Source) -> str:
+    """The SQL that makes the view `events` over these files."""
+    rows = events_rows(source)
+    return f"CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts FROM ({rows})"  # noqa: S608 - quoted
+
+
+def read_lines(files: Iterable[str]) -> str:
+    """The SQL that reads the events of segments."""
+    columns: Mapping[str, str] = COLUMNS
+    struct = ", ".join(f"{quoted(name)}: {quoted(kind)}" for name, kind in columns.items())
+    return _LINES.format(files=quoted_list(files), columns=struct)
+
+
+def quoted(value: str) -> str:
+    """A string literal of SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def quoted_list(values: Iterable[str]) -> str:
+    """A list of string literals of SQL."""
+    return "[" + ", ".join(map(quoted, values)) + "]"
