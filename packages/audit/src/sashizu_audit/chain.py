@@ -12,6 +12,7 @@ repeats that `h` as `attrs.previous_h`; a writer's first segment starts from 64 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "line_length",
     "link",
     "split_line",
+    "verify_lines",
     "verify_segment",
 ]
 
@@ -78,25 +80,30 @@ def verify_segment(path: Path) -> SegmentReport:
     Raises:
         OSError: the file cannot be read.
     """
+    with path.open("rb") as file:
+        return verify_lines(file)
+
+
+def verify_lines(lines: Iterable[bytes]) -> SegmentReport:
+    """Check the lines of a segment, each with its newline, as `verify_segment` does."""
     damage: list[Damage] = []
     head = previous = b""
     events = torn = 0
     last = b""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            whole = raw.endswith(b"\n")
-            line = raw[:-1] if whole else raw
-            if number == 1:
-                head = previous = _previous(line)
-            reason = _fault(line, head)
-            if reason and not whole:
-                torn = len(raw)
-                break
-            events += 1
-            if reason:
-                damage.append(Damage(number, reason))
-            head = _stated(line)
-            last = line
+    for number, raw in enumerate(lines, 1):
+        whole = raw.endswith(b"\n")
+        line = raw[:-1] if whole else raw
+        if number == 1:
+            head = previous = _previous(line)
+        reason = _fault(line, head)
+        if reason and not whole:
+            torn = len(raw)
+            break
+        events += 1
+        if reason:
+            damage.append(Damage(number, reason))
+        head = _stated(line)
+        last = line
     closed = _kind(last) == "writer.closed"
     return SegmentReport(events, previous.decode(), head.decode(), closed, torn, tuple(damage))
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import time_ns
+from types import MappingProxyType
 
 import orjson
 from sashizu_core.errors import RecordError
@@ -98,8 +99,15 @@ def tree_root(leaves: Sequence[bytes]) -> bytes:
     return sha256(b"\1" + left + right).digest()
 
 
-def append_digest(folder: Path, heads: Iterable[Head], digests: Digests) -> Digests:
+def append_digest(
+    folder: Path,
+    heads: Iterable[Head],
+    digests: Digests,
+    told: Mapping[str, object] = MappingProxyType({}),
+) -> Digests:
     """Write the next digest, which says where these writers stand; returns all digests.
+
+    `told` are further members of it, see `sashizu_audit.dropped`.
 
     Raises:
         RecordError: another checkpoint was made at the same time.
@@ -116,6 +124,7 @@ def append_digest(folder: Path, heads: Iterable[Head], digests: Digests) -> Dige
             "writers": [
                 {"writer_id": head.writer_id, "seq": head.seq, "h": head.h} for head in heads
             ],
+            **told,
         }
     )
     part = _write_part(place, leaf)

@@ -6,7 +6,8 @@
              "sha256": "...", "made_ns": 1795132800000000000}],
  "segments": [{"writer_id": "...", "segment": 0, "day": "2026-11-20", "events": 12,
                "first_seq": 0, "last_seq": 11, "previous_h": "...", "h": "...", "bytes": 9120,
-               "sha256": "...", "table": "parquet/2026-11-20/<id>.parquet"}]}
+               "sha256": "...", "table": "parquet/2026-11-20/<id>.parquet"}],
+ "pruned": [{"writer_id": "...", "events": 340}]}
 ```
 
 It is replaced as a whole, by rename. It is no evidence: what is missing or wrong here,
@@ -61,11 +62,17 @@ class _SegmentRow(_Row):
     table: str = ""
 
 
+class _PrunedRow(_Row):
+    writer_id: str = Field(pattern="^[0-9a-f-]{36}$")
+    events: int = Field(ge=0)
+
+
 class _File(_Row):
     format: int = Field(ge=1, le=1)
     generation: int = Field(ge=0)
     tables: list[_TableRow]
     segments: list[_SegmentRow]
+    pruned: list[_PrunedRow] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +118,15 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What `sealed.json` says; `fault` says why it could not be read."""
+    """What `sealed.json` says; `fault` says why it could not be read.
+
+    `pruned` has for each writer of whom something is left how many events of it were dropped.
+    """
 
     generation: int = 0
     tables: tuple[Table, ...] = ()
     segments: tuple[Sealed, ...] = ()
+    pruned: Mapping[str, int] = field(default_factory=dict)
     fault: str = ""
     _by_key: dict[SegmentKey, Sealed] = field(default_factory=dict, compare=False, repr=False)
 
@@ -146,6 +157,7 @@ def read_manifest(folder: Path) -> Manifest:
         found.generation,
         tuple(Table(**row.model_dump()) for row in found.tables),
         tuple(Sealed(**row.model_dump()) for row in found.segments),
+        {row.writer_id: row.events for row in found.pruned},
     )
 
 
@@ -160,6 +172,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "generation": manifest.generation,
         "tables": [asdict(table) for table in manifest.tables],
         "segments": [asdict(sealed) for sealed in manifest.segments],
+        "pruned": [
+            {"writer_id": writer_id, "events": events}
+            for writer_id, events in sorted(manifest.pruned.items())
+        ],
     }
     replace_file(folder / _NAME, orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE))
 

@@ -10,6 +10,7 @@ from sashizu_core.errors import RecordError
 from sashizu_audit.caching import remove_strays
 from sashizu_audit.manifest import Manifest, Sealed, read_manifest, write_manifest
 from sashizu_audit.packing import described
+from sashizu_audit.pruning import pruned_events
 from sashizu_audit.sealing import grouped, sealing_lock, take_in
 from sashizu_audit.segments import sealed_segments
 from sashizu_audit.verify import record_id
@@ -41,7 +42,9 @@ def rebuild_tables(folder: Path) -> Rebuilt:
             generation = read_manifest(folder).generation
             segments = [described(file) for _, file in sorted(sealed_segments(folder).items())]
             # From here on the old tables are read by nobody, and what is sealed is read as lines.
-            manifest = Manifest(generation + 1, (), tuple(segments))
+            manifest = Manifest(
+                generation + 1, (), tuple(segments), pruned_events(folder, segments)
+            )
             write_manifest(folder, manifest)
             for group in grouped(segments):
                 manifest = take_in(folder, manifest, [group], "rebuilt")

@@ -255,7 +255,7 @@ def take_in(
     segments = sorted([*kept, *segments], key=lambda one: one.key)
     used = {one.table for one in segments}
     tables = [table for table in (*manifest.tables, *tables) if table.path in used]
-    manifest = Manifest(manifest.generation + 1, tuple(tables), tuple(segments))
+    manifest = Manifest(manifest.generation + 1, tuple(tables), tuple(segments), manifest.pruned)
     write_manifest(folder, manifest)
     step("manifest")
     return manifest

@@ -22,6 +22,10 @@ class AuditSettings(Table):
 
     `content` says what is kept of arguments, results, prompts and answers: `none`, `hashes`, or
     `blobs`, their texts without secrets, for `blob_days` days in at most `blob_mib` MiB.
+
+    When a run ends and segments of more than `seal_mib` MiB wait to be sealed, it seals them; 0
+    leaves that to `audit seal`. `audit prune` drops what is older than `keep_days` days. A record
+    of more than `quota_mib` MiB takes no further run; 0 sets no such bound.
     """
 
     dir: str | None = None
@@ -32,6 +36,9 @@ class AuditSettings(Table):
     content: Literal["none", "hashes", "blobs"] = "hashes"
     blob_days: int = Field(default=30, ge=1, le=36_500)
     blob_mib: int = Field(default=1024, ge=1, le=1024 * 1024)
+    seal_mib: int = Field(default=64, ge=0, le=1024 * 1024)
+    keep_days: int = Field(default=400, ge=1, le=36_500)
+    quota_mib: int = Field(default=0, ge=0, le=1024 * 1024 * 1024)
 
     @property
     def folder(self) -> Path:

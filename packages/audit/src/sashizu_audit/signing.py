@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sashizu_core.errors import RecordError
 from sashizu_core.events import Event
@@ -37,10 +38,13 @@ class Made:
     writers: int
 
 
-def make_checkpoint(folder: Path, signer: Signer) -> Made:
+def make_checkpoint(
+    folder: Path, signer: Signer, told: Mapping[str, object] = MappingProxyType({})
+) -> Made:
     """Sign where the record in `folder` stands, and record that it was done. Blocks.
 
-    What is signed is what is there: whether it is intact, `verify_record` tells.
+    `told` is what else the digest says, such as what is about to be dropped. What is signed is what
+    is there: whether it is intact, `verify_record` tells.
 
     Raises:
         RecordError: the checkpoint cannot be written, or not be recorded.
@@ -52,10 +56,10 @@ def make_checkpoint(folder: Path, signer: Signer) -> Made:
                 f"checkpoint {digests.missing[0] + 1} of the record in {str(folder)!r} is missing, "
                 "so no further one can follow it; `sashizu audit verify` tells more"
             )
-        told = {head.writer_id: head for _, head in digests.heads()}
-        heads = [h for w, h in newest_heads(folder).items() if told.get(w) != h]
+        known = {head.writer_id: head for _, head in digests.heads()}
+        heads = [h for w, h in newest_heads(folder).items() if _is_news(h, known.get(w))]
         _bring_to_disk(folder, {head.writer_id for head in heads})
-        digests = append_digest(folder, heads, digests)
+        digests = append_digest(folder, heads, digests, told)
         root = tree_root(digests.leaves)
         note = signer.note(len(digests.leaves), root)
         save_note(folder, note)
@@ -69,6 +73,11 @@ def make_checkpoint(folder: Path, signer: Signer) -> Made:
         writer.write([Event("audit.checkpointed", {"actor": actor, "attrs": attrs})])
         writer.flush()
     return Made(note, len(digests.leaves), len(heads))
+
+
+def _is_news(head: Head, known: Head | None) -> bool:
+    """Whether a head says more than the one that was signed; what was dropped is known already."""
+    return known is None or head.seq > known.seq or (head.seq == known.seq and head.h != known.h)
 
 
 def newest_heads(folder: Path) -> Mapping[str, Head]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
+from sashizu_core.errors import RecordError, SashizuError
+from sashizu_core.events import Event
 
 from sashizu_audit.settings import AuditSettings
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.writer import AuditWriter
 
-__all__ = ["open_sink", "writer_options"]
+__all__ = ["open_sink", "seal_if_due", "share_of_quota", "writer_options"]
 
 _MIB = 1024 * 1024
+_NEARLY = 0.8
+"""From this part of its room on the record says that it is close to its bound."""
 
 
 def writer_options(settings: AuditSettings) -> WriterOptions:
@@ -38,12 +42,67 @@ async def open_sink(
     `parent` is the `child_handoff()` of the process that started this one.
 
     Raises:
-        RecordError: the record cannot be opened, or not be ended.
+        RecordError: the record cannot be opened, takes more room than it may, or cannot be ended.
     """
+    filled = share_of_quota(settings) if settings.quota_mib else 0.0
     writer = AuditWriter(settings.folder, options=writer_options(settings), parent=parent)
     try:
+        if filled >= _NEARLY:
+            writer.write([_close_to_quota(settings, filled)])
         yield writer
     finally:
         with anyio.CancelScope(shield=True):
             # A limiter of its own: tools that were given up may still hold all usual threads.
-            await anyio.to_thread.run_sync(writer.close, limiter=anyio.CapacityLimiter(1))
+            limiter = anyio.CapacityLimiter(1)
+            await anyio.to_thread.run_sync(writer.close, limiter=limiter)
+            if settings.seal_mib and parent is None:
+                await anyio.to_thread.run_sync(seal_if_due, settings, limiter=limiter)
+
+
+def share_of_quota(settings: AuditSettings) -> float:
+    """Which part of the room that the record may take it takes.
+
+    Raises:
+        RecordError: all of it: it takes no further run.
+    """
+    from sashizu_audit.usage import measure
+
+    folder, most = settings.folder, settings.quota_mib * _MIB
+    try:
+        total = measure(folder).total
+    except OSError:
+        return 0.0  # not there yet, or whoever opens it tells
+    if total >= most:
+        raise RecordError(
+            f"the record in {str(folder)!r} takes {total // _MIB} MiB and may take "
+            f"{settings.quota_mib}, so nothing was done. Drop what is old with `sashizu audit "
+            "prune`, or allow more with quota_mib in [audit]"
+        )
+    return total / most
+
+
+def _close_to_quota(settings: AuditSettings, filled: float) -> Event:
+    attrs = {"quota_mib": settings.quota_mib, "percent": int(filled * 100)}
+    return Event("audit.quota", {"status": "ok", "attrs": attrs})
+
+
+def seal_if_due(settings: AuditSettings) -> bool:
+    """Seal if much of it waits; returns whether it was done.
+
+    What fails is tried again when the next run ends.
+    """
+    from sashizu_audit.disk import is_locked
+    from sashizu_audit.layout import segment_paths
+
+    waiting = 0
+    for path in segment_paths(settings.folder):
+        with suppress(OSError):
+            size = path.stat().st_size
+            waiting += size if size and not is_locked(path) else 0
+    if waiting < settings.seal_mib * _MIB:
+        return False
+    from sashizu_audit.sealing import seal_record
+
+    with suppress(SashizuError):  # the run has ended well; `audit doctor` tells that it waits
+        return seal_record(settings.folder) is not None
+    return False

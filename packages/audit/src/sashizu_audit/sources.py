@@ -7,7 +7,7 @@ neither counted twice nor missed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -33,15 +33,23 @@ SELECT * FROM read_json({files}, format='newline_delimited', columns={{{columns}
                         ignore_errors=true, maximum_object_size=1048576)
 WHERE h IS NOT NULL
 """
+_VIEWS = """
+CREATE VIEW pruned AS FROM (VALUES {pruned}) AS p(writer_id, events);
+CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts FROM ({rows})
+"""
 _TABLES = "SELECT {columns} FROM read_parquet({files})"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Absolute paths: Parquet files, and segments that are in none of them."""
+    """Absolute paths: Parquet files, and segments that are in none of them.
+
+    `pruned` has for each writer of whom something is left how many events of it were dropped.
+    """
 
     tables: tuple[str, ...]
     lines: tuple[str, ...]
+    pruned: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -62,6 +70,7 @@ def find_source(folders: Sequence[Path]) -> Source:
         _all_different(folders)
     tables: list[str] = []
     lines: list[str] = []
+    pruned: dict[str, int] = {}
     for folder in folders:
         # In this order: a segment that is sealed after the manifest was read is still listed.
         manifest = read_manifest(folder)
@@ -69,7 +78,8 @@ def find_source(folders: Sequence[Path]) -> Source:
         covered = {sealed.key for sealed in manifest.segments if sealed.table in there}
         tables += [str(folder / path) for path in sorted(there)]
         lines += [str(file.path) for file in find_segments(folder) if file.key not in covered]
-    return Source(tuple(tables), tuple(lines))
+        pruned |= manifest.pruned
+    return Source(tuple(tables), tuple(lines), pruned)
 
 
 def _all_different(folders: Sequence[Path]) -> None:
@@ -102,9 +112,9 @@ def events_rows(source: Source) -> str:
 
 
 def events_view(source: Source) -> str:
-    """The SQL that makes the view `events` over these files."""
-    rows = events_rows(source)
-    return f"CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts FROM ({rows})"  # noqa: S608 - quoted
+    """The SQL that makes the view `events` over these files, and `pruned`."""
+    pruned = ", ".join(f"({quoted(name)}, {count})" for name, count in source.pruned.items())
+    return _VIEWS.format(rows=events_rows(source), pruned=pruned or "(NULL, 0)")
 
 
 def read_lines(files: Iterable[str]) -> str:

@@ -1,17 +1,30 @@
-"""The commands that look after a record: `seal`, `rebuild`."""
+"""The commands that look after a record: `seal`, `rebuild`, `prune`, `hold`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from sashizu_core.errors import UsageError
 from sashizu_core.home import state_home
 
-from sashizu_audit.options import JsonOption, StoreOption, folder_of, plain, say_json
+from sashizu_audit.options import (
+    JsonOption,
+    StoreOption,
+    find_run,
+    folder_of,
+    plain,
+    say_json,
+    settings_of,
+)
 
 if TYPE_CHECKING:
+    from sashizu_audit.holds import Hold
+    from sashizu_audit.pruning import PruneReport
     from sashizu_audit.sealing import SealReport
 
 __all__ = ["add_to"]
@@ -21,6 +34,8 @@ def add_to(app: typer.Typer) -> None:
     """Give these commands to the command `audit`."""
     app.command()(seal)
     app.command()(rebuild)
+    app.command()(prune)
+    app.command()(hold)
 
 
 def _note(text: str) -> None:
@@ -65,7 +80,7 @@ def seal(
         typer.echo(f"left {plain(name)}: {plain(reason)}")
 
 
-def _plain_report(report: SealReport) -> dict[str, object]:
+def _plain_report(report: SealReport | PruneReport) -> dict[str, object]:
     found = asdict(report)
     found["left"] = [{"file": name, "reason": reason} for name, reason in report.left]
     return found
@@ -93,3 +108,98 @@ def rebuild(ctx: typer.Context, as_json: JsonOption = False, store: StoreOption 
         say_json(made, typer.echo)
     else:
         typer.echo(f"{made.tables} tables of {made.segments} segments with {made.events} events")
+
+
+def prune(
+    ctx: typer.Context,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="DAYS", help="Days to keep, if not keep_days of [audit]."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go.")] = False,
+    insist: Annotated[
+        bool, typer.Option("--i-know", help="Keep fewer than 183 days all the same.")
+    ] = False,
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Drop what is older than it has to be kept, and sign what it was.
+
+    Only what is sealed can go. A held run stays, and so does what is not as it was written.
+    """
+    from sashizu_audit.notes import open_signer
+    from sashizu_audit.pruning import Retention, prune_record
+    from sashizu_audit.verify import record_id
+
+    folder, settings = folder_of(ctx, store), settings_of(ctx)
+    days = settings.keep_days if keep is None else keep
+    report = prune_record(
+        folder,
+        lambda: open_signer(state_home() / "keys", record_id(folder)),
+        Retention(days, settings.quota_mib * 1024 * 1024, insist),
+        dry_run=dry_run,
+    )
+    if as_json:
+        say_json({"dry_run": dry_run, **_plain_report(report)}, typer.echo)
+    else:
+        _say_pruned(report, dry_run)
+
+
+def _say_pruned(report: PruneReport, dry_run: bool) -> None:
+    would = "would drop" if dry_run else "dropped"
+    days = f" of {report.days[0]} to {report.days[-1]}" if report.days else ""
+    typer.echo(
+        f"{would} {report.segments} {'segment' if report.segments == 1 else 'segments'} with "
+        f"{report.events} events{days}; kept from {report.before_day} on"
+    )
+    if report.checkpoint:
+        typer.echo(f"checkpoint {report.checkpoint} says what they were")
+    if report.held:
+        typer.echo(f"{report.held} kept for runs that are held")
+    if report.over_bytes:
+        typer.echo(f"{report.over_bytes} bytes above quota_mib all the same")
+    for name, reason in report.left:
+        typer.echo(f"left {plain(name)}: {plain(reason)}")
+
+
+def hold(
+    ctx: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="A run's id, the beginning of it, or 'last'.")
+    ] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "",
+    release: Annotated[bool, typer.Option("--release", help="Let it go again.")] = False,
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Keep a run however old it is; without RUN, list the runs that are held."""
+    from sashizu_audit.holds import change_hold, read_holds
+    from sashizu_audit.sealing import own_name
+    from sashizu_audit.store import AuditStore
+
+    folder = folder_of(ctx, store)
+    if not run:
+        if release or reason:
+            raise UsageError("name the run that is meant: sashizu audit hold RUN")
+        _say_holds(read_holds(folder), as_json)
+        return
+    held = read_holds(folder)
+    known = [one for one in held if one.startswith(run)]
+    run_id = known[0] if release and len(known) == 1 else find_run(AuditStore(folder), run)
+    changed = change_hold(folder, run_id, own_name(), reason=reason, held=not release)
+    if as_json:
+        say_json({"run_id": run_id, "held": not release, "changed": changed}, typer.echo)
+    else:
+        state = "no longer held" if release else "held"
+        typer.echo(f"{run_id} is {state}" if changed else f"{run_id} was {state} before")
+
+
+def _say_holds(holds: Mapping[str, Hold], as_json: bool) -> None:
+    if as_json:
+        say_json([{"run_id": run, **asdict(hold)} for run, hold in holds.items()], typer.echo)
+        return
+    for run, one in holds.items():
+        since = datetime.fromtimestamp(one.since_ns / 1e9, UTC).date()
+        typer.echo(f"{run}  since {since}  by {plain(one.actor)}  {plain(one.reason)}".rstrip())
+    if not holds:
+        typer.echo("no run is held")

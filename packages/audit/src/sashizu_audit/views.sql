@@ -102,9 +102,13 @@ SELECT writer_id, min(ts) AS opened, max(ts) AS last_written, count(*) AS events
 FROM events GROUP BY writer_id;
 
 CREATE VIEW seq_gaps AS
-SELECT writer_id, min(seq) AS first_seq, max(seq) AS last_seq, count(*) AS events,
-       CAST(max(seq) + 1 AS BIGINT) - count(DISTINCT seq) AS missing
-FROM events GROUP BY writer_id;
+SELECT e.* EXCLUDE (numbers),
+       greatest(0, CAST(e.last_seq + 1 AS BIGINT) - e.numbers - coalesce(p.events, 0)) AS missing
+FROM (
+  SELECT writer_id, min(seq) AS first_seq, max(seq) AS last_seq, count(*) AS events,
+         count(DISTINCT seq) AS numbers
+  FROM events GROUP BY writer_id
+) e LEFT JOIN pruned p USING (writer_id);
 
 CREATE VIEW checkpoints AS
 SELECT ts, writer_id, seq, h, attrs FROM events WHERE kind = 'audit.checkpointed';

@@ -1,0 +1,309 @@
+"""Drops what is older than it has to be kept: whole sealed segments, told under a signature.
+
+Each step can be broken off; the next attempt goes on from what is there:
+
+1. every segment that is to go is read and checked; one that is not what was written stays,
+2. a signed checkpoint says what each of them was: numbers, hashes, day,
+3. the record says that it was done, and by whom,
+4. the manifest names them no more, and tables are without them,
+5. the files go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from time import time
+
+from sashizu_core.errors import RecordError, UsageError
+from sashizu_core.events import Event
+
+from sashizu_audit.caching import remove_strays
+from sashizu_audit.chain import verify_lines
+from sashizu_audit.checkpoints import read_digests
+from sashizu_audit.disk import sync_folder
+from sashizu_audit.dropped import FLOOR_DAYS, read_dropped
+from sashizu_audit.holds import read_holds
+from sashizu_audit.manifest import Manifest, Sealed, write_manifest
+from sashizu_audit.notes import Signer
+from sashizu_audit.packing import described
+from sashizu_audit.sealing import grouped, own_name, readable_manifest, sealing_lock, take_in
+from sashizu_audit.segments import SegmentFile, SegmentKey, sealed_segments
+from sashizu_audit.signing import make_checkpoint
+from sashizu_audit.usage import measure
+from sashizu_audit.verify import record_id
+from sashizu_audit.writer import AuditWriter
+
+__all__ = ["PruneReport", "Retention", "prune_record", "pruned_events"]
+
+Step = Callable[[str], None]
+_PER_DIGEST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long is kept, in days, and how many bytes the record may take; 0 sets no bound.
+
+    Beyond the bound further days go, the oldest first, but none younger than the floor. `insist`
+    is needed for a `keep_days` below that floor.
+    """
+
+    keep_days: int
+    quota_bytes: int = 0
+    insist: bool = False
+
+
+@dataclass(slots=True)
+class PruneReport:
+    """What was dropped, or would be.
+
+    `held` counts segments that a held run keeps, `left` names those that stay because they are not
+    what was written. `over_bytes` is what the record takes beyond its bound after that.
+    `before_day` is the first day that is kept.
+    """
+
+    before_day: str
+    segments: int = 0
+    events: int = 0
+    bytes: int = 0
+    days: list[str] = field(default_factory=list)
+    held: int = 0
+    over_bytes: int = 0
+    checkpoint: int = 0
+    left: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _go_on(_step: str) -> None:
+    """What is called after each step, unless a test wants to be."""
+
+
+def prune_record(
+    folder: Path,
+    signer: Callable[[], Signer],
+    retention: Retention,
+    *,
+    today: date | None = None,
+    dry_run: bool = False,
+    step: Step = _go_on,
+) -> PruneReport:
+    """Drop what is older than it has to be kept; `signer` is asked for when something goes. Blocks.
+
+    Raises:
+        UsageError: there is no record, or less would be kept than the floor.
+        RecordError: it cannot be done, or another process is sealing; nothing is half gone.
+    """
+    record_id(folder)
+    if retention.keep_days < FLOOR_DAYS and not retention.insist:
+        raise UsageError(
+            f"{retention.keep_days} days are fewer than the {FLOOR_DAYS} that records of agents "
+            "are kept at least; --i-know drops them all the same"
+        )
+    today = today or datetime.fromtimestamp(time(), UTC).date()
+    try:
+        with sealing_lock(folder) as mine:
+            if not mine:
+                raise RecordError("another process is sealing or pruning this record; try later")
+            if not dry_run:
+                _finish(folder)
+            report, chosen = _choose(folder, retention, today)
+            if chosen and not dry_run:
+                _drop(folder, signer, retention, report, chosen, step)
+    except OSError as error:
+        raise RecordError(
+            f"the record in {str(folder)!r} cannot be pruned: {error.strerror or error}; nothing "
+            "is half gone, try again when that is mended"
+        ) from error
+    return report
+
+
+def pruned_events(folder: Path, kept: Iterable[Sealed]) -> Mapping[str, int]:
+    """How many events were dropped of each writer, as signed digests tell.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    there = {one.key for one in kept}
+    told = read_dropped(read_digests(folder).leaves).segments
+    counts = {
+        writer_id: sum(
+            one.events for number, one in gone.items() if (writer_id, number) not in there
+        )
+        for writer_id, gone in told.items()
+    }
+    return {writer_id: count for writer_id, count in counts.items() if count}
+
+
+# --- what goes ------------------------------------------------------------------------------------
+
+
+def _choose(
+    folder: Path, retention: Retention, today: date
+) -> tuple[PruneReport, list[tuple[SegmentFile, Sealed]]]:
+    before = today - timedelta(days=retention.keep_days)
+    floor = today - timedelta(days=min(FLOOR_DAYS, retention.keep_days))
+    held = [f'"run_id":"{run}"'.encode() for run in read_holds(folder)]
+    report = PruneReport(before.isoformat())
+    over = _over(folder, retention)
+    in_tables = _shares(readable_manifest(folder)) if over > 0 else {}
+    chosen: list[tuple[SegmentFile, Sealed]] = []
+    files = sorted(sealed_segments(folder).values(), key=lambda file: (file.day, file.key))
+    for file in files:
+        day = date.fromisoformat(file.day)
+        if day >= before and (day >= floor or (over <= 0 and file.day not in report.days)):
+            break
+        if day >= before:
+            report.before_day = (day + timedelta(days=1)).isoformat()
+        found = _examined(file, held, report)
+        if found is None:
+            continue
+        chosen.append((file, found))
+        over -= found.bytes + in_tables.get(file.key, 0)
+        if file.day not in report.days:
+            report.days.append(file.day)
+        report.segments += 1
+        report.events += found.events
+        report.bytes += found.bytes
+    report.over_bytes = max(0, over)
+    return report, chosen
+
+
+def _over(folder: Path, retention: Retention) -> int:
+    """Bytes that the record takes beyond its bound; negative where there is room."""
+    if not retention.quota_bytes:
+        return 0
+    return measure(folder).total - retention.quota_bytes
+
+
+def _shares(manifest: Manifest) -> Mapping[SegmentKey, int]:
+    """About how many bytes of a table each segment takes."""
+    per_row = {table.path: table.bytes / max(1, table.rows) for table in manifest.tables}
+    return {one.key: int(one.events * per_row.get(one.table, 0)) for one in manifest.segments}
+
+
+def _examined(file: SegmentFile, held: Sequence[bytes], report: PruneReport) -> Sealed | None:
+    """What a segment holds, if it may go."""
+    name = file.path.name
+    try:
+        with file.open() as lines:
+            checked = verify_lines(lines)
+        if checked.damage:
+            report.left.append((name, "it is not what was written; `sashizu audit verify` tells"))
+            return None
+        if held:
+            with file.open() as lines:
+                if any(mark in line for line in lines for mark in held):
+                    report.held += 1
+                    return None
+        return described(file)
+    except OSError as error:
+        report.left.append((name, f"it cannot be read: {error}"))
+        return None
+
+
+# --- the steps ------------------------------------------------------------------------------------
+
+
+def _finish(folder: Path) -> None:
+    """Do what an earlier attempt no longer came to, once it was told under a signature."""
+    told = read_dropped(read_digests(folder).leaves).segments
+    manifest = readable_manifest(folder)
+    listed = manifest.by_key()
+    gone = [
+        file
+        for key, file in sealed_segments(folder).items()
+        if file.number in told.get(file.writer_id, {}) and key not in listed
+    ]
+    _unlink(folder, gone)
+
+
+def _drop(
+    folder: Path,
+    signer: Callable[[], Signer],
+    retention: Retention,
+    report: PruneReport,
+    chosen: Sequence[tuple[SegmentFile, Sealed]],
+    step: Step,
+) -> None:
+    already = read_dropped(read_digests(folder).leaves).segments
+    new = [one for _, one in chosen if one.segment not in already.get(one.writer_id, {})]
+    key = signer()
+    for start in range(
+        0, max(1, len(new)), _PER_DIGEST
+    ):  # one at least: who told may not have signed
+        told = [_told(one) for one in new[start : start + _PER_DIGEST]]
+        pruned = {"before_day": report.before_day, "keep_days": retention.keep_days}
+        digest = {"pruned": {**pruned, "segments": told}} if told else {}
+        report.checkpoint = make_checkpoint(folder, key, digest).size
+    step("signed")
+    attrs = {
+        "before_day": report.before_day,
+        "keep_days": retention.keep_days,
+        "segments": report.segments,
+        "events": report.events,
+        "checkpoint": report.checkpoint,
+    }
+    with AuditWriter(folder) as writer:
+        writer.write([Event("audit.pruned", {"actor": own_name(), "status": "ok", "attrs": attrs})])
+        writer.flush()
+    step("recorded")
+    _forget(folder, {one.key for _, one in chosen}, report.before_day, step)
+    step("manifest")
+    _unlink(folder, [file for file, _ in chosen])
+
+
+def _told(one: Sealed) -> dict[str, object]:
+    return {
+        "writer_id": one.writer_id,
+        "segment": one.segment,
+        "day": one.day,
+        "events": one.events,
+        "first_seq": one.first_seq,
+        "last_seq": one.last_seq,
+        "previous_h": one.previous_h,
+        "h": one.h,
+    }
+
+
+def _forget(folder: Path, gone: set[SegmentKey], before_day: str, step: Step) -> None:
+    """Take segments out of the manifest and the tables."""
+    manifest = readable_manifest(folder)
+    touched = {one.table for one in manifest.segments if one.key in gone}
+    # What says how an old table was made is as old as it, and may be among what goes.
+    touched |= {table.path for table in manifest.tables if _day(table.made_ns) <= before_day}
+    kept = [one for one in manifest.segments if one.key not in gone]
+    apart = [replace(one, table="") if one.table in touched else one for one in kept]
+    again = [new for new, old in zip(apart, kept, strict=True) if new.table != old.table]
+    counts = pruned_events(folder, kept)
+    tables = tuple(table for table in manifest.tables if table.path not in touched)
+    writers = {one.writer_id for one in kept}
+    left = {writer: count for writer, count in counts.items() if _is_left(folder, writer, writers)}
+    fresh = Manifest(manifest.generation + 1, tables, tuple(apart), left)
+    if again:
+        fresh = take_in(folder, fresh, grouped(again), "pruned", (), step)
+    else:
+        write_manifest(folder, fresh)
+    remove_strays(folder, fresh)
+
+
+def _is_left(folder: Path, writer_id: str, sealed: set[str]) -> bool:
+    """Whether anything of a writer is left."""
+    return writer_id in sealed or any((folder / "hot").glob(f"{writer_id}.*.jsonl"))
+
+
+def _day(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, UTC).date().isoformat()
+
+
+def _unlink(folder: Path, files: Sequence[SegmentFile]) -> None:
+    for place in sorted({file.path.parent for file in files}):
+        for file in files:
+            if file.path.parent == place:
+                file.path.unlink(missing_ok=True)
+        sync_folder(place)
+        with suppress(OSError):
+            place.rmdir()  # only if that was all
+    if files:
+        sync_folder(folder / "sealed")
