@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sashizu_core.errors import RecordError, UsageError
+from sashizu_core.errors import UsageError
 
-from sashizu_audit import upkeep_commands
-from sashizu_audit.options import StoreOption, StoresOption, find_run, folder_of, folders_of
+from sashizu_audit import asking_commands, care_commands, upkeep_commands
+from sashizu_audit.asking_commands import FormatOption, ask
+from sashizu_audit.options import (
+    JsonOption,
+    StoreOption,
+    StoresOption,
+    find_run,
+    folder_of,
+    folders_of,
+    say_json,
+)
 from sashizu_audit.proof_commands import VerifyCommand, checkpoint_record, verify_folder
 
 __all__ = ["app"]
@@ -22,10 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-
-FormatOption = Annotated[
-    str, typer.Option("--format", metavar="table|json|csv|md", help="How rows are printed.")
-]
 
 
 @app.callback()
@@ -47,7 +52,7 @@ def sql(
     Views: events, runs, agent_executions, agent_tree, model_calls, tool_calls, token_usage,
     security_events, budget_events, artifacts, writers, seq_gaps, checkpoints.
     """
-    _ask(ctx, query, fmt, store, limit=limit, timeout_s=timeout)
+    ask(folders_of(ctx, store), query, fmt, limit=limit, timeout_s=timeout)
 
 
 RUNS = """
@@ -67,7 +72,7 @@ def runs(
     store: StoresOption = None,
 ) -> None:
     """List the newest runs."""
-    _ask(ctx, RUNS, fmt, store, limit=limit, note_more=False)
+    ask(folders_of(ctx, store), RUNS, fmt, limit=limit, note_more=False)
 
 
 AGENTS = """
@@ -100,6 +105,7 @@ def show(
     limit: Annotated[
         int, typer.Option(min=1, metavar="N", help="The most rows of each table.")
     ] = 10_000,
+    as_json: JsonOption = False,
     store: StoresOption = None,
 ) -> None:
     """Show one run: its agents, what they did, and the files they made."""
@@ -108,12 +114,19 @@ def show(
 
     asked = AuditStore(*folders_of(ctx, store))
     run_id = find_run(asked, run)
+    parts = {
+        title: asked.query(query, [run_id], limit=limit)
+        for title, query in (("agents", AGENTS), ("steps", STEPS), ("artifacts", FILES))
+    }
+    made, recorded = asked.query(COUNTED, [run_id]).rows[0]
+    if as_json:
+        found = {title: rows.dicts() for title, rows in parts.items()}
+        say_json({"run_id": run_id, **found, "artifact_count": int(made)}, typer.echo)
+        return
     typer.echo(f"run {run_id}")
-    for title, query in (("agents", AGENTS), ("steps", STEPS), ("artifacts", FILES)):
-        rows = asked.query(query, [run_id], limit=limit)
+    for title, rows in parts.items():
         if rows.rows:
             typer.echo(f"\n{title}\n{as_text(rows, 'table')}")
-    made, recorded = asked.query(COUNTED, [run_id]).rows[0]
     if made > recorded:
         typer.echo(f"({recorded} of {made} artifacts are on record by name)")
 
@@ -224,40 +237,6 @@ def _wanted(run: str, kind: str) -> Callable[[Mapping[str, Any]], bool]:
     return wanted
 
 
-def _ask(
-    ctx: typer.Context,
-    query: str,
-    fmt: str,
-    stores: list[Path] | None,
-    *,
-    params: Mapping[str, object] | None = None,
-    note_more: bool = True,
-    **bounds: Any,
-) -> None:
-    """Run a query, record that it was run, and print what it gave."""
-    from dataclasses import replace
-
-    from sashizu_audit.store import AuditStore
-    from sashizu_audit.tables import as_text
-
-    if fmt not in ("table", "json", "csv", "md"):
-        raise UsageError(f"unknown format {fmt!r}; known: table, json, csv, md")
-    places = folders_of(ctx, stores)
-    rows = AuditStore(*places).query(query, params or {}, **bounds)
-    _record(places[0], query, len(rows.rows))
-    if not note_more:
-        rows = replace(rows, truncated=False)
-    typer.echo(as_text(rows, fmt))  # type: ignore[arg-type]
-
-
-def _record(folder: Path, query: str, count: int) -> None:
-    """Record who asked what; a record that cannot be written can still be read."""
-    from sashizu_audit.asking import record_query
-
-    try:
-        record_query(folder, query, count)
-    except RecordError as error:
-        typer.echo(f"sashizu: warning: this query is not on record: {error}", err=True)
-
-
+asking_commands.add_to(app)
 upkeep_commands.add_to(app)
+care_commands.add_to(app)

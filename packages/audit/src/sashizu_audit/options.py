@@ -17,6 +17,7 @@ __all__ = [
     "JsonOption",
     "StoreOption",
     "StoresOption",
+    "core_settings_of",
     "find_run",
     "folder_of",
     "folders_of",
@@ -41,10 +42,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value."
 
 
 def settings_of(ctx: typer.Context) -> AuditSettings:
+    """The table `[audit]`."""
+    return core_settings_of(ctx).plugin("audit", AuditSettings)
+
+
+def core_settings_of(ctx: typer.Context) -> Settings:
     """Those of the calling command line; alone, those of the working directory."""
     found = getattr(ctx.find_root().obj, "settings", None)
-    settings = found if isinstance(found, Settings) else load_settings(Path.cwd())
-    return settings.plugin("audit", AuditSettings)
+    return found if isinstance(found, Settings) else load_settings(Path.cwd())
 
 
 def folder_of(ctx: typer.Context, given: Path | None) -> Path:

@@ -11,7 +11,7 @@ Each step can be broken off; the next attempt goes on from what is there:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -144,6 +144,7 @@ def _choose(
 ) -> tuple[PruneReport, list[tuple[SegmentFile, Sealed]]]:
     before = today - timedelta(days=retention.keep_days)
     floor = today - timedelta(days=min(FLOOR_DAYS, retention.keep_days))
+    redacted = read_dropped(read_digests(folder).leaves).lines
     held = [f'"run_id":"{run}"'.encode() for run in read_holds(folder)]
     report = PruneReport(before.isoformat())
     over = _over(folder, retention)
@@ -156,7 +157,7 @@ def _choose(
             break
         if day >= before:
             report.before_day = (day + timedelta(days=1)).isoformat()
-        found = _examined(file, held, report)
+        found = _examined(file, held, redacted.get(file.writer_id, {}).values(), report)
         if found is None:
             continue
         chosen.append((file, found))
@@ -183,12 +184,14 @@ def _shares(manifest: Manifest) -> Mapping[SegmentKey, int]:
     return {one.key: int(one.events * per_row.get(one.table, 0)) for one in manifest.segments}
 
 
-def _examined(file: SegmentFile, held: Sequence[bytes], report: PruneReport) -> Sealed | None:
+def _examined(
+    file: SegmentFile, held: Sequence[bytes], redacted: Collection[str], report: PruneReport
+) -> Sealed | None:
     """What a segment holds, if it may go."""
     name = file.path.name
     try:
         with file.open() as lines:
-            checked = verify_lines(lines)
+            checked = verify_lines(lines, redacted)
         if checked.damage:
             report.left.append((name, "it is not what was written; `sashizu audit verify` tells"))
             return None
