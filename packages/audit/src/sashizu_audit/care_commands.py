@@ -103,7 +103,7 @@ def redact(
 
     What writers have ended is sealed first. Kept texts with secrets are removed.
     """
-    from sashizu_audit.notes import open_signer
+    from sashizu_audit.keys import signer_of
     from sashizu_audit.redacting import redact_record
     from sashizu_audit.sealing import seal_record
     from sashizu_audit.verify import record_id
@@ -112,7 +112,9 @@ def redact(
     store_id = record_id(folder)
     redactor = _redactor(ctx, values)
     seal_record(folder)
-    done = redact_record(folder, redactor, lambda: open_signer(state_home() / "keys", store_id))
+    done = redact_record(
+        folder, redactor, lambda: signer_of(folder, state_home() / "keys", store_id)
+    )
     if as_json:
         say_json(done, typer.echo)
         return

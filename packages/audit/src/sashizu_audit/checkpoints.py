@@ -5,6 +5,7 @@ checkpoints/             0700
   000000.json            the first digest: writers, and number and hash of the last event of each
   000001.json            the next one: those that have gone on since
   checkpoint             a signed note over all of them; replaced by the next
+  000001.note            a note that two keys signed, kept: see `sashizu_audit.keys`
 ```
 
 Digests are never changed. They are the leaves of a tree as in RFC 6962, so that an old note, kept
@@ -17,7 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from time import time_ns
@@ -33,6 +34,7 @@ from sashizu_audit.layout import make_private
 __all__ = ["Digests", "Head", "append_digest", "read_digests", "save_note", "tree_root"]
 
 _DIGEST = re.compile(r"\d{6,}\.json")
+_CHANGE = re.compile(r"\d{6,}\.note")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,14 @@ class Head:
 class Digests:
     """What lies in `checkpoints`: the bytes of the digests, and the text of the note.
 
-    `missing` are numbers of digests that are gone though later ones are there.
+    `missing` are numbers of digests that are gone though later ones are there, `changes` the notes
+    about changes of keys, by the number of their digest.
     """
 
     leaves: tuple[bytes, ...] = ()
     note: str = ""
     missing: tuple[int, ...] = ()
+    changes: Mapping[int, str] = field(default_factory=dict)
 
     def heads(self) -> Iterable[tuple[int, Head]]:
         """What the digests say, each with the digest's number."""
@@ -75,9 +79,15 @@ def read_digests(folder: Path) -> Digests:
     """
     place = folder / "checkpoints"
     try:
-        names = [path.name for path in place.iterdir() if _DIGEST.fullmatch(path.name)]
+        there = [path.name for path in place.iterdir()]
     except FileNotFoundError:
         return Digests()
+    names = [name for name in there if _DIGEST.fullmatch(name)]
+    changes = {
+        int(name.partition(".")[0]): (place / name).read_text("utf-8", "replace")
+        for name in there
+        if _CHANGE.fullmatch(name)
+    }
     paths = {int(name.partition(".")[0]): place / name for name in names}
     count = max(paths, default=-1) + 1
     missing = tuple(number for number in range(count) if number not in paths)
@@ -85,7 +95,7 @@ def read_digests(folder: Path) -> Digests:
     note = ""
     with suppress(FileNotFoundError):
         note = (place / "checkpoint").read_text("utf-8", "replace")
-    return Digests(leaves, note, missing)
+    return Digests(leaves, note, missing, changes)
 
 
 def tree_root(leaves: Sequence[bytes]) -> bytes:
@@ -135,16 +145,18 @@ def append_digest(
     finally:
         part.unlink()
     sync_folder(place)
-    return Digests((*digests.leaves, leaf), digests.note, digests.missing)
+    return replace(digests, leaves=(*digests.leaves, leaf))
 
 
-def save_note(folder: Path, note: str) -> None:
-    """Make this the newest signed note.
+def save_note(folder: Path, note: str, *, change: int | None = None) -> None:
+    """Make this the newest signed note; `change` is the digest of a change of keys, if it is one.
 
     Raises:
         OSError: it cannot be written.
     """
     place = folder / "checkpoints"
+    if change is not None:
+        _write_part(place, note.encode()).replace(place / f"{change:06}.note")
     _write_part(place, note.encode()).replace(place / "checkpoint")
     sync_folder(place)
 

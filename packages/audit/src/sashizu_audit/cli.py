@@ -20,7 +20,7 @@ from sashizu_audit.options import (
     folders_of,
     say_json,
 )
-from sashizu_audit.proof_commands import VerifyCommand, checkpoint_record, verify_folder
+from sashizu_audit.proof_commands import Sending, VerifyCommand, checkpoint_record, verify_folder
 
 __all__ = ["app"]
 
@@ -189,6 +189,14 @@ def checkpoint(
         Path | None,
         typer.Option(metavar="FILE", help="Append the signed note to a file elsewhere."),
     ] = None,
+    publish: Annotated[
+        str,
+        typer.Option(metavar="CMD", help="Run a command that reads the signed note on its stdin."),
+    ] = "",
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Sign with a new key from now on.")
+    ] = False,
+    as_json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Sign how far the record has come, and print the signed note.
@@ -199,7 +207,9 @@ def checkpoint(
     def note(text: str) -> None:
         typer.echo(text, err=True)
 
-    checkpoint_record(folder_of(ctx, store), append, typer.echo, note)
+    checkpoint_record(
+        folder_of(ctx, store), Sending(append, publish, new_key, as_json), typer.echo, note
+    )
 
 
 @app.command()

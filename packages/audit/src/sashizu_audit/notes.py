@@ -101,11 +101,15 @@ class Signer:
         self._key = key
         self.public = PublicKey(name, key.public_key().public_bytes_raw())
 
-    def note(self, size: int, root: bytes) -> str:
-        """A checkpoint over so many digests, signed."""
+    def note(self, size: int, root: bytes, cosigner: Signer | None = None) -> str:
+        """A checkpoint over so many digests, signed; by another one as well, if there is one."""
         text = f"{self.public.name}\n{size}\n{base64.b64encode(root).decode()}\n"
+        signers = [self, cosigner] if cosigner else [self]
+        return f"{text}\n" + "".join(signer._signature(text) for signer in signers)
+
+    def _signature(self, text: str) -> str:
         signature = self.public.key_id + self._key.sign(text.encode())
-        return f"{text}\n— {self.public.name} {base64.b64encode(signature).decode()}\n"
+        return f"— {self.public.name} {base64.b64encode(signature).decode()}\n"
 
 
 def key_name(store_id: str) -> str:
@@ -130,15 +134,16 @@ def read_notes(text: str) -> list[Checkpoint]:
     return found
 
 
-def open_signer(folder: Path, store_id: str) -> Signer:
+def open_signer(folder: Path, store_id: str, path: Path | None = None) -> Signer:
     """The signer of a record; its key is made in `folder` if there is none yet.
 
-    `<id>.pem` (0600) is the private key, `<id>.pub` the line of the public one.
+    `path` is where the key is, if not in `<id>.pem`. That file (0600) is the private key, the one
+    that ends with `.pub` the line of the public one.
 
     Raises:
         RecordError: the key cannot be read or made.
     """
-    path = folder / f"{store_id}.pem"
+    path = path or folder / f"{store_id}.pem"
     try:
         make_private(folder)
         if not path.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from sashizu_audit.notes import Checkpoint, PublicKey
     from sashizu_audit.verify import RecordReport, WriterReport
 
-__all__ = ["USAGE", "VerifyCommand", "checkpoint_record", "verify_folder"]
+__all__ = ["USAGE", "Sending", "VerifyCommand", "checkpoint_record", "verify_folder"]
+
+_PUBLISH_S = 120.0
 
 USAGE = 64
 """What `verify` ends with when it was called wrongly: its other codes are verdicts."""
@@ -45,6 +47,64 @@ class VerifyCommand(TyperCommand):
 def _misused(error: UsageError) -> UsageError:
     error.exit_code = USAGE
     return error
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Where a signed note goes, beside standard output, and how it is made.
+
+    `append` is a file elsewhere, `publish` a command that reads it. They come after the checkpoint:
+    what fails there takes nothing back.
+    """
+
+    append: Path | None = None
+    publish: str = ""
+    new_key: bool = False
+    as_json: bool = False
+
+    def send(self, note: str) -> None:
+        """Append the note, then run the command.
+
+        Raises:
+            RecordError: the file cannot be written, or the command failed.
+        """
+        if self.append is not None:
+            try:
+                with self.append.open("a", encoding="utf-8", newline="\n") as file:
+                    file.write(note + "\n")
+            except OSError as error:
+                raise RecordError(
+                    f"the checkpoint was made, but cannot be appended to {str(self.append)!r}: "
+                    f"{error.strerror or error}"
+                ) from error
+        if self.publish:
+            _publish(self.publish, note)
+
+
+def _publish(command: str, note: str) -> None:
+    """Run a command with the note on its standard input. There is no shell in between."""
+    import shlex
+    import subprocess
+
+    try:
+        words = shlex.split(command)
+        done = subprocess.run(  # noqa: S603 - who calls us says what to run
+            words,
+            input=note.encode(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_PUBLISH_S,
+            check=False,
+        )
+    except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
+        raise RecordError(
+            f"the checkpoint was made, but {command!r} could not publish it: {error}"
+        ) from error
+    if done.returncode:
+        said = plain(done.stderr.decode("utf-8", "replace").strip()[-400:])
+        raise RecordError(
+            f"the checkpoint was made, but {command!r} ended with {done.returncode}: {said}"
+        )
 
 
 def verify_folder(
@@ -78,32 +138,36 @@ def verify_folder(
 
 
 def checkpoint_record(
-    folder: Path, append: Path | None, say: Callable[[str], None], note: Callable[[str], None]
+    folder: Path, sending: Sending, say: Callable[[str], None], note: Callable[[str], None]
 ) -> None:
-    """Sign where the record stands; `append` is a file elsewhere that gets the signed note as well.
+    """Sign where the record stands, and send the signed note elsewhere.
 
     Raises:
         UsageError: there is no record.
-        RecordError: it cannot be signed, or the note not be appended.
+        RecordError: it cannot be signed, or the note not be sent.
     """
-    from sashizu_audit.notes import open_signer
+    from sashizu_audit.keys import rotate_key, signer_of
     from sashizu_audit.signing import make_checkpoint
     from sashizu_audit.verify import record_id
 
-    signer = open_signer(state_home() / "keys", record_id(folder))
-    made = make_checkpoint(folder, signer)
-    if append is not None:
-        try:
-            with append.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(made.note + "\n")
-        except OSError as error:
-            raise RecordError(
-                f"the checkpoint was made, but cannot be appended to {str(append)!r}: "
-                f"{error.strerror or error}"
-            ) from error
-    say(made.note.rstrip("\n"))
+    store_id = record_id(folder)
+    keys = state_home() / "keys"
+    if sending.new_key:
+        made, signer = rotate_key(folder, keys, store_id)
+    else:
+        signer = signer_of(folder, keys, store_id)
+        made = make_checkpoint(folder, signer)
+    if sending.as_json:
+        from sashizu_audit.options import say_json
+
+        say_json({**asdict(made), "key": signer.public.line}, say)
+    else:
+        say(made.note.rstrip("\n"))
     note(f"checkpoint {made.size}: {made.writers} writers have gone on since the one before")
     note(f"public key: {signer.public.line}")
+    if sending.new_key:
+        note("this key signs from now on: give it to whoever holds the one before")
+    sending.send(made.note)
 
 
 # --- what is given --------------------------------------------------------------------------------

@@ -39,12 +39,17 @@ class Made:
 
 
 def make_checkpoint(
-    folder: Path, signer: Signer, told: Mapping[str, object] = MappingProxyType({})
+    folder: Path,
+    signer: Signer,
+    told: Mapping[str, object] = MappingProxyType({}),
+    *,
+    cosigner: Signer | None = None,
 ) -> Made:
     """Sign where the record in `folder` stands, and record that it was done. Blocks.
 
     `told` is what else the digest says, such as what is about to be dropped. What is signed is what
-    is there: whether it is intact, `verify_record` tells.
+    is there: whether it is intact, `verify_record` tells. A `cosigner` takes the signer's place
+    from then on.
 
     Raises:
         RecordError: the checkpoint cannot be written, or not be recorded.
@@ -61,13 +66,17 @@ def make_checkpoint(
         _bring_to_disk(folder, {head.writer_id for head in heads})
         digests = append_digest(folder, heads, digests, told)
         root = tree_root(digests.leaves)
-        note = signer.note(len(digests.leaves), root)
-        save_note(folder, note)
+        note = signer.note(len(digests.leaves), root, cosigner)
+        save_note(folder, note, change=len(digests.leaves) - 1 if cosigner else None)
     except OSError as error:
         raise RecordError(
             f"no checkpoint can be made in {str(folder)!r}: {error.strerror or error}"
         ) from error
-    attrs = {"size": len(digests.leaves), "root": root.hex(), "key": signer.public.line}
+    attrs = {
+        "size": len(digests.leaves),
+        "root": root.hex(),
+        "key": (cosigner or signer).public.line,
+    }
     actor = f"user:{getpass.getuser()}"
     with AuditWriter(folder) as writer:
         writer.write([Event("audit.checkpointed", {"actor": actor, "attrs": attrs})])

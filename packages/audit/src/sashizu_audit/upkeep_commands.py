@@ -87,13 +87,13 @@ def _plain_report(report: SealReport | PruneReport) -> dict[str, object]:
 
 
 def _sign(folder: Path) -> None:
-    from sashizu_audit.notes import open_signer
+    from sashizu_audit.keys import signer_of
     from sashizu_audit.signing import make_checkpoint
     from sashizu_audit.verify import record_id
 
     store_id = record_id(folder)
     if (state_home() / "keys" / f"{store_id}.pem").exists():
-        make_checkpoint(folder, open_signer(state_home() / "keys", store_id))
+        make_checkpoint(folder, signer_of(folder, state_home() / "keys", store_id))
 
 
 def rebuild(ctx: typer.Context, as_json: JsonOption = False, store: StoreOption = None) -> None:
@@ -127,7 +127,7 @@ def prune(
 
     Only what is sealed can go. A held run stays, and so does what is not as it was written.
     """
-    from sashizu_audit.notes import open_signer
+    from sashizu_audit.keys import signer_of
     from sashizu_audit.pruning import Retention, prune_record
     from sashizu_audit.verify import record_id
 
@@ -135,7 +135,7 @@ def prune(
     days = settings.keep_days if keep is None else keep
     report = prune_record(
         folder,
-        lambda: open_signer(state_home() / "keys", record_id(folder)),
+        lambda: signer_of(folder, state_home() / "keys", record_id(folder)),
         Retention(days, settings.quota_mib * 1024 * 1024, insist),
         dry_run=dry_run,
     )

@@ -17,6 +17,7 @@ from sashizu_core.errors import UsageError
 
 from sashizu_audit.checkpoints import Digests, read_digests, tree_root
 from sashizu_audit.dropped import FLOOR_DAYS, Dropped, PruningTold, read_dropped
+from sashizu_audit.keys import known_keys
 from sashizu_audit.manifest import read_manifest
 from sashizu_audit.notes import Checkpoint, PublicKey, key_name, read_notes
 from sashizu_audit.scan import Finding, Grade, WriterScan, opening_attrs, scan_writer
@@ -334,6 +335,7 @@ class _Checkpoints:
         self._leaves = digests.leaves  # and those that came since, once they are asked for
         self._origin = key_name(store_id)
         self._key = key
+        self._keys = known_keys(digests, key) if key else None
         self.findings: list[Finding] = []
         self.signed = 0
         for number in digests.missing:
@@ -364,10 +366,10 @@ class _Checkpoints:
         leaves = self._digests.leaves
         if note.origin != self._origin:
             self._find("damage", file, f"it speaks of another record, {note.origin[:80]}")
-        elif self._key is None:
+        elif self._keys is None:
             self._find("unchecked", file, "there is no key to check its signature with; use --key")
-        elif not self._key.signed(note):
-            self._find("damage", file, f"it is not signed by the key {self._key.key_id.hex()}")
+        elif fault := self._keys.fault(note):
+            self._find("damage", file, fault)
         elif note.size > len(leaves):
             gone = f"it was signed over {note.size} digests and {len(leaves)} are there"
             self._find("damage", file, f"{gone}: checkpoints were removed")

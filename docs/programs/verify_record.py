@@ -1,0 +1,150 @@
+"""Checks a record of sashizu without any of its packages: a second opinion on `audit verify`.
+
+    python verify_record.py FOLDER [LINE|FILE of public keys [FILE of kept notes]...]
+
+Ends with 0 intact, 1 changed or removed, 2 torn by a crash, 3 not to be told, 64 called wrongly.
+Needs `cryptography`, and a copy that is not written meanwhile. It leaves out tables for queries.
+"""
+# ruff: noqa: C901, E401, I001, T201, TRY301 - short enough to be read as a whole
+# fmt: off
+
+import base64, gzip, json, re, sys, zlib
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+found = []  # (exit code, where, why)
+
+def signed_by(note, line):
+    name, key_id, key = line.split("+", 2)
+    public = Ed25519PublicKey.from_public_bytes(base64.b64decode(key)[1:])
+    for signer, data in note["signatures"]:
+        with suppress(InvalidSignature):
+            if signer == name and data[:4].hex() == key_id:
+                return public.verify(data[4:], note["text"]) is None
+    return False
+
+def notes_in(path):
+    text = path.read_text("utf-8", "replace") if path.exists() else ""
+    for body, below in re.findall(r"((?:[^\n]+\n)+)\n((?:— \S+ \S+\n)+)", text):
+        (origin, size, root), lines = body.split("\n")[:3], below.splitlines()
+        parts = [(line.split(" ")[1], base64.b64decode(line.split(" ")[2])) for line in lines]
+        head = {"origin": origin, "size": int(size), "root": base64.b64decode(root)}
+        yield head | {"text": body.encode(), "signatures": parts}
+
+def tree_root(leaves):
+    if len(leaves) < 2:
+        return sha256(b"\0" + leaves[0] if leaves else b"").digest()
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return sha256(b"\1" + tree_root(leaves[:split]) + tree_root(leaves[split:])).digest()
+
+def check_notes(place, leaves, store_id, keys, kept):
+    own, signed, code = list(notes_in(place))[:1], 0, 1 if leaves or place.exists() else 3
+    found.extend([(code, place, "there is no note")] if not own and (keys or code == 1) else [])
+    for note in own + kept:
+        size = note["size"]
+        if note["origin"] != f"sashizu.audit/{store_id}":
+            found.append((1, place, "a note speaks of another record"))
+        elif not keys:
+            found.append((3, place, "there is no key to check notes with"))
+        elif not any(signed_by(note, key) for key in keys):
+            found.append((1, place, f"the note over {size} is not signed by the key"))
+        elif size > len(leaves) or tree_root(leaves[:size]) != note["root"]:
+            found.append((1, place, f"the first {size} digests are not those that were signed"))
+        else:
+            signed = max(signed, size)
+    return leaves[:signed] if keys else leaves
+
+def check_segment(path, writer, w, is_last, its, redacted):
+    data, w["ended"], packed = path.read_bytes(), "", path.suffix == ".gz"
+    w["packed"][its[0]] = packed and sha256(data).hexdigest()
+    *lines, tail = (gzip.decompress(data) if packed else data).split(b"\n")
+    if re.search(rb',"h":"[0-9a-f]{64}"}$', tail):  # a crash took the newline alone
+        lines, tail = [*lines, tail], None
+    for place, line in enumerate(lines, 1):
+        event, h = json.loads(line), sha256(w["h"].encode() + line[:-72]).hexdigest()
+        attrs, lawful = event.get("attrs", {}), redacted.get((writer, event["seq"]))
+        if line[-72:] != f',"h":"{h}"}}'.encode() and sha256(line).hexdigest() != lawful:
+            raise ValueError(f"line {place} was changed")
+        mine = (event["writer_id"], event["seq"]) == (writer, len(w["all"]))
+        if not mine or (place == 1 and (attrs["segment"], attrs["store_id"]) != its):
+            raise ValueError(f"line {place} belongs elsewhere")
+        w["h"], w["ended"] = event["h"], attrs["reason"] if event["kind"] == "writer.closed" else ""
+        w["all"].append(event["h"])
+        w["told"] += [(event["kind"], attrs)] if event["kind"][:6] in ("writer", "audit.") else []
+    if (tail != b"" if w["ended"] else not is_last) or (packed and not lines):
+        raise ValueError("its end is missing, or something was added to it")
+    if not w["ended"] and (tail or not data):
+        found.append((2, path, "a crash left half a line, or none"))
+
+def check_told(writers, leaves):
+    def claim(code, source, writer, seq, h, **_):
+        w = writers.get(writer, {"all": [], "ended": ""})
+        if seq >= len(w["all"]):
+            found.append((1 if w["ended"] == "closed" else code, writer, f"event {seq} is gone"))
+        elif w["all"][seq] not in (h, None):
+            found.append((1, writer, f"event {seq} is not the one that {source} knows"))
+
+    vouched = {}
+    told = [(name, kind, attrs) for name, w in writers.items() for kind, attrs in w["told"]]
+    parents = {attrs["child_writer_id"]: n for n, kind, attrs in told if kind == "writer.spawned"}
+    for head in [head for leaf in leaves for head in json.loads(leaf).get("writers", [])]:
+        claim(1, "a checkpoint", head["writer_id"], head["seq"], head["h"])
+    for name, kind, attrs in told:
+        parent, root = attrs.get("parent_writer_id"), bytes.fromhex(str(attrs.get("root", "")))
+        for one in attrs["segments"] if kind == "audit.sealed" else [attrs]:
+            if kind in ("audit.sealed", "writer.recovered"):
+                claim(1, name, one["writer_id"], one["seq"], one["h"])
+            if kind == "audit.sealed":
+                its = writers.get(one["writer_id"], {"packed": {}})["packed"].get(one["segment"])
+                vouched.setdefault(its, set()).add(one["sha256"])
+        if kind == "audit.checkpointed" and tree_root(leaves[: attrs["size"]]) != root:
+            found.append((1, name, "a checkpoint that it tells of is gone, or another one"))
+        if origin := attrs.get("forked_from"):
+            claim(3, name, origin["writer_id"], origin["seq"] - 1, origin["h"])
+        if parent and name not in parents and None not in writers.get(parent, {"all": ()})["all"]:
+            found.append((3, name, "its parent does not announce it"))
+    found.extend((3, child, "it is missing") for child in parents if child not in writers)
+    found.extend((1, x, "is not as it was packed") for x in vouched if x and x not in vouched[x])
+
+def main(folder, key="", *kept):
+    place, writers, gone, redacted, files = folder / "checkpoints", {}, {}, {}, {}
+    store_id = json.loads((folder / "store.json").read_bytes())["store_id"]
+    digests = sorted(place.glob("[0-9]*.json"), key=lambda path: int(path.stem))
+    missing = [n for n, path in enumerate(digests) if int(path.stem) != n][:1]
+    found.extend((1, place, f"digest {n} is missing") for n in missing)
+    keys = (Path(key).read_text() if Path(key).is_file() else key).split()
+    leaves, notes = [path.read_bytes() for path in digests], [n for k in kept for n in notes_in(k)]
+    for leaf in map(json.loads, check_notes(place / "checkpoint", leaves, store_id, keys, notes)):
+        dropped = leaf.get("pruned", {}).get("segments", [])
+        gone |= {(x["writer_id"], x["segment"]): x for x in dropped}
+        redacted |= {(x["writer_id"], x["seq"]): x["line_sha256"] for x in leaf.get("redacted", [])}
+    for path in [*folder.glob("hot/*.jsonl"), *folder.glob("sealed/*/*.jsonl.gz")]:
+        files[path.name.split(".")[0], int(path.name.split(".")[1])] = path
+    for writer, last in dict(sorted(files | gone)).items():
+        w = writers[writer] = {"h": "0" * 64, "all": [], "told": [], "packed": {}, "ended": ""}
+        for n in range(last + 1):
+            try:
+                one = gone.get((writer, n))
+                if (writer, n) in files or not one:
+                    check_segment(files[writer, n], writer, w, n == last, (n, store_id), redacted)
+                elif (one["previous_h"], one["first_seq"]) == (w["h"], len(w["all"])):
+                    w["all"] += [None] * (one["events"] - 1) + [one["h"]]
+                    w["h"], w["ended"] = one["h"], "closed"
+                else:
+                    raise ValueError("what was dropped does not fit")
+            except (ValueError, LookupError, OSError, EOFError, zlib.error, TypeError) as error:
+                found.append((1, files.get((writer, n), f"{writer}.{n}"), error))
+        found.extend([(3, writer, "its next file is missing")] if w["ended"] == "rolled" else [])
+    check_told(writers, leaves)
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), *sys.argv[2:3], *map(Path, sys.argv[3:]))
+    except (IndexError, FileNotFoundError):
+        sys.exit(print(__doc__, file=sys.stderr) or 64)
+    except (ValueError, LookupError) as error:
+        found.append((1, "checkpoints", error))
+    print(*(f"{where}: {why}" for _, where, why in found), sep="\n")
+    sys.exit(next((code for code in (1, 3, 2) if code in {one[0] for one in found}), 0))

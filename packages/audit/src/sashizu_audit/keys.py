@@ -1,0 +1,134 @@
+"""Which key signs a record, and how one takes the place of another.
+
+A change of keys is a checkpoint whose digest names both,
+
+```json
+{"key": {"previous": "NAME+ID+KEY", "next": "NAME+ID+KEY"}}
+```
+
+and whose note both sign. That note is kept for good, as `checkpoints/<number>.note`, because the
+newest note is signed by the newest key alone. So whoever holds an old public key can follow to the
+new one, and whoever holds the new one can check what the old one signed before the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from sashizu_core.errors import RecordError, UsageError
+
+from sashizu_audit.checkpoints import Digests, read_digests, tree_root
+from sashizu_audit.disk import sync_folder
+from sashizu_audit.notes import Checkpoint, PublicKey, Signer, open_signer, read_notes
+from sashizu_audit.signing import Made, make_checkpoint
+
+__all__ = ["Keys", "known_keys", "rotate_key", "signer_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of a record in the order of their use.
+
+    `changes` are the sizes of the notes at which one took the place of the one before.
+    """
+
+    keys: tuple[PublicKey, ...]
+    changes: tuple[int, ...] = ()
+
+    def fault(self, note: Checkpoint) -> str:
+        """Why a note is not signed as it has to be, or an empty string."""
+        period = sum(note.size > size for size in self.changes)
+        allowed = self.keys[period : period + 1 + (note.size in self.changes)]
+        if any(key.signed(note) for key in allowed):
+            return ""
+        for number, key in enumerate(self.keys):
+            if key.signed(note):
+                when = f"from checkpoint {self.changes[min(number, len(self.changes) - 1)]} on"
+                return f"it is signed by {key.key_id.hex()}, whose time was another: {when}"
+        return f"it is not signed by the key {allowed[0].key_id.hex()}"
+
+
+def known_keys(digests: Digests, key: PublicKey) -> Keys:
+    """All keys of a record that the one which is trusted leads to; at least that one."""
+    keys: list[PublicKey] = []
+    changes: list[int] = []
+    for number, leaf in enumerate(digests.leaves):
+        pair = _change(leaf) if b'"key"' in leaf else None
+        if pair is None or not _is_agreed(digests, number, pair):
+            continue
+        if not keys:
+            keys.append(pair[0])
+        if keys[-1] == pair[0]:
+            keys.append(pair[1])
+            changes.append(number + 1)
+    return Keys(tuple(keys), tuple(changes)) if key in keys else Keys((key,))
+
+
+def _change(leaf: bytes) -> tuple[PublicKey, PublicKey] | None:
+    """The keys before and after, if a digest tells of a change."""
+    with suppress(orjson.JSONDecodeError, KeyError, TypeError, UsageError):
+        told = orjson.loads(leaf)["key"]
+        return PublicKey.parse(str(told["previous"])), PublicKey.parse(str(told["next"]))
+    return None
+
+
+def _is_agreed(digests: Digests, number: int, pair: Sequence[PublicKey]) -> bool:
+    """Whether both keys have signed the change."""
+    for note in read_notes(digests.changes.get(number, "")):
+        if note.size == number + 1 and note.root == tree_root(digests.leaves[: number + 1]):
+            return all(key.signed(note) for key in pair)
+    return False
+
+
+def signer_of(folder: Path, keys: Path, store_id: str) -> Signer:
+    """The signer of the record in `folder`; its key is made in `keys` if there is none yet.
+
+    A change of keys that was broken off is ended first.
+
+    Raises:
+        RecordError: the key cannot be read or made.
+    """
+    fresh = keys / f"{store_id}.next.pem"
+    if fresh.exists():
+        try:
+            signer = open_signer(keys, store_id, fresh)
+            agreed = [_change(leaf) for leaf in read_digests(folder).leaves if b'"key"' in leaf]
+            if any(pair and pair[1] == signer.public for pair in agreed):
+                _take_over(keys, store_id)
+        except OSError as error:
+            raise RecordError(f"the keys in {str(keys)!r} cannot be used: {error}") from error
+    return open_signer(keys, store_id)
+
+
+def rotate_key(folder: Path, keys: Path, store_id: str) -> tuple[Made, Signer]:
+    """Sign with a new key from now on; the old one signs the change, and is destroyed. Blocks.
+
+    Returns the checkpoint and the new signer. The old public key stays as `<id>.<its id>.pub`.
+
+    Raises:
+        RecordError: it cannot be done; then the old key goes on.
+    """
+    old = signer_of(folder, keys, store_id)
+    fresh = keys / f"{store_id}.next.pem"
+    try:
+        fresh.unlink(missing_ok=True)  # of an attempt that was broken off before it counted
+        new = open_signer(keys, store_id, fresh)
+        told = {"key": {"previous": old.public.line, "next": new.public.line}}
+        made = make_checkpoint(folder, old, told, cosigner=new)
+        (keys / f"{store_id}.{old.public.key_id.hex()}.pub").write_text(
+            old.public.line + "\n", "utf-8"
+        )
+        _take_over(keys, store_id)
+    except OSError as error:
+        raise RecordError(f"the key cannot be changed: {error.strerror or error}") from error
+    return made, open_signer(keys, store_id)
+
+
+def _take_over(keys: Path, store_id: str) -> None:
+    (keys / f"{store_id}.next.pem").replace(keys / f"{store_id}.pem")
+    (keys / f"{store_id}.next.pub").unlink(missing_ok=True)
+    sync_folder(keys)

@@ -1,0 +1,189 @@
+"""A key takes the place of another one, and what either signed can be checked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from sashizu_audit import AuditWriter, verify_record
+from sashizu_audit import keys as module
+from sashizu_audit.cli import app
+from sashizu_audit.keys import rotate_key, signer_of
+from sashizu_audit.notes import PublicKey, open_signer, read_notes
+from sashizu_audit.signing import make_checkpoint
+from sashizu_audit.spool import WriterOptions
+from sashizu_audit.verify import RecordReport, record_id
+from sashizu_core.errors import RecordError
+from sashizu_core.events import Event
+from typer.testing import CliRunner, Result
+
+SMALL = WriterOptions(ballast_bytes=0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "audit")
+    return tmp_path / "audit"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+def write(folder: Path) -> None:
+    with AuditWriter(folder, options=SMALL) as writer:
+        writer.write([Event("tool.requested", {"tool": "t"})])
+
+
+def sign(folder: Path, keys: Path) -> tuple[str, PublicKey]:
+    signer = signer_of(folder, keys, record_id(folder))
+    write(folder)
+    return make_checkpoint(folder, signer).note, signer.public
+
+
+def rotate(folder: Path, keys: Path) -> tuple[str, PublicKey]:
+    made, signer = rotate_key(folder, keys, record_id(folder))
+    return made.note, signer.public
+
+
+def check(folder: Path, key: PublicKey, *anchors: str) -> RecordReport:
+    return verify_record(folder, key=key, anchors=[n for a in anchors for n in read_notes(a)])
+
+
+def test_with_any_key_of_a_record_all_its_notes_can_be_checked(folder: Path, keys: Path) -> None:
+    notes, known = [], []
+    for turn in (sign, rotate, sign, rotate, sign):
+        note, key = turn(folder, keys)
+        notes.append(note)
+        known.append(key)
+    assert len({key.line for key in known}) == 3
+    for key in known:
+        report = check(folder, key, *notes)
+        assert (report.exit_code, report.signed) == (0, 5), report.findings
+
+
+def test_the_old_private_key_is_gone_and_its_public_half_stays(folder: Path, keys: Path) -> None:
+    _, old = sign(folder, keys)
+    private = (keys / f"{record_id(folder)}.pem").read_bytes()
+    rotate(folder, keys)
+    assert all(private != path.read_bytes() for path in keys.iterdir())
+    kept = keys / f"{record_id(folder)}.{old.key_id.hex()}.pub"
+    assert PublicKey.parse(kept.read_text()) == old
+    for path in keys.glob("*.pem"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_retired_key_signs_nothing_that_counts_any_more(folder: Path, keys: Path) -> None:
+    old = open_signer(keys, record_id(folder))
+    sign(folder, keys)
+    rotate(folder, keys)
+    stolen = make_checkpoint(folder, old)
+    report = check(folder, old.public, stolen.note)
+    assert report.exit_code == 1
+    assert any("whose time was another" in one.reason for one in report.findings)
+
+
+def test_who_has_not_the_old_key_cannot_name_the_next(
+    folder: Path, keys: Path, tmp_path: Path
+) -> None:
+    _, key = sign(folder, keys)
+    thief = open_signer(tmp_path / "thief", record_id(folder))
+    told = {"key": {"previous": key.line, "next": thief.public.line}}
+    make_checkpoint(folder, thief, told, cosigner=thief)
+    assert check(folder, key).exit_code == 1
+
+
+@pytest.mark.parametrize("gone", ["000001.note", "000001.json"])
+def test_without_the_note_of_a_change_the_old_key_leads_nowhere(
+    folder: Path, keys: Path, gone: str
+) -> None:
+    _, old = sign(folder, keys)
+    rotate(folder, keys)
+    sign(folder, keys)
+    (folder / "checkpoints" / gone).unlink()
+    assert check(folder, old).exit_code == 1
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+def test_a_change_that_is_broken_off_is_ended_or_forgotten(
+    folder: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, old = sign(folder, keys)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_take_over", _break_off)
+        with pytest.raises(BrokenOffError):
+            rotate(folder, keys)
+    note, new = sign(folder, keys)
+    assert new != old
+    assert check(folder, old, note).exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "make_checkpoint", _break_off)
+        with pytest.raises(BrokenOffError):
+            rotate(folder, keys)
+    note, same = sign(folder, keys)
+    assert same == new
+    assert check(folder, old, note).exit_code == 0
+
+
+def _break_off(*_: object, **__: object) -> None:
+    raise BrokenOffError
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SASHIZU_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def program(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "publish it.py"
+    path.write_text(text)
+    return f"{sys.executable} '{path}'"
+
+
+def test_a_note_is_published_by_any_command(folder: Path, home: Path, tmp_path: Path) -> None:
+    there = tmp_path / "published"
+    text = f"import sys; open({str(there)!r}, 'ab').write(sys.stdin.buffer.read())"
+    command = program(tmp_path, text)
+    result = call("checkpoint", "--publish", command, "--store", str(folder))
+    assert result.exit_code == 0
+    assert there.read_text().rstrip("\n") == result.stdout.rstrip("\n")
+    anchored = call("verify", "--anchor", str(there), "--store", str(folder))
+    assert anchored.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("import sys; sys.exit('no \\x1b[31mnetwork')", "no \\x1b[31mnetwork"), (None, "no such")],
+)
+def test_a_command_that_fails_is_told_and_the_checkpoint_stays(
+    folder: Path, home: Path, tmp_path: Path, text: str | None, said: str
+) -> None:
+    command = program(tmp_path, text) if text else "/no/such/program"
+    result = call("checkpoint", "--publish", command, "--store", str(folder))
+    assert isinstance(result.exception, RecordError)
+    assert "the checkpoint was made" in str(result.exception)
+    assert said in str(result.exception).lower() or said in str(result.exception)
+    assert (folder / "checkpoints" / "checkpoint").exists()
+
+
+def test_keys_are_changed_by_command(folder: Path, home: Path) -> None:
+    first = json.loads(call("checkpoint", "--json", "--store", str(folder)).stdout)
+    second = json.loads(call("checkpoint", "--new-key", "--json", "--store", str(folder)).stdout)
+    assert first["key"] != second["key"]
+    assert (first["size"], second["size"]) == (1, 2)
+    for key in (first["key"], second["key"]):
+        assert call("verify", "--key", key, "--store", str(folder)).exit_code == 0
