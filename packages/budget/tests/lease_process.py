@@ -80,7 +80,7 @@ class Process:
             return
         assert isinstance(node, LeasedNode)
         agent = node.open("agent", Limits(tokens=self.random.randint(1000, 20_000)))
-        given = []
+        given: list[tuple[subprocess.Popen[bytes], object] | None] = []
         for _ in range(self.random.randint(3, 25)):
             self.step()
             if self.random.random() < 0.12 and len(given) < 2:

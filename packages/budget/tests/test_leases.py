@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from sashizu_budget.leases import GivenLease
 from sashizu_budget.ledger import Ledger
+from sashizu_budget.nodes import Node
 from sashizu_budget.processes import Owner, is_gone, this_process
+from sashizu_budget.spend_connection import SpendFile
 from sashizu_budget.spend_store import SpendStore
 from sashizu_core.errors import SashizuError, SpawnRefused, UsageError
 from sashizu_core.protocols import BudgetNode, Busy, Refused
@@ -146,7 +148,7 @@ def test_a_bill_above_its_hold_ends_the_lease_and_is_booked_in_full(ledger: Ledg
 
 def test_a_lease_ends_with_its_time_and_what_is_held_of_it_is_charged(spend: Path) -> None:
     now = [1_000_000_000]
-    store = SpendStore(spend, now_ns=lambda: now[0])
+    store = SpendStore(SpendFile(spend, now_ns=lambda: now[0]))
     store.give(
         "0" * 32, "share", (100, None, None, None), parent=None, depth=1,
         expires_ns=2_000_000_000, terms="",
@@ -289,11 +291,12 @@ def test_the_file_is_nobody_elses(ledger: Ledger, spend: Path) -> None:
 def test_a_file_that_is_none_is_an_error_that_names_it(spend: Path) -> None:
     spend.parent.mkdir()
     spend.write_bytes(b"not a database, and longer than a header of one is" * 10)
-    ledger = Ledger(spend=spend)
-    run = ledger.root("run", Limits(tokens=10))
+    ledger, run = Ledger(spend=spend), Node("run", Limits(tokens=10))
     with pytest.raises(SashizuError, match=r"spend\.sqlite"):
         ledger.lease(run, "share", Limits(tokens=1))
     assert run.state().held == Amount()
+    with pytest.raises(SashizuError, match=r"spend\.sqlite"):
+        ledger.root("run", Limits())
 
 
 def test_an_unknown_lease_is_not_redeemed(ledger: Ledger) -> None:

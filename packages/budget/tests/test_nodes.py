@@ -41,13 +41,13 @@ def test_an_unknown_unit_is_named_with_those_that_are_counted(ask: object) -> No
 
 
 def test_a_closed_child_is_no_longer_kept_by_its_parent() -> None:
-    run = Ledger().root("run", Limits(tokens=100))
+    run = Node("run", Limits(tokens=100))
     run.open("agent", Limits()).close()
     assert not run._children
 
 
 async def test_nothing_is_left_of_those_who_waited() -> None:
-    run = Ledger().root("run", Limits(tokens=10))
+    run = Node("run", Limits(tokens=10))
     hold = run.reserve(Amount(tokens=10))
     assert not isinstance(hold, Busy | Refused)
     async with anyio.create_task_group() as group:
@@ -60,7 +60,7 @@ async def test_nothing_is_left_of_those_who_waited() -> None:
 
 
 async def test_a_room_can_be_asked_for_in_a_cancelled_scope_without_a_trace() -> None:
-    run = Ledger().root("run", Limits(tokens=10))
+    run = Node("run", Limits(tokens=10))
     hold = run.reserve(Amount(tokens=10))
     assert not isinstance(hold, Busy | Refused)
     with anyio.CancelScope() as scope:
@@ -77,7 +77,7 @@ async def test_a_room_can_be_asked_for_in_a_cancelled_scope_without_a_trace() ->
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_event_loops_in_several_threads_share_a_tree(backend: str) -> None:
-    run = Ledger().root("run", Limits(tokens=10))
+    run = Node("run", Limits(tokens=10))
     served: list[int] = []
     within: list[bool] = []
 

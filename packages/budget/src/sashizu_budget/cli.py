@@ -1,4 +1,4 @@
-"""The command `budget`: the only module here that prints."""
+"""The command `budget`, and what it says of prices."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sashizu_core.settings import Settings, load_settings
 from sashizu_core.types import Price
 
 from sashizu_budget.settings import price_list
+from sashizu_budget.windows_command import history, set_limits, status
 
 __all__ = ["app"]
 
@@ -22,7 +23,7 @@ HEADINGS = ("model", "input", "cached", "output", "source", "date")
 NUMBERS = ("input", "cached", "output")
 
 app = typer.Typer(
-    help="Show what models cost.",
+    help="Show what models cost, limit what is spent, report what a run spent.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -32,7 +33,12 @@ app = typer.Typer(
 
 @app.callback()
 def budget() -> None:
-    """Show what models cost."""
+    """Show what models cost, limit what is spent by day, month and project, and report runs."""
+
+
+app.command("set")(set_limits)
+app.command()(status)
+app.command()(history)
 
 
 @app.command()

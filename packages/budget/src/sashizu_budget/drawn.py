@@ -1,22 +1,23 @@
-"""What one process has drawn from a lease, and who waits there for more."""
+"""What one process has drawn from a lease or from windows, and who waits there for more."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import get_ident
+from time import monotonic, time_ns
+from typing import Protocol
 from weakref import WeakSet
 
 import anyio
 from sashizu_core.types import UNITS, Limits
 
 from sashizu_budget.nodes import Node
-from sashizu_budget.spend_store import LeaseRow, Shortage, SpendStore
+from sashizu_budget.spend_rows import Shortage
 from sashizu_budget.units import Four
 
-__all__ = ["Drawn", "Waiting"]
+__all__ = ["NEVER_NS", "Drawn", "Source", "Waiting"]
 
 POLL_S = 0.05
 """How often somebody looks who waits for what another process holds, in seconds."""
@@ -24,78 +25,129 @@ POLL_S = 0.05
 NONE: Four = (0, 0, 0, 0)
 
 
-class Drawn:
-    """What one process has drawn from a lease; its root is that large.
+NEVER_NS = 1 << 63
 
-    `booked` is what of the root's spending the row knows of, `spare` what is kept for the next call
+
+class Source(Protocol):
+    """Where a process draws from: rows that it shares with others.
+
+    `drawn_units` says of each unit whether it has to be drawn; the others are only counted. Of
+    `keeps_s` seconds after it last spoke with the rows, a process that is idle keeps what it drew.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def drawn_units(self) -> Sequence[bool]: ...
+
+    @property
+    def limits(self) -> Limits:
+        """What the root is said to be limited to."""
+        ...
+
+    @property
+    def keeps_s(self) -> float: ...
+
+    @property
+    def until_ns(self) -> int:
+        """When what was drawn has to be drawn anew, in Unix nanoseconds."""
+        ...
+
+    def draw(
+        self, spent: Four, back: Four, need: Four, asked: Four, held: Four
+    ) -> tuple[Four, Four] | Shortage:
+        """Book what was spent, give back, and draw what is needed and a little more, or nothing.
+
+        `asked` is the whole amount that has to fit, `need` what is missing for it, `held` what is
+        in flight. Returns what was drawn, and the part of it that was not needed.
+        """
+        ...
+
+    def book(self, spent: Four, back: Four) -> bool:
+        """Book what was spent and give back; False if nothing is drawn any more."""
+        ...
+
+    def leave(self, spent: Four) -> None:
+        """Book what was spent and give back all else, for good."""
+        ...
+
+    def hopeless(self, asked: Four, unbooked: Four) -> Shortage | None:
+        """Why an amount cannot fit even if nothing were held; None if it could."""
+        ...
+
+    def more(self, unit: int) -> int:
+        """How much could be drawn now."""
+        ...
+
+
+class Drawn:
+    """What one process has drawn; its root is that large, and `top` the node that users begin at.
+
+    `booked` is what of the root's spending the rows know of, `spare` what is kept for the next call
     when there is more than that.
     """
 
-    def __init__(self, store: SpendStore, row: LeaseRow, chunk: int) -> None:
-        self.store = store
-        self.row = row
-        self.chunk = chunk
-        limits = {unit: None if row.limits[i] is None else 0 for i, unit in enumerate(UNITS)}
-        self.root = Node(row.name, Limits(**limits))
+    def __init__(self, source: Source, name: str = "", limits: Limits | None = None) -> None:
+        self.source = source
+        empty = {unit: 0 if source.drawn_units[i] else None for i, unit in enumerate(UNITS)}
+        self.root = Node(source.name, Limits(**empty))
+        self.top = self.root if limits is None else self.root.open(name, limits)
         self.line: deque[Waiting] = deque()
         self.left = False
+        self.quiet_until = 0.0
         self._booked: Four = NONE
         self._spare: Four = NONE
         _drawn.add(self)
 
-    @property
-    def limits(self) -> Limits:
-        tokens, nusd, requests, agents = self.row.limits
-        bounds = json.loads(self.row.bounds)
-        return Limits(tokens=tokens, nusd=nusd, requests=requests, agents=agents, **bounds)
-
-    def need(self, asked: Four) -> Four:
-        """What has to be drawn before an amount fits into the root."""
+    def need(self, asked: Four, back: Four = NONE) -> Four:
+        """What has to be drawn before an amount fits into the root, after some is given back."""
         root = self.root
         return _four(
-            max(0, asked[i] + root._taken[i] - root._ceiling[i]) if asked[i] else 0
+            max(0, asked[i] + root._taken[i] - root._ceiling[i] + back[i]) if asked[i] else 0
             for i in range(len(UNITS))
         )
 
+    def stale(self) -> bool:
+        """Whether what was drawn has to be drawn anew before it is used."""
+        return time_ns() >= self.source.until_ns
+
     def top_up(self, asked: Four) -> Shortage | None:
         """Draw until an amount fits; says why that is not possible. The tree's lock is taken."""
-        need = self.need(asked)
-        if not any(need):
+        stale = self.stale()
+        back = self._free() if stale else NONE
+        need = self.need(asked, back)
+        if not stale and not any(need):
             return None
-        spent = self._unbooked()
-        answer = self.store.draw(self.row.lease_id, self.chunk, spent, need, asked)
-        if isinstance(answer, Shortage):
-            if answer.ended:
-                self.root._shut = True
-            else:
-                self._booked = _plus(self._booked, spent)
+        root, spent = self.root, self._unbooked()
+        answer = self.source.draw(spent, back, need, asked, self._limited(root._held))
+        self._spoke()
+        if isinstance(answer, Shortage) and answer.ended:
+            root._shut = True
             return answer
         self._booked = _plus(self._booked, spent)
+        root._ceiling = _minus(root._ceiling, back)
+        if isinstance(answer, Shortage):
+            return answer
         drawn, self._spare = answer
-        self.root._ceiling = _plus(self.root._ceiling, drawn)
+        root._ceiling = _plus(root._ceiling, drawn)
         return None
 
     def hopeless(self, asked: Four) -> Shortage | None:
         """Why an amount cannot fit even if nothing were held; None if it could."""
         if not any(self.need(asked)):
             return None
-        row, unbooked = self.store.row(self.row.lease_id), self._unbooked()
-        for i, wanted in enumerate(asked):
-            limit, left = row.limits[i], row.left(i)
-            if limit is not None and wanted > limit - row.spent[i] - unbooked[i]:
-                return Shortage(i, left or 0, final=True, ended=row.ended)
-        return None
+        return self.source.hopeless(asked, self._unbooked())
 
     def trim(self) -> None:
         """Give back what is not needed. The tree's lock is taken."""
         idle = not any(self.root._held)
         if self.left or (self.line and not idle):
             return
-        free = _four(
-            self.root._ceiling[i] - self.root._taken[i] if self.row.limits[i] is not None else 0
-            for i in range(len(UNITS))
-        )
-        # Who is idle keeps nothing, and owes the row no bill: another process may wait for either.
+        if not self.line and monotonic() < self.quiet_until:
+            return
+        free = self._free()
+        # Who is idle keeps nothing, and owes the rows no bill: another process may wait for either.
         if not idle and not any(free[i] > 2 * self._spare[i] for i in range(len(UNITS))):
             return
         kept = NONE if idle else self._spare
@@ -106,23 +158,46 @@ class Drawn:
         self.book(back)
 
     def book(self, back: Four = NONE) -> None:
-        """Tell the row what was spent. The tree's lock is taken."""
+        """Tell the rows what was spent. The tree's lock is taken."""
         spent = self._unbooked()
-        if not self.store.book(self.row.lease_id, self.chunk, spent, back):
+        if not self.source.book(spent, back):
             self.root._shut = True
             return
+        self._spoke()
         self._booked = _plus(self._booked, spent)
 
     def leave(self) -> None:
         """Give back what is left, for good; the root is closed. The tree's lock is taken."""
         if not self.left:
             self.left = True
-            self.store.leave(self.row.lease_id, self.chunk, self._unbooked())
+            self.source.leave(self._unbooked())
+
+    def end(self) -> None:
+        """Close the root: what is held is charged, and the rest given back."""
+        self.root.close()
+        with self.root._lock:
+            self.leave()
+        self.wake()
 
     def wake(self) -> None:
         """Let everybody in the line look again."""
         for waiting in tuple(self.line):
             waiting.call()
+
+    def free(self, unit: int) -> int:
+        """What is drawn of a unit and neither spent nor held."""
+        return max(0, self.root._ceiling[unit] - self.root._taken[unit])
+
+    def _free(self) -> Four:
+        return self._limited(self.free(i) for i in range(len(UNITS)))
+
+    def _limited(self, values: Iterable[int]) -> Four:
+        """Only of units that have to be drawn."""
+        drawn = self.source.drawn_units
+        return _four(value if drawn[i] else 0 for i, value in enumerate(values))
+
+    def _spoke(self) -> None:
+        self.quiet_until = monotonic() + self.source.keeps_s
 
     def _unbooked(self) -> Four:
         root = self.root

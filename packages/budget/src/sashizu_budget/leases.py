@@ -11,19 +11,19 @@ from __future__ import annotations
 import json
 import os
 
-from anyio.lowlevel import checkpoint_if_cancelled
-from sashizu_core.errors import BudgetRefused, UsageError
+from sashizu_core.errors import UsageError
 from sashizu_core.handoff import Leased
 from sashizu_core.protocols import BudgetNode, Busy, Hold, Refused
-from sashizu_core.types import UNITS, Amount, BudgetState, Limits
+from sashizu_core.types import UNITS, Amount, Limits
 
-from sashizu_budget.drawn import Drawn, Waiting
-from sashizu_budget.holds import LedgerHold
+from sashizu_budget.drawing import DrawingNode
+from sashizu_budget.drawn import NEVER_NS, Drawn
 from sashizu_budget.nodes import Node
-from sashizu_budget.spend_store import Shortage, SpendStore
-from sashizu_budget.units import Four, first_asked, four, index_of
+from sashizu_budget.spend_rows import LeaseRow, Shortage
+from sashizu_budget.spend_store import SpendStore
+from sashizu_budget.units import Four
 
-__all__ = ["GivenLease", "LeasedNode", "give_lease", "redeem_lease"]
+__all__ = ["GivenLease", "LeaseSource", "LeasedNode", "give_lease", "redeem_lease"]
 
 BOUNDS = ("seconds", "depth", "agents_alive", "spawn_rate")
 """Limits that are not counted; they travel with the lease."""
@@ -99,214 +99,68 @@ def give_lease(
 def redeem_lease(store: SpendStore, lease_id: str) -> Leased:
     """Draw on a lease from now on; see `LeasingBudget.redeem`."""
     row, chunk = store.redeem(lease_id)
-    drawn = Drawn(store, row, chunk)
+    drawn = Drawn(LeaseSource(store, row, chunk))
     expires_at = None if row.expires_ns is None else row.expires_ns / 10**9
-    return Leased(LeasedNode(drawn, drawn.root), row.terms, row.depth, expires_at)
+    return Leased(LeasedNode(drawn, drawn.top, row.lease_id), row.terms, row.depth, expires_at)
 
 
-class LeasedNode:
-    """A node of the tree below a redeemed lease; see `BudgetNode`. Thread-safe."""
+class LeaseSource:
+    """A lease as something to draw from; see `Source`."""
 
-    def __init__(self, drawn: Drawn, node: Node) -> None:
-        self._drawn = drawn
-        self._node = node
-        self._my_turn = False
+    keeps_s = 0.0
+    until_ns = NEVER_NS
 
-    @property
-    def node_id(self) -> str:
-        return self._node.node_id
+    def __init__(self, store: SpendStore, row: LeaseRow, chunk: int) -> None:
+        self._store = store
+        self.row = row
+        self._chunk = chunk
+        self.drawn_units = [limit is not None for limit in row.limits]
 
     @property
     def name(self) -> str:
-        return self._node.name
+        return self.row.name
 
     @property
-    def lease_id(self) -> str:
-        """The lease that it lives on."""
-        return self._drawn.row.lease_id
+    def limits(self) -> Limits:
+        tokens, nusd, requests, agents = self.row.limits
+        bounds = json.loads(self.row.bounds)
+        return Limits(tokens=tokens, nusd=nusd, requests=requests, agents=agents, **bounds)
+
+    def draw(
+        self,
+        spent: Four,
+        back: Four,  # noqa: ARG002 - a lease does not start anew
+        need: Four,
+        asked: Four,
+        held: Four,  # noqa: ARG002
+    ) -> tuple[Four, Four] | Shortage:
+        return self._store.draw(self.row.lease_id, self._chunk, spent, need, asked)
+
+    def book(self, spent: Four, back: Four) -> bool:
+        return self._store.book(self.row.lease_id, self._chunk, spent, back)
+
+    def leave(self, spent: Four) -> None:
+        self._store.leave(self.row.lease_id, self._chunk, spent)
+
+    def hopeless(self, asked: Four, unbooked: Four) -> Shortage | None:
+        row = self._store.row(self.row.lease_id)
+        for i, wanted in enumerate(asked):
+            limit, left = row.limits[i], row.left(i)
+            if limit is not None and wanted > limit - row.spent[i] - unbooked[i]:
+                return Shortage(i, left or 0, final=True, ended=row.ended)
+        return None
+
+    def more(self, unit: int) -> int:
+        return self._store.row(self.row.lease_id).left(unit) or 0
+
+
+class LeasedNode(DrawingNode):
+    """A node of the tree below a redeemed lease; see `BudgetNode`. Thread-safe."""
+
+    def __init__(self, drawn: Drawn, node: Node, lease_id: str) -> None:
+        super().__init__(drawn, node)
+        self.lease_id = lease_id
 
     def open(self, name: str, limits: Limits) -> LeasedNode:
         """Make a child."""
-        return LeasedNode(self._drawn, self._node.open(name, limits))
-
-    def reserve(self, amount: Amount) -> Hold | Busy | Refused:
-        """Reserve on every level up to the lease, drawing on it where that is needed."""
-        asked = four(amount)
-        drawn, node = self._drawn, self._node
-        turn, self._my_turn = self._my_turn, False
-        with node._lock:
-            if (answer := self._below(asked)) is not None:
-                return answer
-            if not turn and any(each.holds_up(asked, node._path) for each in drawn.line):
-                return self._busy(asked)
-            short = drawn.top_up(asked)
-        if short is not None:
-            return self._answer(asked, short)
-        found = node.reserve(amount)
-        return LeasedHold(found, drawn) if isinstance(found, LedgerHold) else found
-
-    def _below(self, asked: Four) -> Busy | Refused | None:
-        """What the levels below the lease, and a closed root, have against an amount."""
-        node = self._node
-        if self._drawn.root._shut:
-            unit = first_asked(asked)
-            return Refused(self._drawn.root.name, UNITS[unit], asked[unit], 0, closed=True)
-        busy: Busy | None = None
-        for level in node._path[:-1]:
-            found = level._obstacle_here(asked, node._turn)
-            answer = found.answer() if found is not None else None
-            if isinstance(answer, Refused):
-                return answer
-            busy = busy or answer
-        if busy is not None and (short := self._drawn.hopeless(asked)) is not None:
-            return self._answer(asked, short)
-        return busy
-
-    def _answer(self, asked: Four, short: Shortage) -> Busy | Refused:
-        name, unit = self._drawn.root.name, UNITS[short.unit]
-        left = short.left + self._free(short.unit)
-        if short.final:
-            left = 0 if short.ended else left
-            return Refused(name, unit, asked[short.unit], left, closed=short.ended)
-        return Busy(name, unit, asked[short.unit], left)
-
-    def _busy(self, asked: Four) -> Busy:
-        unit = first_asked(asked)
-        left = self.left(UNITS[unit])
-        return Busy(self._drawn.root.name, UNITS[unit], asked[unit], left or 0)
-
-    def _free(self, unit: int) -> int:
-        root = self._drawn.root
-        return max(0, root._ceiling[unit] - root._taken[unit])
-
-    async def room(self, amount: Amount) -> None:
-        """Wait until `reserve` may succeed; who waits for other processes asks again and again.
-
-        Raises:
-            BudgetRefused: it can not fit any more.
-        """
-        asked = four(amount)
-        waiting = Waiting(asked, self._drawn.root)
-        line = self._drawn.line
-        with self._node._lock:
-            line.append(waiting)
-        try:
-            while True:
-                answer = self._look(waiting)
-                if answer is None:
-                    break
-                if isinstance(answer, Refused):
-                    raise BudgetRefused(
-                        answer.node, answer.unit, answer.asked, answer.left, answer.closed
-                    )
-                await waiting.called()
-        finally:
-            with self._node._lock:
-                line.remove(waiting)
-            self._drawn.wake()
-        self._my_turn = True
-        await checkpoint_if_cancelled()
-
-    def _look(self, waiting: Waiting) -> Busy | Refused | None:
-        """What is in the way now of somebody in the line; None for nothing."""
-        with self._node._lock:
-            waiting.at = self._drawn.root
-            for level in self._node._path[:-1]:
-                if level._obstacle_here(waiting.asked, self._node._turn) is not None:
-                    waiting.at = level
-                    break
-            if (answer := self._below(waiting.asked)) is not None:
-                return answer
-            for other in self._drawn.line:
-                if other is waiting:
-                    break
-                if other.holds_up(waiting.asked, self._node._path):
-                    return self._busy(waiting.asked)
-            short = self._drawn.top_up(waiting.asked)
-        return None if short is None else self._answer(waiting.asked, short)
-
-    def left(self, unit: str) -> int | None:
-        """The most that could be reserved now, what can still be drawn included.
-
-        Raises:
-            ValueError: there is no such unit.
-        """
-        i = index_of(unit)
-        drawn, node = self._drawn, self._node
-        if any(level._shut for level in node._path):
-            return 0
-        lefts = [
-            limit - level._taken[i]
-            for level in node._path[:-1]
-            if (limit := getattr(level._limits, unit)) is not None
-        ]
-        if drawn.row.limits[i] is not None:
-            more = drawn.store.row(drawn.row.lease_id).left(i)
-            lefts.append(self._free(i) + (more or 0))
-        return max(0, min(lefts)) if lefts else None
-
-    def limited(self, unit: str) -> bool:
-        """Whether this node, an ancestor or the lease limits the unit."""
-        return self._node.limited(unit)
-
-    def state(self) -> BudgetState:
-        """The node as it is in this process; of the root, with the limits of the lease."""
-        return self._shown(self._node.state())
-
-    def close(self) -> BudgetState:
-        """End the node. Closing the root gives back what is left of the lease."""
-        state = self._node.close()
-        with self._node._lock:
-            if self._node is self._drawn.root:
-                self._drawn.leave()
-            else:
-                self._drawn.trim()
-        self._drawn.wake()
-        return self._shown(state)
-
-    def _shown(self, state: BudgetState) -> BudgetState:
-        if self._node is not self._drawn.root:
-            return state
-        return BudgetState(
-            state.node_id, state.name, self._drawn.limits, state.spent, state.held, state.overrun
-        )
-
-
-class LeasedHold:
-    """A hold below a lease."""
-
-    __slots__ = ("_drawn", "_hold")
-
-    def __init__(self, hold: LedgerHold, drawn: Drawn) -> None:
-        self._hold = hold
-        self._drawn = drawn
-
-    @property
-    def amount(self) -> Amount:
-        return self._hold.amount
-
-    def settle(self, actual: Amount) -> Amount:
-        """Book what was billed; an excess is in the row before anything else is done."""
-        over = self._hold.settle(actual)
-        with self._drawn.root._lock:
-            if over != Amount() and not self._drawn.left:
-                self._drawn.book()
-            else:
-                self._drawn.trim()
-        self._drawn.wake()
-        return over
-
-    def charge(self) -> None:
-        """Book the hold in full."""
-        self._hold.charge()
-        self._trim()
-
-    def release(self) -> None:
-        """Give the hold back."""
-        self._hold.release()
-        self._trim()
-
-    def _trim(self) -> None:
-        with self._drawn.root._lock:
-            self._drawn.trim()
-        self._drawn.wake()
+        return LeasedNode(self._drawn, self._node.open(name, limits), self.lease_id)

@@ -15,6 +15,9 @@ from sashizu_budget.nodes import Node
 from sashizu_budget.prices import FREE, PriceList, billed_nusd, dearest_rates
 
 if TYPE_CHECKING:
+    from sashizu_budget.drawing import DrawingNode
+    from sashizu_budget.drawn import Drawn
+    from sashizu_budget.spend_connection import SpendFile
     from sashizu_budget.spend_store import SpendStore
 
 __all__ = ["Ledger"]
@@ -23,22 +26,52 @@ __all__ = ["Ledger"]
 class Ledger:
     """Budgets for any number of trees, and one price list for all of them.
 
-    `spend` is the file of leases; None takes `spend.sqlite` in the state folder. It is opened when
-    the first lease is given or redeemed.
+    `spend` is the file of leases and windows; None takes `spend.sqlite` in the state folder.
+    `project` is the workspace folder; None takes the working directory.
     """
 
-    def __init__(self, prices: PriceList | None = None, *, spend: Path | None = None) -> None:
+    def __init__(
+        self,
+        prices: PriceList | None = None,
+        *,
+        spend: Path | None = None,
+        project: Path | None = None,
+    ) -> None:
         self._prices = prices or PriceList()
         self._spend = spend
+        self._project = project
+        self._opened: SpendFile | None = None
         self._store: SpendStore | None = None
+        self._windowed: list[Drawn] = []
 
-    def root(self, name: str, limits: Limits) -> Node:
-        """Begin a tree.
+    def root(self, name: str, limits: Limits) -> Node | DrawingNode:
+        """Begin a tree, below the windows of spend where any is limited.
 
         Raises:
             ValueError: a limit is below zero.
+            SashizuError: the windows cannot be read.
         """
-        return Node(name, limits)
+        path = self._spend or state_home() / "spend.sqlite"
+        if not path.exists():  # nobody ever set a limit
+            return Node(name, limits)
+        from sashizu_budget.drawing import DrawingNode
+        from sashizu_budget.drawn import Drawn
+        from sashizu_budget.windows import Windows
+
+        project = self._project or Path.cwd()
+        source = Windows(self._file(), str(project.resolve())).source()
+        if source is None:
+            return Node(name, limits)
+        drawn = Drawn(source, name, limits)
+        self._windowed.append(drawn)
+        return DrawingNode(drawn, drawn.top)
+
+    def close(self) -> None:
+        """Charge what is still held below the windows, give back the rest, and close the file."""
+        for drawn in self._windowed:
+            drawn.end()
+        if self._opened is not None:
+            self._opened.close()
 
     def lease(
         self,
@@ -74,11 +107,18 @@ class Ledger:
 
         return redeem_lease(self._leases(), lease_id)
 
+    def _file(self) -> SpendFile:
+        if self._opened is None:
+            from sashizu_budget.spend_connection import SpendFile
+
+            self._opened = SpendFile(self._spend or state_home() / "spend.sqlite")
+        return self._opened
+
     def _leases(self) -> SpendStore:
         if self._store is None:
             from sashizu_budget.spend_store import SpendStore
 
-            self._store = SpendStore(self._spend or state_home() / "spend.sqlite")
+            self._store = SpendStore(self._file())
         return self._store
 
     def price_of(self, info: ModelInfo) -> Price | None:

@@ -24,11 +24,17 @@ def provide_budget(settings: Settings) -> BudgetSpec:
     async def open_() -> AsyncGenerator[Budget]:
         from sashizu_budget.ledger import Ledger
 
-        yield Ledger(prices)
+        ledger = Ledger(prices)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
 
     return BudgetSpec("ledger", "one budget for the whole tree of agents, in this process", open_)
 
 
 @hookimpl
 def register_commands() -> Sequence[CommandSpec]:
-    return [CommandSpec("budget", "Show what models cost.", "sashizu_budget.cli:app")]
+    return [
+        CommandSpec("budget", "Show, limit and report what is spent.", "sashizu_budget.cli:app")
+    ]

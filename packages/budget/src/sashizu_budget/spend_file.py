@@ -17,7 +17,7 @@ BUSY_S = 10.0
 KEPT_S = 30 * 86_400
 """How long rows are kept after they ended, in seconds."""
 
-VERSION = 1
+VERSION = 2
 
 HELD = [f"held_{unit}" for unit in UNITS]
 SPENT = [f"spent_{unit}" for unit in UNITS]
@@ -65,9 +65,47 @@ CREATE TABLE movement (
   held TEXT NOT NULL,
   spent TEXT NOT NULL
 ) STRICT;
-CREATE INDEX movement_lease ON movement (lease);
-PRAGMA user_version = {VERSION};
-"""
+CREATE INDEX movement_lease ON movement (lease)"""
+
+_WINDOWS = f"""
+CREATE TABLE window_limit (
+  scope TEXT NOT NULL,
+  project TEXT NOT NULL DEFAULT '',
+  {", ".join(f"{column} INTEGER CHECK ({column} > 0)" for column in LIMIT)},
+  PRIMARY KEY (scope, project)
+) STRICT;
+CREATE TABLE window_floor (scope TEXT PRIMARY KEY NOT NULL, key TEXT NOT NULL) STRICT;
+CREATE TABLE window (
+  scope TEXT NOT NULL,
+  key TEXT NOT NULL,
+  {
+    ", ".join(
+        f"{column} INTEGER NOT NULL DEFAULT 0 CHECK ({column} >= 0)" for column in [*HELD, *SPENT]
+    )
+},
+  PRIMARY KEY (scope, key)
+) STRICT;
+CREATE TABLE window_chunk (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  pid INTEGER NOT NULL,
+  started TEXT NOT NULL,
+  day TEXT NOT NULL,
+  month TEXT NOT NULL,
+  project TEXT NOT NULL,
+  {", ".join(f"{column} INTEGER NOT NULL DEFAULT 0 CHECK ({column} >= 0)" for column in HELD)}
+) STRICT;
+CREATE TABLE window_movement (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  at_ns INTEGER NOT NULL,
+  chunk INTEGER,
+  kind TEXT NOT NULL,
+  amount TEXT NOT NULL,
+  windows TEXT NOT NULL
+) STRICT;
+CREATE INDEX window_movement_at ON window_movement (at_ns)"""
+
+_STEPS = (_SCHEMA, _WINDOWS)
+"""What makes a file of each version out of one of the version before it."""
 
 
 def open_spend_file(path: Path, now_ns: int) -> sqlite3.Connection:
@@ -84,7 +122,8 @@ def open_spend_file(path: Path, now_ns: int) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise SashizuError(
-            f"the leases cannot be kept in {str(path)!r}: {(error.strerror or str(error)).lower()}"
+            f"what was spent cannot be kept in {str(path)!r}: "
+            f"{(error.strerror or str(error)).lower()}"
         ) from error
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
@@ -93,12 +132,15 @@ def open_spend_file(path: Path, now_ns: int) -> sqlite3.Connection:
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("BEGIN IMMEDIATE")
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _SCHEMA.split(";\n"):
+        _check(version)
+        for step in _STEPS[version:]:
+            for statement in step.split(";\n"):
                 db.execute(statement)
-        else:
-            _check(version)
-        db.execute("DELETE FROM lease WHERE ended_ns < ?", (now_ns - KEPT_S * 10**9,))
+        if version != VERSION:
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        long_ago = now_ns - KEPT_S * 10**9
+        db.execute("DELETE FROM lease WHERE ended_ns < ?", (long_ago,))
+        db.execute("DELETE FROM window_movement WHERE at_ns < ?", (long_ago,))
         db.execute("COMMIT")
     except BaseException:
         db.close()
@@ -107,5 +149,5 @@ def open_spend_file(path: Path, now_ns: int) -> sqlite3.Connection:
 
 
 def _check(version: int) -> None:
-    if version != VERSION:
+    if not 0 <= version <= VERSION:
         raise sqlite3.DatabaseError(f"it has version {version}, and {VERSION} is known here")

@@ -49,12 +49,17 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """Why an amount cannot be drawn: the unit, what is left of it, whether waiting is of use."""
+    """Why an amount cannot be drawn: the unit, what is left of it, whether waiting is of use.
+
+    `name` is what has no more of it where that is not the lease; `remedy` what to do about it.
+    """
 
     unit: int
     left: int
     final: bool
     ended: bool = False
+    name: str = ""
+    remedy: str = ""
 
 
 class Rows:

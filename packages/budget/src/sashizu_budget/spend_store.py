@@ -8,21 +8,14 @@ transaction that is on disk before anybody acts on it, and leaves a line in `mov
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-from weakref import WeakSet, finalize
 
-from sashizu_core.errors import SashizuError, SpawnRefused, UsageError
+from sashizu_core.errors import SpawnRefused, UsageError
 from sashizu_core.types import UNITS
 
 from sashizu_budget.processes import is_gone, this_process
-from sashizu_budget.spend_file import open_spend_file
+from sashizu_budget.spend_connection import SpendFile
 from sashizu_budget.spend_rows import LeaseRow, Rows, Shortage, as_four, shortage
 from sashizu_budget.units import Four, first_asked
 
@@ -32,32 +25,16 @@ SHARE = 16
 """What is drawn beyond what is needed: one part in so many of what is left."""
 
 
-_stores: WeakSet[SpendStore] = WeakSet()
-_abandoned: list[object] = []
-
-
-def _forget_after_fork() -> None:
-    for store in _stores:
-        store.forget_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
-
-
 class SpendStore:
-    """The file; opened with the first use, by every process for itself. Thread-safe.
+    """The rows of leases in the file. Thread-safe."""
 
-    `now_ns` is the wall clock, which all processes of a machine share.
-    """
+    def __init__(self, file: SpendFile) -> None:
+        self._file = file
 
-    def __init__(self, path: Path, *, now_ns: Callable[[], int] = time.time_ns) -> None:
-        self._path = path
-        self._now_ns = now_ns
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._closing: finalize[Any, Any] | None = None
-        _stores.add(self)
+    @contextmanager
+    def _change(self) -> Iterator[Rows]:
+        with self._file.change() as db:
+            yield Rows(db, self._file.now_ns)
 
     # --- giving -----------------------------------------------------------------------------------
 
@@ -183,50 +160,9 @@ class SpendStore:
             rows.expire(lease_id)
             return rows.row(lease_id)
 
-    # --- the file ---------------------------------------------------------------------------------
-
-    @contextmanager
-    def _change(self) -> Iterator[Rows]:
-        """One transaction: all of it, on disk, or nothing."""
-        with self._lock:
-            try:
-                db = self._connected()
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield Rows(db, self._now_ns)
-                    db.execute("COMMIT")
-                except BaseException:
-                    if db.in_transaction:
-                        db.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise SashizuError(
-                    f"the leases in {str(self._path)!r} cannot be used: {error}; "
-                    "nothing was drawn, so nothing is spent"
-                ) from error
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is not None:
-            return self._connection
-        self._connection = open_spend_file(self._path, self._now_ns())
-        # Not every ledger is closed by whoever made it.
-        self._closing = finalize(self, self._connection.close)
-        return self._connection
-
-    def forget_after_fork(self) -> None:
-        """In a forked child: the parent's connection is not ours to use, nor to close."""
-        self._lock = threading.Lock()
-        _abandoned.append(self._connection)
-        self._connection = None
-        if self._closing is not None:
-            self._closing.detach()
-
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            if self._closing is not None:
-                self._closing()
-            self._connection = None
+        self._file.close()
 
 
 def _sum(one: Sequence[int], other: Sequence[int]) -> Four:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from sashizu_core.types import UNITS, Amount, Limits
 
-__all__ = ["ENDLESS", "Four", "ceilings", "first_asked", "four", "index_of"]
+__all__ = ["ENDLESS", "Four", "amount_text", "ceilings", "first_asked", "four", "index_of"]
 
 Four = tuple[int, int, int, int]
 
@@ -37,3 +39,10 @@ def index_of(unit: str) -> int:
     if unit not in UNITS:
         raise ValueError(f"the ledger does not count {unit!r}; it counts {', '.join(UNITS)}")
     return UNITS.index(unit)
+
+
+def amount_text(unit: int, quantity: int) -> str:
+    """A quantity for a person: `12,000 tokens`, `4.99 USD`."""
+    if UNITS[unit] == "nusd":
+        return f"{Decimal(quantity).scaleb(-9).normalize():f} USD"
+    return f"{quantity:,} {UNITS[unit]}"

@@ -169,15 +169,26 @@ class BudgetRefused(SashizuError):
     """A reservation does not fit: the call is not made.
 
     `node` is the name of the node that refused, `unit` one of the ledger's units, `asked` and
-    `left` are in that unit. `closed` says that the node takes nothing any more.
+    `left` are in that unit. `closed` says that the node takes nothing any more, `remedy` how a limit
+    that is not the run's own is changed.
     """
 
     exit_code = 3
 
-    def __init__(self, node: str, unit: str, asked: int, left: int, closed: bool = False) -> None:
+    def __init__(
+        self,
+        node: str,
+        unit: str,
+        asked: int,
+        left: int,
+        closed: bool = False,
+        remedy: str = "",
+    ) -> None:
         why = "it is closed: it ended, or a bill exceeded its hold" if closed else f"{left} left"
-        super().__init__(f"budget of {node!r} refused {asked} {unit}: {why}")
+        how = f"; {remedy}" if remedy else ""
+        super().__init__(f"budget of {node!r} refused {asked} {unit}: {why}{how}")
         self.closed = closed
+        self.remedy = remedy
         self.node = node
         self.unit = unit
         self.asked = asked

@@ -372,6 +372,7 @@ class Refused:
     """It does not fit, even if everything in flight came in at nothing.
 
     `closed` says that the node takes nothing any more: it ended, or a bill exceeded its hold.
+    `remedy` is said where the limit is not the run's own: what it is, and how it is changed.
     """
 
     node: str
@@ -379,6 +380,7 @@ class Refused:
     asked: int
     left: int
     closed: bool = False
+    remedy: str = ""
 
 
 class BudgetNode(Protocol):

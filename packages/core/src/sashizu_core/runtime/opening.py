@@ -15,10 +15,12 @@ from sashizu_core.plugins import Registry
 from sashizu_core.protocols import (
     Budget,
     BudgetNode,
+    Busy,
     EventSink,
     Executor,
     Model,
     Policy,
+    Refused,
     Tool,
     ToolSource,
 )
@@ -27,7 +29,8 @@ from sashizu_core.runtime.executor import LocalExecutor
 from sashizu_core.runtime.held import open_sandbox, starts_programs
 from sashizu_core.runtime.plan import AgentPlan, find_model
 from sashizu_core.sandboxing import Sandbox
-from sashizu_core.types import Limits
+from sashizu_core.turn.inference import refusal
+from sashizu_core.types import Bound, Limits, ModelInfo
 from sashizu_core.workspace import Workspace
 
 __all__ = ["Opened", "require_price", "run_context", "span_of"]
@@ -128,15 +131,39 @@ class Opened:
         """The ledger and the run's node; None where no package provides one.
 
         Raises:
-            UsageError: a limit in USD meets a model without a price.
+            UsageError: a limit in USD meets a model without a price, or limits that are not the
+                run's own leave room for no call at all.
         """
         if self._registry.budget is None:
             return None
         budget = await self._stack.enter_async_context(self._registry.budget.open())
         root = budget.root("run", limits)
+        limited = root.limited("nusd")
         for plan in plans:
-            require_price(budget, plan, models[plan.model], limited=limits.nusd is not None)
+            require_price(budget, plan, models[plan.model], limited=limited)
+        _require_room(budget, root, [models[plan.model].info for plan in plans])
         return budget, root
+
+
+def _require_room(budget: Budget, root: BudgetNode, models: Sequence[ModelInfo]) -> None:
+    """Refuse what cannot begin: not even the smallest call of any of its models fits.
+
+    Only for limits that others share: how far its own limits reach is a run's own affair.
+
+    Raises:
+        UsageError: nothing fits; says what is left and how the limit is changed.
+    """
+    refused: Refused | None = None
+    for info in models:
+        output = info.min_output_tokens if info.bills_tokens else 0
+        answer = root.reserve(budget.quote(info, Bound(0, output, "the smallest call")))
+        if not isinstance(answer, Busy | Refused):
+            answer.release()
+        if not isinstance(answer, Refused) or not answer.remedy:
+            return
+        refused = answer
+    if refused is not None:
+        raise UsageError(f"nothing was started: {refusal(refused)}")
 
 
 def require_price(budget: Budget, plan: AgentPlan, model: Model, *, limited: bool) -> None:

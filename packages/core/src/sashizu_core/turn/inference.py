@@ -32,7 +32,9 @@ __all__ = ["Inference", "Ledger", "record_refusal", "refusal"]
 
 def refusal(answer: Refused) -> BudgetRefused:
     """What to raise for it."""
-    return BudgetRefused(answer.node, answer.unit, answer.asked, answer.left, answer.closed)
+    return BudgetRefused(
+        answer.node, answer.unit, answer.asked, answer.left, answer.closed, answer.remedy
+    )
 
 
 def record_refusal(recorder: Recorder, answer: Refused) -> None:
@@ -269,7 +271,9 @@ class Inference:
             try:
                 await ledger.node.room(amount)
             except BudgetRefused as error:
-                return Refused(error.node, error.unit, error.asked, error.left, error.closed)
+                return Refused(
+                    error.node, error.unit, error.asked, error.left, error.closed, error.remedy
+                )
 
     # --- after ------------------------------------------------------------------------------------
 

@@ -1,0 +1,224 @@
+"""Windows of spend: what all processes of a user may spend in a day, in a month, in a project.
+
+They stand above the root of every tree of a budget. A process draws from all of them at once, and
+reserves in memory from what it drew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sashizu_core.types import UNITS, Limits
+
+from sashizu_budget.drawn import NEVER_NS
+from sashizu_budget.periods import day_of, next_start, zone
+from sashizu_budget.processes import this_process
+from sashizu_budget.spend_connection import SpendFile
+from sashizu_budget.spend_rows import Shortage
+from sashizu_budget.spend_store import SHARE
+from sashizu_budget.units import Four, amount_text, first_asked
+from sashizu_budget.window_rows import Keys, Stand, WindowRows
+
+__all__ = ["WindowSource", "Windows", "WindowsNow"]
+
+KEEPS_S = 0.25
+"""How long a process that has just begun to be idle keeps what it drew, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsNow:
+    """All windows of a project as they are now. `behind` says that the clock went back."""
+
+    stands: Sequence[Stand]
+    zone: str
+    behind: bool
+
+
+class Windows:
+    """The windows in the file, as seen from one project. Thread-safe.
+
+    `project` is the absolute path of the workspace folder.
+    """
+
+    def __init__(self, file: SpendFile, project: str) -> None:
+        self._file = file
+        self.project = project
+
+    @contextmanager
+    def change(self) -> Iterator[WindowRows]:
+        """One transaction of the rows."""
+        with self._file.change() as db:
+            yield WindowRows(db, self._file.now_ns())
+
+    def source(self) -> WindowSource | None:
+        """Something to draw from; None while no window of any project is limited.
+
+        Raises:
+            SashizuError: the file cannot be read.
+        """
+        if not self._file.path.exists():
+            return None
+        with self.change() as rows:
+            if not rows.any_limit():
+                return None
+            rows.reap()
+            keys = rows.keys(self.project)
+            limited = [
+                any(stand.limits[i] is not None for stand in rows.stands(keys))
+                for i in range(len(UNITS))
+            ]
+            return WindowSource(self, rows.add_chunk(this_process(), keys), keys, limited)
+
+    def set(self, scope: str, limits: Limits) -> None:
+        """Replace the limits of a window. From now on windows follow the clock, wherever it is."""
+        with self.change() as rows:
+            rows.set_limits(scope, self.project, [getattr(limits, unit) for unit in UNITS])
+            rows.follow_clock(day_of(self._file.now_ns()))
+            shown = [getattr(limits, unit) for unit in UNITS]
+            rows.note(None, f"set {scope}", shown, rows.keys(self.project))
+
+    def now(self) -> WindowsNow:
+        """How the windows stand; what dead processes had drawn is charged first."""
+        at_ns = self._file.now_ns()
+        if not self._file.path.exists():
+            day = day_of(at_ns)
+            keys = (day, day[:7], self.project)
+            none: Four = (0, 0, 0, 0)
+            scopes = zip(("day", "month", "project"), keys, strict=True)
+            stands = [Stand(scope, key, (None,) * 4, none, none) for scope, key in scopes]
+            return WindowsNow(stands, zone(at_ns), behind=False)
+        with self.change() as rows:
+            rows.reap()
+            keys = rows.keys(self.project)
+            return WindowsNow(rows.stands(keys), zone(at_ns), keys[0] > day_of(at_ns))
+
+    def days(self, most: int) -> list[Stand]:
+        """The latest days on which anything was spent or held, the latest first."""
+        if not self._file.path.exists():
+            return []
+        with self.change() as rows:
+            rows.reap()
+            return rows.days(most)
+
+
+class WindowSource:
+    """The windows as something to draw from; see `Source`."""
+
+    keeps_s = KEEPS_S
+    name = "windows"
+    limits = Limits()
+
+    def __init__(
+        self, windows: Windows, chunk: int, keys: Keys, drawn_units: Sequence[bool]
+    ) -> None:
+        self._windows = windows
+        self._chunk = chunk
+        self._keys = keys
+        self.drawn_units = drawn_units
+        self.until_ns = _until_ns(keys)
+
+    def draw(
+        self, spent: Four, back: Four, need: Four, asked: Four, held: Four
+    ) -> tuple[Four, Four] | Shortage:
+        with self._windows.change() as rows:
+            if not rows.book(self._chunk, spent, back):
+                return Shortage(first_asked(asked), 0, final=True, ended=True)
+            keys = rows.keys(self._windows.project)
+            moves = keys != self._keys
+            wanted = tuple(n + h for n, h in zip(need, held, strict=True)) if moves else need
+            short = _shortage(rows.stands(keys), wanted, asked)
+            if short is not None and rows.reap():
+                short = _shortage(rows.stands(keys), wanted, asked)
+            if short is not None:
+                return short
+            if moves:
+                rows.move(self._chunk, keys, held)
+            spare = _spare(rows.stands(keys), need)
+            drawn = _four([n + s for n, s in zip(need, spare, strict=True)])
+            rows.hold(self._chunk, keys, drawn)
+            rows.note(self._chunk, "drawn", drawn, keys)
+        self._keys, self.until_ns = keys, _until_ns(keys)
+        return drawn, spare
+
+    def book(self, spent: Four, back: Four) -> bool:
+        with self._windows.change() as rows:
+            return rows.book(self._chunk, spent, back)
+
+    def leave(self, spent: Four) -> None:
+        with self._windows.change() as rows:
+            found = rows.chunk(self._chunk)
+            if found is None:
+                return
+            rows.book(self._chunk, spent, found[1])
+            rows.drop(self._chunk)
+
+    def hopeless(self, asked: Four, unbooked: Four) -> Shortage | None:
+        with self._windows.change() as rows:
+            for stand in rows.stands(rows.keys(self._windows.project)):
+                for i, wanted in enumerate(asked):
+                    limit = stand.limits[i]
+                    if limit is not None and wanted > limit - stand.spent[i] - unbooked[i]:
+                        return _short(stand, i, final=True)
+        return None
+
+    def more(self, unit: int) -> int:
+        with self._windows.change() as rows:
+            stands = rows.stands(rows.keys(self._windows.project))
+        lefts = [left for stand in stands if (left := stand.left(unit)) is not None]
+        return min(lefts, default=0)
+
+
+def _shortage(stands: Sequence[Stand], wanted: Sequence[int], asked: Four) -> Shortage | None:
+    """Why it cannot be drawn; final where it would not fit if nothing were held."""
+    busy: Shortage | None = None
+    for stand in stands:
+        for unit, need in enumerate(wanted):
+            limit, left = stand.limits[unit], stand.left(unit)
+            if limit is None or left is None or need <= left:
+                continue
+            short = _short(stand, unit, final=asked[unit] > limit - stand.spent[unit])
+            if short.final:
+                return short
+            busy = busy or short
+    return busy
+
+
+def _short(stand: Stand, unit: int, *, final: bool) -> Shortage:
+    limit = stand.limits[unit] or 0
+    starts = next_start(stand.scope, stand.key)
+    again = f", starts anew at {_minute(starts)}" if starts is not None else ""
+    remedy = (
+        f"the limit of this {stand.scope} is {amount_text(unit, limit)}, of which "
+        f"{amount_text(unit, stand.spent[unit])} are spent and "
+        f"{amount_text(unit, stand.held[unit])} held{again}: "
+        f"'sashizu budget set --{stand.scope} LIMIT' changes it"
+    )
+    name = f"{stand.scope} {stand.key}"
+    return Shortage(unit, stand.left(unit) or 0, final=final, name=name, remedy=remedy)
+
+
+def _spare(stands: Sequence[Stand], need: Four) -> Four:
+    """What is drawn beyond what is needed."""
+    spare = [0, 0, 0, 0]
+    for unit, wanted in enumerate(need):
+        lefts = [left for stand in stands if (left := stand.left(unit)) is not None]
+        if wanted:  # without any limit, about as much again
+            spare[unit] = min((min(left - wanted, left // SHARE) for left in lefts), default=wanted)
+    return _four(spare)
+
+
+def _until_ns(keys: Keys) -> int:
+    starts = next_start("day", keys[0])
+    return NEVER_NS if starts is None else int(starts.timestamp()) * 10**9
+
+
+def _minute(at: datetime) -> str:
+    return at.isoformat(" ", "minutes")
+
+
+def _four(values: Sequence[int]) -> Four:
+    tokens, nusd, requests, agents = values
+    return tokens, nusd, requests, agents
