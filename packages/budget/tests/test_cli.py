@@ -14,7 +14,7 @@ class Session:
     """What the command line passes to a command."""
 
     def __init__(self, **tables: object) -> None:
-        self.settings = Settings({"budget": tables})  # type: ignore[dict-item]
+        self.settings = Settings({"budget": tables})
 
 
 def lines_of(*words: str, **tables: object) -> list[str]:

@@ -65,7 +65,7 @@ class WindowRows:
             )
 
     def keys(self, project: str) -> Keys:
-        """The windows of now. A day is never followed by an earlier one, whatever the clock says."""
+        """The windows of now. No day is followed by an earlier one, whatever the clock says."""
         day = day_of(self._now_ns)
         found = self._db.execute("SELECT key FROM window_floor WHERE scope = 'day'").fetchone()
         latest = found[0] if found is not None else ""
@@ -147,9 +147,9 @@ class WindowRows:
         before, had = found
         self._add(before, [-quantity for quantity in had], (0, 0, 0, 0))
         self._add(keys, held, (0, 0, 0, 0))
+        columns = ", ".join(f"{column} = ?" for column in ["day", "month", "project", *HELD])
         self._db.execute(
-            "UPDATE window_chunk SET day = ?, month = ?, project = ?, "
-            f"{', '.join(f'{column} = ?' for column in HELD)} WHERE id = ?",
+            f"UPDATE window_chunk SET {columns} WHERE id = ?",  # noqa: S608 - names of columns
             (*keys, *held, chunk),
         )
         self.note(chunk, "moved", held, keys)

@@ -24,6 +24,8 @@ __all__ = ["history", "set_limits", "status"]
 COUNTED = ("tokens", "nusd", "requests")
 """The units that a window can limit."""
 
+HEADINGS = ("window", "unit", "limit", "spent", "held", "left", "starts anew")
+
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON; USD in 10⁻⁹ USD, times with their offset.")
 ]
@@ -118,7 +120,7 @@ def _show(windows: Windows, *, as_json: bool) -> None:
             )
         )
         return
-    rows = [("window", "unit", "limit", "spent", "held", "left", "starts anew")]
+    rows: list[tuple[str, ...]] = [HEADINGS]
     for stand in now.stands:
         rows += _rows(stand)
     lines = [*_columns(rows), "", f"days and months of {now.zone}"]
@@ -139,6 +141,8 @@ def _rows(stand: Stand) -> list[tuple[str, ...]]:
     name = stand.scope if stand.scope == "project" else f"{stand.scope} {stand.key}"
     rows: list[tuple[str, ...]] = []
     for i, unit in enumerate(UNITS):
+        if unit not in COUNTED:
+            continue
         limit, left = stand.limits[i], stand.left(i)
         if limit is None and not (stand.spent[i] or stand.held[i]):
             continue

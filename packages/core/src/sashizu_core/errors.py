@@ -169,8 +169,8 @@ class BudgetRefused(SashizuError):
     """A reservation does not fit: the call is not made.
 
     `node` is the name of the node that refused, `unit` one of the ledger's units, `asked` and
-    `left` are in that unit. `closed` says that the node takes nothing any more, `remedy` how a limit
-    that is not the run's own is changed.
+    `left` are in that unit. `closed` says that the node takes nothing any more, `remedy` how a
+    limit that is not the run's own is changed.
     """
 
     exit_code = 3
