@@ -159,7 +159,8 @@ class DrawingNode:
             if (limit := getattr(level._limits, unit)) is not None
         ]
         if drawn.source.drawn_units[i]:
-            lefts.append(drawn.free(i) + drawn.source.more(i))
+            free = 0 if drawn.stale() else drawn.free(i)
+            lefts.append(free + drawn.source.more(i))
         return max(0, min(lefts)) if lefts else None
 
     def limited(self, unit: str) -> bool:

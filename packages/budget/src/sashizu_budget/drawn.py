@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from threading import get_ident
-from time import monotonic, time_ns
+from time import monotonic
 from typing import Protocol
 from weakref import WeakSet
 
@@ -48,6 +48,10 @@ class Source(Protocol):
 
     @property
     def keeps_s(self) -> float: ...
+
+    def now_ns(self) -> int:
+        """The wall clock, in Unix nanoseconds."""
+        ...
 
     @property
     def until_ns(self) -> int:
@@ -95,6 +99,7 @@ class Drawn:
         self.top = self.root if limits is None else self.root.open(name, limits)
         self.line: deque[Waiting] = deque()
         self.left = False
+        self._now_ns = source.now_ns
         self.quiet_until = 0.0
         self._booked: Four = NONE
         self._spare: Four = NONE
@@ -110,7 +115,7 @@ class Drawn:
 
     def stale(self) -> bool:
         """Whether what was drawn has to be drawn anew before it is used."""
-        return time_ns() >= self.source.until_ns
+        return self._now_ns() >= self.source.until_ns
 
     def top_up(self, asked: Four) -> Shortage | None:
         """Draw until an amount fits; says why that is not possible. The tree's lock is taken."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from time import time_ns
 
 from sashizu_core.errors import UsageError
 from sashizu_core.handoff import Leased
@@ -108,6 +109,7 @@ class LeaseSource:
     """A lease as something to draw from; see `Source`."""
 
     keeps_s = 0.0
+    now_ns = staticmethod(time_ns)
     until_ns = NEVER_NS
 
     def __init__(self, store: SpendStore, row: LeaseRow, chunk: int) -> None:

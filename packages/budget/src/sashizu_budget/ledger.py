@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from sashizu_core.handoff import Lease, Leased
@@ -27,7 +29,7 @@ class Ledger:
     """Budgets for any number of trees, and one price list for all of them.
 
     `spend` is the file of leases and windows; None takes `spend.sqlite` in the state folder.
-    `project` is the workspace folder; None takes the working directory.
+    `project` is the workspace folder; None takes the working directory. `now_ns` is the wall clock.
     """
 
     def __init__(
@@ -36,10 +38,12 @@ class Ledger:
         *,
         spend: Path | None = None,
         project: Path | None = None,
+        now_ns: Callable[[], int] = time_ns,
     ) -> None:
         self._prices = prices or PriceList()
         self._spend = spend
         self._project = project
+        self._now_ns = now_ns
         self._opened: SpendFile | None = None
         self._store: SpendStore | None = None
         self._windowed: list[Drawn] = []
@@ -111,7 +115,9 @@ class Ledger:
         if self._opened is None:
             from sashizu_budget.spend_connection import SpendFile
 
-            self._opened = SpendFile(self._spend or state_home() / "spend.sqlite")
+            self._opened = SpendFile(
+                self._spend or state_home() / "spend.sqlite", now_ns=self._now_ns
+            )
         return self._opened
 
     def _leases(self) -> SpendStore:

@@ -46,6 +46,7 @@ class Windows:
     def __init__(self, file: SpendFile, project: str) -> None:
         self._file = file
         self.project = project
+        self.now_ns = file.now_ns
 
     @contextmanager
     def change(self) -> Iterator[WindowRows]:
@@ -119,6 +120,7 @@ class WindowSource:
         self._keys = keys
         self.drawn_units = drawn_units
         self.until_ns = _until_ns(keys)
+        self.now_ns = windows.now_ns
 
     def draw(
         self, spent: Four, back: Four, need: Four, asked: Four, held: Four
