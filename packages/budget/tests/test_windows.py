@@ -32,7 +32,7 @@ class Clock:
     """A wall clock that stands where it is put; it begins at noon, local time."""
 
     def __init__(self) -> None:
-        self.now = int(datetime(2026, 11, 21, 12).timestamp()) * 10**9
+        self.now = int(datetime(2026, 11, 21, 12).astimezone().timestamp()) * 10**9
 
     def __call__(self) -> int:
         return self.now

@@ -1,8 +1,8 @@
 """A process of `test_windows_crash`: it spends below the windows, and may die at any point.
 
-`python window_process.py SPEND LOG SEED DAY_NS`. Each call of a provider is a line in the log that is
-on disk before the call is settled: what it was billed, and which day it was for the process. Its
-clock begins at DAY_NS and jumps, forward and back.
+`python window_process.py SPEND LOG SEED DAY_NS`. Each call of a provider is a line in the log with
+what it was billed, which is on disk before the call is settled. The clock of the process begins at
+DAY_NS and jumps, forward and back.
 """
 
 from __future__ import annotations

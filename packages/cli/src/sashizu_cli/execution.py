@@ -7,21 +7,21 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from sashizu_core.errors import TrustNeeded
-from sashizu_core.ids import new_run_id
+from sashizu_core.ids import RunId, new_run_id
 from sashizu_core.protocols import EventSink
 from sashizu_core.types import Limits, RunReport, Task
 
 from sashizu_cli import render
 from sashizu_cli.approving import approver_for
 from sashizu_cli.descriptors import make_room
-from sashizu_cli.exits import INTERRUPTED, exit_code
+from sashizu_cli.exits import INTERRUPTED, OK, exit_code
 from sashizu_cli.interrupts import Interrupts
 from sashizu_cli.live import Display, JsonLines, LiveDisplay, PlainLines
 from sashizu_cli.outfile import OutFile, opened
@@ -45,6 +45,8 @@ class RunRequest:
     `approve` is `never`, `ask`, the name of a file, or None where the command line is silent.
     `definitions` are agents beside those found in files.
     `only_answer` prints the answer of a single agent instead of a combined report.
+    `plan` shows what would be run and asks, and so does a worst case above `confirm_above`; `yes`
+    answers.
     """
 
     tasks: Sequence[Task]
@@ -60,6 +62,10 @@ class RunRequest:
     conversation: str | None = None
     only_answer: bool = False
     definitions: Sequence[AgentDefinition] = ()
+    plan: bool = False
+    yes: bool = False
+    confirm_above: str | None = None
+    run_id: RunId | None = None
 
 
 def execute(request: RunRequest, session: Session) -> int:
@@ -68,6 +74,13 @@ def execute(request: RunRequest, session: Session) -> int:
     Raises:
         SashizuError: nothing could be run, or the record or the output file not be written.
     """
+    if request.plan or (request.confirm_above or session.settings.run.confirm_above):
+        from sashizu_cli.confirming import confirmed
+
+        run_id = confirmed(request, session)
+        if run_id is None:
+            return OK
+        request = replace(request, run_id=run_id)
     with opened(request.out) as file:
         report, interrupted = watched(request, session, partial(delegated, request), file)
         try:
@@ -137,6 +150,8 @@ def _outcome(
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
         raise
+    finally:
+        gc.unfreeze()  # extension modules that stay frozen complain of leaks at exit
 
 
 def _display(request: RunRequest) -> Display:
@@ -173,7 +188,7 @@ async def _run(
 ) -> T:
     _spare_the_collector()
     make_room(len(request.tasks))
-    run_id = new_run_id()
+    run_id = request.run_id or new_run_id()
     sinks: list[EventSink] = [display]
     if request.as_json:
         gone = partial(interrupts.end, "nobody reads the events any more")

@@ -12,6 +12,7 @@ __all__ = [
     "Approve",
     "AsJson",
     "Budgets",
+    "ConfirmAbove",
     "Conversation",
     "Deadline",
     "Goal",
@@ -21,8 +22,10 @@ __all__ = [
     "Model",
     "NoAudit",
     "Out",
+    "Plan",
     "Scope",
     "Scopes",
+    "Yes",
     "complete_models",
 ]
 
@@ -133,6 +136,26 @@ Approve = Annotated[
         metavar="HOW",
         help="Who answers where a rule says ask: 'ask' you, 'never' (deny), or a FILE of rules "
         "outside the repository. Without it you are asked on a terminal, nobody elsewhere.",
+    ),
+]
+Plan = Annotated[
+    bool,
+    typer.Option(
+        "--plan",
+        help="First print agents, models, tools and what the run costs at most, and ask once; "
+        "without a terminal and --yes nothing is run.",
+    ),
+]
+Yes = Annotated[
+    bool, typer.Option("-y", "--yes", help="Answer yes where it is asked whether to run.")
+]
+ConfirmAbove = Annotated[
+    str | None,
+    typer.Option(
+        "--confirm-above",
+        metavar="LIMIT",
+        callback=_filled,
+        help="Ask first if the run may cost more than this: 1usd, 200k, 15m.",
     ),
 ]
 NoAudit = Annotated[

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 __all__ = ["COLUMNS", "DURABLE_KINDS", "KINDS", "Event"]
 
 KINDS: Mapping[str, str] = {
+    "run.planned": "somebody was shown what a run may cost, before anything was spent",
+    "run.confirmed": "the answer: status says whether the run goes on, attrs who said so",
     "run.started": "a user's request begins",
     "run.ended": "all agents of the run have ended",
     "agent.started": "an agent instance begins its task",

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sashizu_core.documents import KeyPath, Place
 from sashizu_core.errors import UsageError
-from sashizu_core.limits import parse_budget_flags, parse_duration
+from sashizu_core.limits import parse_budget_flags, parse_duration, parse_limit
 from sashizu_core.policy_tables import PolicySettings
 from sashizu_core.reactions.table import HooksSettings
 from sashizu_core.secret_tables import SecretsSettings
@@ -26,6 +26,7 @@ __all__ = [
     "RunSettings",
     "SpawnSettings",
     "Table",
+    "check_threshold",
 ]
 
 
@@ -51,8 +52,31 @@ def _budgets(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def check_threshold(text: str) -> Limits:
+    """Read what a run may cost at most without being asked about.
+
+    Raises:
+        UsageError: it is no limit in tokens, dollars or time.
+    """
+    limit = parse_limit(text)
+    if limit.requests is not None or limit.agents is not None:
+        raise UsageError(
+            f"{text!r} cannot be compared: give tokens (60k), dollars (1usd) or time (15m)"
+        )
+    return limit
+
+
+def _threshold(text: str) -> str:
+    try:
+        check_threshold(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
 Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Duration = Annotated[str, AfterValidator(_duration)]
+Threshold = Annotated[str, AfterValidator(_threshold)]
 
 
 class RunSettings(Table):
@@ -68,6 +92,7 @@ class RunSettings(Table):
     isolation: Annotated[str, Field(min_length=1)] = "auto"
     sandbox: Annotated[str, Field(min_length=1)] = "auto"
     budget: Annotated[tuple[str, ...], AfterValidator(_budgets)] = ()
+    confirm_above: Threshold | None = None
 
     @property
     def deadline_s(self) -> float | None:

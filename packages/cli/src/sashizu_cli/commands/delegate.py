@@ -34,6 +34,9 @@ def delegate(
     out: flags.Out = None,
     as_json: flags.AsJson = False,
     no_audit: flags.NoAudit = False,
+    plan: flags.Plan = False,
+    yes: flags.Yes = False,
+    confirm_above: flags.ConfirmAbove = None,
 ) -> int:
     """Give one agent a task and print its report."""
     session = session_of(ctx)
@@ -53,5 +56,8 @@ def delegate(
         out=out,
         as_json=as_json,
         audit=not no_audit,
+        plan=plan,
+        yes=yes,
+        confirm_above=confirm_above,
     )
     return execute(request, session)

@@ -39,6 +39,9 @@ def delegate_parallel(
     out: flags.Out = None,
     as_json: flags.AsJson = False,
     no_audit: flags.NoAudit = False,
+    plan: flags.Plan = False,
+    yes: flags.Yes = False,
+    confirm_above: flags.ConfirmAbove = None,
 ) -> int:
     """Give several agents their tasks at once and print one combined report.
 
@@ -63,5 +66,8 @@ def delegate_parallel(
         out=out,
         as_json=as_json,
         audit=not no_audit,
+        plan=plan,
+        yes=yes,
+        confirm_above=confirm_above,
     )
     return execute(request, session)

@@ -34,6 +34,8 @@ def run(
     out: flags.Out = None,
     as_json: flags.AsJson = False,
     no_audit: flags.NoAudit = False,
+    yes: flags.Yes = False,
+    confirm_above: flags.ConfirmAbove = None,
 ) -> int:
     """Ask one agent for one thing and print its answer.
 
@@ -56,6 +58,8 @@ def run(
         out=out,
         as_json=as_json,
         audit=not no_audit,
+        yes=yes,
+        confirm_above=confirm_above,
         conversation=conversation,
         only_answer=True,
     )

@@ -34,7 +34,7 @@ from sashizu_core.settings import Settings
 from sashizu_core.trust import TrustStore
 from sashizu_core.types import AgentReport, Limits, RunReport, Task
 
-__all__ = ["delegate", "delegate_parallel"]
+__all__ = ["delegate", "delegate_parallel", "plans_of"]
 
 
 async def delegate(task: Task, **options: Any) -> AgentReport:
@@ -128,7 +128,7 @@ async def delegate_parallel(
 async def _run(asked: Asked, redactor: Redactor) -> RunReport:
     sources = sources_of(asked)
     plans = await with_isolation(
-        _plans(asked, sources), asked.registry, asked.root, asked=asked.isolation, jobs=asked.jobs
+        plans_of(asked, sources), asked.registry, asked.root, asked=asked.isolation, jobs=asked.jobs
     )
     async with opened_run(asked, sources, plans, redactor) as opened:
         report = await _execute(asked, plans, opened.parts, opened.executor)
@@ -136,7 +136,8 @@ async def _run(asked: Asked, redactor: Redactor) -> RunReport:
         return report
 
 
-def _plans(asked: Asked, sources: Sources) -> list[AgentPlan]:
+def plans_of(asked: Asked, sources: Sources) -> list[AgentPlan]:
+    """What the agents of a request will do, before anything is opened."""
     tasks = list(asked.tasks)
     if asked.conversation is not None:
         if len(tasks) != 1:

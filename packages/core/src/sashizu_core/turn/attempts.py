@@ -14,6 +14,8 @@ __all__ = ["ProviderGate", "RetryPlan"]
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 8.0
 LONGEST_WAIT_S = 300.0
+BILLED_RETRIES = 3
+"""How often a call is tried again whose attempts may be billed."""
 """The longest that a service may ask for before a call counts as failed, in seconds."""
 
 RETRY_FLOOR = 10
@@ -89,7 +91,7 @@ class RetryPlan:
 
     gate: ProviderGate
     request_retries: int = 4
-    stream_retries: int = 3
+    stream_retries: int = BILLED_RETRIES
     _slept_s: float = BACKOFF_BASE_S
 
     def wait_s(self, error: ModelError) -> float | None:

@@ -1,0 +1,161 @@
+"""What a run may use at most, and what it is likely to use, before anything is spent.
+
+The worst case follows from limits, from the turns an agent may take and from what its model takes
+and answers at most; where none of these bounds it, there is none. What is likely is the median of
+what earlier runs of the same agent and model used; where there are none, nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sashizu_core.protocols import Budget
+from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.runtime.spawning import spawns
+from sashizu_core.turn.attempts import BILLED_RETRIES
+from sashizu_core.types import Bound, Limits, ModelInfo, Price
+
+__all__ = ["AgentForecast", "Cost", "Forecast", "Likely", "exceeds", "forecast_of", "worst_case"]
+
+N = TypeVar("N", int, float)
+
+BILLED_ATTEMPTS = 1 + BILLED_RETRIES
+"""How many attempts at one answer may be billed; see `RetryPlan`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What is used at most. None is not bounded: of `nusd` also where there is no price."""
+
+    tokens: int | None
+    nusd: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """Medians over `runs` earlier runs of the same agent and model."""
+
+    runs: int
+    tokens: int
+    nusd: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentForecast:
+    """One agent of a run. `likely` is None where there is no earlier run to go by."""
+
+    agent: str
+    model: str
+    goal: str
+    tools: tuple[str, ...]
+    priced: bool
+    worst: Cost
+    likely: Likely | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A run: its agents, and all of them together. `likely` is known if it is of every agent."""
+
+    run_id: str
+    agents: tuple[AgentForecast, ...]
+    worst: Cost
+    likely: Cost | None
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """The models whose price nobody knows."""
+        return tuple(dict.fromkeys(agent.model for agent in self.agents if not agent.priced))
+
+
+def worst_case(
+    plan: AgentPlan, info: ModelInfo, budget: Budget | None, *, max_turns: int, max_output: int
+) -> Cost:
+    """What one agent, with all that it starts, may use at most. `max_output` is in tokens."""
+    limits = plan.limits
+    if plan.engine or spawns(plan):  # how often those ask, and which models, is for them to say
+        return Cost(limits.tokens, limits.nusd, plan.deadline_s)
+    price = budget.price_of(info) if budget is not None else None
+    calls = min(max_turns * BILLED_ATTEMPTS, limits.requests or max_turns * BILLED_ATTEMPTS)
+    tokens, most = limits.tokens, [limits.nusd]
+    if info.context_window is not None:
+        output = min(max_output, info.max_output_tokens or max_output)
+        bound = Bound(info.context_window, output, "the largest call")
+        tokens = _smaller(tokens, calls * bound.tokens)
+        if price is not None and budget is not None:
+            most.append(calls * budget.quote(info, bound).nusd)
+    if price is not None and (tokens is not None or not _dearest(price)):
+        most.append((tokens or 0) * _dearest(price) + calls * price.per_request)
+    return Cost(tokens, _smaller(*most), plan.deadline_s)
+
+
+def forecast_of(
+    run_id: str,
+    agents: Sequence[AgentForecast],
+    limits: Limits,
+    *,
+    deadline_s: float | None,
+    jobs: int,
+) -> Forecast:
+    """Put agents together. `limits` are what is left of those that all of them share."""
+    worst = [agent.worst for agent in agents]
+    deadline_s = _smaller(deadline_s, limits.seconds)
+    at_once = len(agents) <= jobs
+    seconds = _all([each.seconds for each in worst], max if at_once else sum)
+    total = Cost(
+        _smaller(_all([each.tokens for each in worst], sum), limits.tokens),
+        _smaller(_all([each.nusd for each in worst], sum), limits.nusd),
+        _smaller(seconds, deadline_s),
+    )
+    known = [agent.likely for agent in agents if agent.likely is not None]
+    likely = None
+    if len(known) == len(agents):
+        took = [each.seconds for each in known]
+        likely = Cost(
+            sum(each.tokens for each in known),
+            sum(each.nusd for each in known),
+            max(took) if at_once else sum(took) / jobs,
+        )
+    return Forecast(run_id, tuple(agents), total, likely)
+
+
+def exceeds(worst: Cost, above: Limits) -> bool:
+    """Whether a worst case is above a limit in any unit of it; what is not bounded is."""
+    pairs = (
+        (worst.tokens, above.tokens),
+        (worst.nusd, above.nusd),
+        (worst.seconds, above.seconds),
+    )
+    return any(
+        limit is not None and (quantity is None or quantity > limit) for quantity, limit in pairs
+    )
+
+
+def _dearest(price: Price) -> int:
+    """The dearest rate of a price, in 10⁻⁹ USD per token."""
+    rates = (
+        price.input,
+        price.output,
+        price.cache_read,
+        price.cache_write,
+        price.long_context_input,
+        price.long_context_output,
+        price.long_context_cache_read,
+        price.long_context_cache_write,
+    )
+    return max(rate for rate in rates if rate is not None)
+
+
+def _smaller(*values: N | None) -> N | None:
+    """The smallest of those that are known."""
+    return min((value for value in values if value is not None), default=None)
+
+
+def _all(values: Sequence[N | None], together: Callable[[Sequence[N]], N]) -> N | None:
+    """All values together; None if any is not known."""
+    known = [value for value in values if value is not None]
+    return together(known) if len(known) == len(values) else None
