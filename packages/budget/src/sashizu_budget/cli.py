@@ -6,21 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from sashizu_core.errors import UsageError, nearest
-from sashizu_core.settings import Settings, load_settings
 from sashizu_core.types import Price
 
+from sashizu_budget.columns import aligned
+from sashizu_budget.report_command import report
 from sashizu_budget.settings import price_list
+from sashizu_budget.shared_settings import settings_of
 from sashizu_budget.windows_command import history, set_limits, status
 
 __all__ = ["app"]
 
 HEADINGS = ("model", "input", "cached", "output", "source", "date")
-NUMBERS = ("input", "cached", "output")
 
 app = typer.Typer(
     help="Show what models cost, limit what is spent, report what a run spent.",
@@ -39,6 +39,7 @@ def budget() -> None:
 app.command("set")(set_limits)
 app.command()(status)
 app.command()(history)
+app.command()(report)
 
 
 @app.command()
@@ -56,7 +57,7 @@ def prices(
 
     Your own prices stand in sashizu.toml under [budget.prices."PROVIDER/MODEL"].
     """
-    known = price_list(_settings(ctx)).all()
+    known = price_list(settings_of(ctx)).all()
     found = {
         name: price
         for name, price in known.items()
@@ -73,12 +74,6 @@ def prices(
         typer.echo(json.dumps({name: asdict(price) for name, price in found.items()}, indent=2))
     else:
         typer.echo(_table(found))
-
-
-def _settings(ctx: typer.Context) -> Settings:
-    """Those of the calling command line; alone, those of the working directory."""
-    found = getattr(ctx.find_root().obj, "settings", None)
-    return found if isinstance(found, Settings) else load_settings(Path.cwd())
 
 
 def _table(found: Mapping[str, Price]) -> str:
@@ -106,14 +101,7 @@ def _table(found: Mapping[str, Price]) -> str:
                     "",
                 )
             )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if heading in NUMBERS else cell.ljust(width)
-            for cell, width, heading in zip(row, widths, HEADINGS, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows, left=("model", "source", "date"))
     return "\n".join(["USD per million tokens", "", *lines])
 
 

@@ -6,7 +6,16 @@ from decimal import Decimal
 
 from sashizu_core.types import UNITS, Amount, Limits
 
-__all__ = ["ENDLESS", "Four", "amount_text", "ceilings", "first_asked", "four", "index_of"]
+__all__ = [
+    "ENDLESS",
+    "Four",
+    "amount_text",
+    "ceilings",
+    "first_asked",
+    "four",
+    "index_of",
+    "usd_text",
+]
 
 Four = tuple[int, int, int, int]
 
@@ -44,5 +53,10 @@ def index_of(unit: str) -> int:
 def amount_text(unit: int, quantity: int) -> str:
     """A quantity for a person: `12,000 tokens`, `4.99 USD`."""
     if UNITS[unit] == "nusd":
-        return f"{Decimal(quantity).scaleb(-9).normalize():f} USD"
+        return f"{usd_text(quantity)} USD"
     return f"{quantity:,} {UNITS[unit]}"
+
+
+def usd_text(nusd: int) -> str:
+    """10⁻⁹ USD as USD, exactly: `4.99`."""
+    return f"{Decimal(nusd).scaleb(-9).normalize():f}"

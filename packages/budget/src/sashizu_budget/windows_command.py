@@ -13,9 +13,10 @@ from sashizu_core.home import state_home
 from sashizu_core.limits import parse_limit, parse_limits
 from sashizu_core.types import UNITS, Limits
 
+from sashizu_budget.columns import aligned
 from sashizu_budget.periods import next_start
 from sashizu_budget.spend_connection import SpendFile
-from sashizu_budget.units import amount_text
+from sashizu_budget.units import amount_text, usd_text
 from sashizu_budget.window_rows import Stand
 from sashizu_budget.windows import Windows
 
@@ -25,6 +26,8 @@ COUNTED = ("tokens", "nusd", "requests")
 """The units that a window can limit."""
 
 HEADINGS = ("window", "unit", "limit", "spent", "held", "left", "starts anew")
+
+LEFT = ("window", "unit", "starts anew", "day")
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON; USD in 10⁻⁹ USD, times with their offset.")
@@ -88,8 +91,8 @@ def history(
     rows = [("day", "tokens", "USD", "requests")]
     for day in found:
         tokens, nusd, requests, _ = day.spent
-        rows.append((day.key, f"{tokens:,}", amount_text(1, nusd)[:-4], f"{requests:,}"))
-    typer.echo("\n".join([*_columns(rows), "", f"days of {now.zone}"]))
+        rows.append((day.key, f"{tokens:,}", usd_text(nusd), f"{requests:,}"))
+    typer.echo("\n".join([*aligned(rows, left=LEFT), "", f"days of {now.zone}"]))
 
 
 def _windows() -> Windows:
@@ -123,7 +126,7 @@ def _show(windows: Windows, *, as_json: bool) -> None:
     rows: list[tuple[str, ...]] = [HEADINGS]
     for stand in now.stands:
         rows += _rows(stand)
-    lines = [*_columns(rows), "", f"days and months of {now.zone}"]
+    lines = [*aligned(rows, left=LEFT), "", f"days and months of {now.zone}"]
     if all(limit is None for stand in now.stands for limit in stand.limits):
         lines.append("no limit is set: 'sashizu budget set --day 5usd' sets one")
     if now.behind:
@@ -167,16 +170,3 @@ def _window(stand: Stand) -> dict[str, Any]:
 
 def _units(values: Sequence[int | None]) -> dict[str, int | None]:
     return {unit: value for unit, value in zip(UNITS, values, strict=True) if unit in COUNTED}
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first column to the left and what are numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    texts = ("window", "unit", "starts anew", "day")
-    return [
-        "  ".join(
-            cell.ljust(width) if heading in texts else cell.rjust(width)
-            for cell, width, heading in zip(row, widths, rows[0], strict=True)
-        ).rstrip()
-        for row in rows
-    ]

@@ -8,9 +8,9 @@ from typing import Any
 from sashizu_core.permissions import effective, grants_sha256
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.runtime.plan import AgentPlan
-from sashizu_core.types import AgentReport, Artifact
+from sashizu_core.types import UNITS, AgentReport, Artifact, Limits
 
-__all__ = ["end_fields", "start_fields"]
+__all__ = ["counted_limits", "end_fields", "start_fields"]
 
 ARTIFACT_BYTES = 40_000
 """Bytes that the artifacts of one agent may take in the record, of about 60,000 of a line."""
@@ -39,7 +39,13 @@ def start_fields(plan: AgentPlan, node: BudgetNode | None) -> dict[str, Any]:
         fields |= {"budget_id": node.node_id, "budget_unit": "tokens"}
         if plan.limits.tokens is not None:
             fields["budget_limit"] = plan.limits.tokens
+        fields["attrs"]["limits"] = counted_limits(plan.limits)
     return fields
+
+
+def counted_limits(limits: Limits) -> dict[str, int]:
+    """The limits that are summed up, by their units; only those that there are."""
+    return {unit: limit for unit in UNITS if (limit := getattr(limits, unit)) is not None}
 
 
 def _recorded(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:

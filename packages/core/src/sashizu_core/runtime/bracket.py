@@ -12,6 +12,7 @@ import anyio
 
 from sashizu_core.control import RunHandle
 from sashizu_core.events import Event
+from sashizu_core.runtime.agent_events import counted_limits
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.instance import RunParts
 from sashizu_core.runtime.plan import AgentPlan
@@ -57,6 +58,7 @@ async def bracketed(
         fields |= {"budget_id": parts.root.node_id, "budget_unit": "tokens"}
         if asked.budget.tokens is not None:
             fields["budget_limit"] = asked.budget.tokens
+        fields["attrs"]["limits"] = counted_limits(asked.budget)
     await recorder.record([recorder.event("run.started", fields), *sandbox_events(parts)])
     started, status = monotonic(), RunStatus()
     try:

@@ -305,6 +305,9 @@ class Inference:
         settled = self._settle(attempt, usage)
         if settled and attempt.hold is not None and self._ledger is not None:
             fields["cost_nusd"] = settled[0].fields["attrs"]["nusd"]  # type: ignore[index]
+            price = self._ledger.budget.price_of(self._model.info)
+            if price is not None and price.source:
+                fields["price_ref"] = f"{price.source} {price.date}".rstrip()
         return [recorder.event("model.answered", fields), *settled]
 
     def _failed(self, attempt: _Attempt, error: BaseException, took_ns: int) -> Sequence[Event]:
