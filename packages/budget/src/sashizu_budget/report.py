@@ -189,7 +189,7 @@ _MODELS = """
 WITH call AS (
   SELECT r.model, e.price_ref, e.input_tokens, e.output_tokens,
     s.budget_spent AS tokens, CAST(s.attrs->>'nusd' AS BIGINT) AS nusd,
-    coalesce(s.(attrs->>'in_doubt') = 'true', FALSE) AS in_doubt
+    coalesce((s.attrs->>'in_doubt') = 'true', FALSE) AS in_doubt
   FROM events r
   LEFT JOIN events e ON e.run_id = r.run_id AND e.agent_id = r.agent_id AND e.step = r.step
     AND e.kind IN ('model.answered', 'model.failed')
