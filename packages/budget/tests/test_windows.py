@@ -173,6 +173,16 @@ def test_a_process_draws_more_than_it_needs_so_that_the_next_call_is_in_memory(
     assert place.stand("day").spent[0] == 5000
 
 
+async def test_a_process_that_stays_idle_gives_back_what_it_kept(place: Place) -> None:
+    place.windows().set("day", Limits(tokens=160_000))
+    idle, other = (place.ledger().root("run", Limits()) for _ in range(2))
+    held(idle, tokens=100).settle(Amount(tokens=100))
+    with anyio.fail_after(10):
+        await other.room(Amount(tokens=159_900))
+    assert place.stand("day").held[0] == 159_900
+    assert place.stand("day").spent[0] == 100
+
+
 def test_a_limit_that_is_raised_counts_for_runs_that_are_under_way(place: Place) -> None:
     place.windows().set("day", Limits(tokens=100))
     run = place.ledger().root("run", Limits())

@@ -9,13 +9,18 @@ RUNNING = {
     "--scope", "--budget", "--deadline", "--model", "-o", "--out", "--json", "--no-audit",
     "--isolation", "--approve",
 }  # fmt: skip
+ASKING = {"--yes", "--confirm-above"}
 FLAGS = {
     "": SHARED | {"--version"},
-    "run": SHARED | RUNNING | {"PROMPT", "--continue"},
-    "delegate": SHARED | RUNNING | {"AGENT", "-g", "--goal"},
-    "delegate-parallel": SHARED | RUNNING | {"A,B,...", "-g", "--goal", "--jobs"},
+    "run": SHARED | RUNNING | ASKING | {"PROMPT", "--continue"},
+    "delegate": SHARED | RUNNING | ASKING | {"AGENT", "-g", "--goal", "--plan"},
+    "delegate-parallel": SHARED
+    | RUNNING
+    | ASKING
+    | {"A,B,...", "-g", "--goal", "--jobs", "--plan"},
     "supervisor": SHARED
     | RUNNING
+    | ASKING
     | {
         "GOAL",
         "--agents",

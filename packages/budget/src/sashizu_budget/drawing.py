@@ -44,7 +44,7 @@ class DrawingNode:
     def reserve(self, amount: Amount) -> Hold | Busy | Refused:
         """Reserve on every level up to what was drawn, drawing more where that is needed."""
         drawn, node = self._drawn, self._node
-        if not drawn.line and not drawn.stale():  # all of it in memory
+        if not drawn.line and drawn.now_ns() < drawn.until_ns:  # all of it in memory
             fits = node.reserve(amount)
             if isinstance(fits, LedgerHold):
                 self._my_turn = False
@@ -203,9 +203,11 @@ class DrawnHold:
 
     def settle(self, actual: Amount) -> Amount:
         """Book what was billed; an excess is in the row before anything else is done."""
-        over = self._hold.settle(actual)
+        hold, drawn = self._hold, self._drawn
+        over = hold._node._end(hold, hold._asked, four(actual))
         if over is NOTHING:
-            self._trim()
+            if drawn.timer is None or drawn.line:
+                self._trim()
             return over
         with self._drawn.root._lock:
             if not self._drawn.left:
@@ -226,6 +228,8 @@ class DrawnHold:
     def _trim(self) -> None:
         drawn = self._drawn
         if not drawn.line and monotonic() < drawn.quiet_until:
+            if drawn.timer is None:
+                drawn.trim_later()
             return
         with drawn.root._lock:
             drawn.trim()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Sequence
-from threading import get_ident
+from contextlib import suppress
+from threading import Timer, get_ident
 from time import monotonic
 from typing import Protocol
 from weakref import WeakSet
 
 import anyio
+from sashizu_core.errors import SashizuError
 from sashizu_core.types import UNITS, Limits
 
 from sashizu_budget.nodes import Node
@@ -99,8 +101,10 @@ class Drawn:
         self.top = self.root if limits is None else self.root.open(name, limits)
         self.line: deque[Waiting] = deque()
         self.left = False
-        self._now_ns = source.now_ns
+        self.now_ns = source.now_ns
+        self.until_ns = source.until_ns
         self.quiet_until = 0.0
+        self.timer: Timer | None = None
         self._booked: Four = NONE
         self._spare: Four = NONE
         _drawn.add(self)
@@ -115,7 +119,7 @@ class Drawn:
 
     def stale(self) -> bool:
         """Whether what was drawn has to be drawn anew before it is used."""
-        return self._now_ns() >= self.source.until_ns
+        return self.now_ns() >= self.until_ns
 
     def top_up(self, asked: Four) -> Shortage | None:
         """Draw until an amount fits; says why that is not possible. The tree's lock is taken."""
@@ -135,6 +139,7 @@ class Drawn:
         if isinstance(answer, Shortage):
             return answer
         drawn, self._spare = answer
+        self.until_ns = self.source.until_ns
         root._ceiling = _plus(root._ceiling, drawn)
         return None
 
@@ -162,6 +167,23 @@ class Drawn:
         self.root._ceiling = _minus(self.root._ceiling, back)
         self.book(back)
 
+    def trim_later(self) -> None:
+        """Have a process that stays idle give back what it keeps for the next call.
+
+        Nobody else can tell it to: its own thread may wait for something else for hours.
+        """
+        seconds = max(0.0, self.quiet_until - monotonic())
+        self.timer = timer = Timer(seconds, self._trim_now)
+        timer.daemon = True
+        timer.start()
+
+    def _trim_now(self) -> None:
+        with self.root._lock:
+            self.timer = None
+            with suppress(SashizuError):  # whoever reserves next is told
+                self.trim()
+        self.wake()
+
     def book(self, back: Four = NONE) -> None:
         """Tell the rows what was spent. The tree's lock is taken."""
         spent = self._unbooked()
@@ -175,6 +197,8 @@ class Drawn:
         """Give back what is left, for good; the root is closed. The tree's lock is taken."""
         if not self.left:
             self.left = True
+            if self.timer is not None:
+                self.timer.cancel()
             self.source.leave(self._unbooked())
 
     def end(self) -> None:

@@ -67,7 +67,7 @@ class Ledger:
         if source is None:
             return Node(name, limits)
         drawn = Drawn(source, name, limits)
-        self._windowed.append(drawn)
+        self._windowed = [each for each in self._windowed if not each.left] + [drawn]
         return DrawingNode(drawn, drawn.top)
 
     def close(self) -> None:

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sashizu_core.errors import MissingPackage, UsageError
-from sashizu_core.plugins import Registry
 from sashizu_core.specs import RecordRows
+
+if TYPE_CHECKING:
+    from sashizu_core.plugins import Registry
 
 __all__ = ["AgentSpend", "Declared", "ModelSpend", "RunSpend", "read_report", "record_query"]
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from sashizu_core.plugins import Registry, open_registry
 
 from sashizu_budget.columns import aligned
 from sashizu_budget.report import AgentSpend, RunSpend, read_report, record_query
 from sashizu_budget.shared_settings import settings_of
 from sashizu_budget.units import usd_text
+
+if TYPE_CHECKING:
+    from sashizu_core.plugins import Registry
 
 __all__ = ["report"]
 
@@ -38,6 +40,8 @@ def report(
 
 def _registry(ctx: typer.Context) -> Registry:
     """That of the calling command line; alone, what is installed."""
+    from sashizu_core.plugins import Registry, open_registry  # not for other commands
+
     found = getattr(ctx.find_root().obj, "registry", None)
     return found if isinstance(found, Registry) else open_registry(settings_of(ctx))
 

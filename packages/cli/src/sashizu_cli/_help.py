@@ -67,6 +67,9 @@ Options:
   --json                          Events as JSON lines on stdout, all else on
                                   stderr.
   --no-audit                      Run without a durable record.
+  --yes                           Answer yes where it is asked whether to run.
+  --confirm-above LIMIT           Ask first if the run may cost more than
+                                  this: 1usd, 200k, 15m.
   -C, --cd DIR                    Work in this folder instead of the current
                                   one.
   -c KEY=VALUE                    Set one setting for this call; repeatable.
@@ -103,6 +106,12 @@ Options:
   --json                          Events as JSON lines on stdout, all else on
                                   stderr.
   --no-audit                      Run without a durable record.
+  --plan                          First print agents, models, tools and what
+                                  the run costs at most, and ask once; without
+                                  a terminal and --yes nothing is run.
+  --yes                           Answer yes where it is asked whether to run.
+  --confirm-above LIMIT           Ask first if the run may cost more than
+                                  this: 1usd, 200k, 15m.
   -C, --cd DIR                    Work in this folder instead of the current
                                   one.
   -c KEY=VALUE                    Set one setting for this call; repeatable.
@@ -146,6 +155,12 @@ Options:
   --json                          Events as JSON lines on stdout, all else on
                                   stderr.
   --no-audit                      Run without a durable record.
+  --plan                          First print agents, models, tools and what
+                                  the run costs at most, and ask once; without
+                                  a terminal and --yes nothing is run.
+  --yes                           Answer yes where it is asked whether to run.
+  --confirm-above LIMIT           Ask first if the run may cost more than
+                                  this: 1usd, 200k, 15m.
   -C, --cd DIR                    Work in this folder instead of the current
                                   one.
   -c KEY=VALUE                    Set one setting for this call; repeatable.
@@ -200,6 +215,9 @@ Options:
   --json                          Events as JSON lines on stdout, all else on
                                   stderr.
   --no-audit                      Run without a durable record.
+  --yes                           Answer yes where it is asked whether to run.
+  --confirm-above LIMIT           Ask first if the run may cost more than
+                                  this: 1usd, 200k, 15m.
   -C, --cd DIR                    Work in this folder instead of the current
                                   one.
   -c KEY=VALUE                    Set one setting for this call; repeatable.

@@ -99,16 +99,17 @@ def _asked(*, too_much: bool, found: Forecast, above: Limits | None) -> bool:
     """Ask on the terminal whether it shall be run; no is the default."""
     if too_much and above is not None:
         render.note(f"that is above what needs an answer: {cost_text(above)}")
-    count = "these agents" if len(found.agents) > 1 else "this agent"
+    count = {0: "it", 1: "this agent"}.get(len(found.agents), "these agents")
     keyboard.forget_typed()
     render.prompt(f"Run {count}? [y/N] ")
     return keyboard.typed_line().lower() in ("y", "yes")
 
 
 def _refusal(found: Forecast, above: Limits, *, here: bool) -> str:
+    most = cost_text(found.worst, "as much as its agents take")
     why = "the answer was no" if here else "nobody is there to be asked"
     return (
-        f"nothing was run: it may cost {cost_text(found.worst)}, more than {cost_text(above)}, "
+        f"nothing was run: it may cost {most}, more than {cost_text(above)}, "
         f"and {why}. Say --yes, limit it with --budget or --deadline, or raise "
         "run.confirm_above in sashizu.toml (or --confirm-above)"
     )

@@ -33,7 +33,7 @@ from sashizu_cli.view import RunView
 if TYPE_CHECKING:
     from sashizu_core.agents import AgentDefinition
 
-__all__ = ["RunRequest", "delegated", "execute", "watched"]
+__all__ = ["RunRequest", "asked_first", "delegated", "execute", "watched"]
 
 T = TypeVar("T")
 
@@ -74,13 +74,10 @@ def execute(request: RunRequest, session: Session) -> int:
     Raises:
         SashizuError: nothing could be run, or the record or the output file not be written.
     """
-    if request.plan or (request.confirm_above or session.settings.run.confirm_above):
-        from sashizu_cli.confirming import confirmed
-
-        run_id = confirmed(request, session)
-        if run_id is None:
-            return OK
-        request = replace(request, run_id=run_id)
+    agreed = asked_first(request, session)
+    if agreed is None:
+        return OK
+    request = agreed
     with opened(request.out) as file:
         report, interrupted = watched(request, session, partial(delegated, request), file)
         try:
@@ -88,6 +85,20 @@ def execute(request: RunRequest, session: Session) -> int:
         finally:  # what the agents said is shown also where the file cannot be written
             _print(report, request)
     return exit_code(report.results, interrupted=interrupted)
+
+
+def asked_first(request: RunRequest, session: Session) -> RunRequest | None:
+    """The request as it goes on, after somebody was asked where that is wanted; None if it ends.
+
+    Raises:
+        SashizuError: it cannot be planned, or may cost too much to go on without an answer.
+    """
+    if not (request.plan or request.confirm_above or session.settings.run.confirm_above):
+        return request
+    from sashizu_cli.confirming import confirmed
+
+    run_id = confirmed(request, session)
+    return None if run_id is None else replace(request, run_id=run_id)
 
 
 def watched(

@@ -146,9 +146,7 @@ Plan = Annotated[
         "without a terminal and --yes nothing is run.",
     ),
 ]
-Yes = Annotated[
-    bool, typer.Option("-y", "--yes", help="Answer yes where it is asked whether to run.")
-]
+Yes = Annotated[bool, typer.Option("--yes", help="Answer yes where it is asked whether to run.")]
 ConfirmAbove = Annotated[
     str | None,
     typer.Option(

@@ -48,7 +48,7 @@ def print_forecast(found: Forecast, *, to_stderr: bool = False) -> None:
             render.line(f"  likely: {cost_text(found.likely)}", to_stderr=to_stderr)
         else:
             render.line("  likely: not known of every agent", to_stderr=to_stderr)
-    elif found.worst != found.agents[0].worst:
+    elif not found.agents or found.worst != found.agents[0].worst:
         render.line("- the run", to_stderr=to_stderr)
         _print_costs(found.worst, to_stderr, priced=not found.unpriced)
     render.line(to_stderr=to_stderr)

@@ -11,7 +11,7 @@ from sashizu_core.errors import UsageError, nearest
 
 from sashizu_cli import flags, render
 from sashizu_cli.catalogue import complete_agent_list
-from sashizu_cli.execution import RunRequest, watched
+from sashizu_cli.execution import RunRequest, asked_first, watched
 from sashizu_cli.exits import FAILED, INTERRUPTED, OK, exit_code
 from sashizu_cli.limits import limits_of
 from sashizu_cli.outfile import opened
@@ -104,6 +104,8 @@ def supervisor(
     out: flags.Out = None,
     as_json: flags.AsJson = False,
     no_audit: flags.NoAudit = False,
+    yes: flags.Yes = False,
+    confirm_above: flags.ConfirmAbove = None,
 ) -> int:
     """Have a goal planned, carried out by several agents, and answered once.
 
@@ -126,6 +128,8 @@ def supervisor(
         out=out,
         as_json=as_json,
         audit=not no_audit,
+        yes=yes,
+        confirm_above=confirm_above,
     )
     wanted = {
         "agents": names,
@@ -138,6 +142,7 @@ def supervisor(
         "limits": limits.agents,
     }
     call = partial(_supervise, text_or_stdin(goal), wanted)
+    request = asked_first(request, session) or request
     with opened(out) as file:
         found, interrupted = watched(request, session, call, file)
         _print(found, form, only_plan=only_plan, to_stderr=as_json)

@@ -113,7 +113,7 @@ def forecast_of(
     )
     known = [agent.likely for agent in agents if agent.likely is not None]
     likely = None
-    if len(known) == len(agents):
+    if known and len(known) == len(agents):
         took = [each.seconds for each in known]
         likely = Cost(
             sum(each.tokens for each in known),
@@ -156,6 +156,6 @@ def _smaller(*values: N | None) -> N | None:
 
 
 def _all(values: Sequence[N | None], together: Callable[[Sequence[N]], N]) -> N | None:
-    """All values together; None if any is not known."""
+    """All values together; None if any is not known, or there are none."""
     known = [value for value in values if value is not None]
-    return together(known) if len(known) == len(values) else None
+    return together(known) if known and len(known) == len(values) else None

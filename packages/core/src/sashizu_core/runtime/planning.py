@@ -60,7 +60,8 @@ async def planned_run(
 ) -> AsyncGenerator[PlannedRun]:
     """Plan what `delegate_parallel` would run, and record the plan; nothing is spent.
 
-    Takes what `delegate_parallel` takes. `likely` asks the record for earlier runs.
+    Takes what `delegate_parallel` takes; without any task it is a run whose agents are not known
+    yet, and which only limits bound. `likely` asks the record for earlier runs.
 
     Raises:
         UsageError: something asked for does not exist or does not fit together.
@@ -69,7 +70,7 @@ async def planned_run(
         RecordError: the plan cannot be recorded.
     """
     asked = asked_by(tasks, **options)
-    plans = plans_of(asked, sources_of(asked))
+    plans = plans_of(asked, sources_of(asked)) if tasks else []
     async with AsyncExitStack() as stack:
         opened = Opened(asked.registry, stack)
         sinks = [*asked.sinks, *(await opened.sinks() if asked.audit else ())]
@@ -83,7 +84,7 @@ async def planned_run(
             left = replace(left, tokens=root.left("tokens"), nusd=root.left("nusd"))
             root.close()
         agents = [_forecast(plan, models[plan.model], budget, asked) for plan in plans]
-        if likely and asked.audit:
+        if likely and agents and asked.audit:
             agents = await _with_likely(agents, asked.registry)
         found = forecast_of(
             asked.run_id, agents, left, deadline_s=asked.deadline_s, jobs=asked.jobs
