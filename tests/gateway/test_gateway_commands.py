@@ -108,6 +108,36 @@ def test_a_program_spends_no_more_than_its_budget(place, upstream):
     assert "left" in found.stderr
 
 
+def test_what_programs_spend_counts_in_a_window_of_all_runs(place, upstream):
+    run(place, "budget", "set", "--day", "1450")
+    ask = ["exec-with-budget", "--", sys.executable, "-c", ASKS]
+
+    first = run(place, *ask, "1", "0")
+    second = run(place, *ask, "2", "0")
+
+    assert json.loads(first.stdout)["statuses"] == [200]
+    assert json.loads(second.stdout)["statuses"] == [200, 400]
+    assert "'sashizu budget set --day LIMIT' changes it" in second.stderr
+    status = json.loads(run(place, "budget", "status", "--json").stdout)
+    assert status["windows"][0]["spent"]["tokens"] == 1000
+    assert status["windows"][0]["held"]["tokens"] == 0
+
+    run(place, "budget", "set", "--day", "1000")
+    refused = run(place, *ask, "1", "0", expected=2)
+    assert "nothing was started" in refused.stderr
+
+
+def test_dollars_of_a_window_need_the_price_of_what_a_program_asks_for(place, upstream):
+    run(place, "budget", "set", "--month", "5usd")
+    body = ASKS.replace("gpt-5", "nobody-knows")
+
+    found = run(place, "exec-with-budget", "--", sys.executable, "-c", body, "1", "0")
+
+    assert json.loads(found.stdout)["statuses"] == [400]
+    assert "no price is known for 'openai/nobody-knows'" in found.stderr
+    assert upstream.keys == []
+
+
 def test_a_program_gets_no_key_of_the_service(place, upstream):
     words = ["exec-with-budget", "--", sys.executable, "-c", ASKS, "1", "0"]
 

@@ -30,7 +30,7 @@ from sashizu_core.runtime.held import open_sandbox, starts_programs
 from sashizu_core.runtime.plan import AgentPlan, find_model
 from sashizu_core.sandboxing import Sandbox
 from sashizu_core.turn.inference import refusal
-from sashizu_core.types import Bound, Limits, ModelInfo
+from sashizu_core.types import Amount, Bound, Limits, ModelInfo
 from sashizu_core.workspace import Workspace
 
 __all__ = ["Opened", "require_price", "run_context", "span_of"]
@@ -154,9 +154,12 @@ def _require_room(budget: Budget, root: BudgetNode, models: Sequence[ModelInfo])
         UsageError: nothing fits; says what is left and how the limit is changed.
     """
     refused: Refused | None = None
-    for info in models:
-        output = info.min_output_tokens if info.bills_tokens else 0
-        answer = root.reserve(budget.quote(info, Bound(0, output, "the smallest call")))
+    least = [
+        Bound(0, info.min_output_tokens if info.bills_tokens else 0, "least") for info in models
+    ]
+    smallest = [budget.quote(info, bound) for info, bound in zip(models, least, strict=True)]
+    for amount in smallest or [Amount(tokens=1, requests=1)]:  # of programs it is not known
+        answer = root.reserve(amount)
         if not isinstance(answer, Busy | Refused):
             answer.release()
         if not isinstance(answer, Refused) or not answer.remedy:

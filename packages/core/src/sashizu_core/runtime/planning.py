@@ -127,7 +127,7 @@ def _medians(
         "median(coalesce(u.cost_usd, 0)), median(e.duration_ms) FROM agent_executions e "
         "LEFT JOIN (SELECT agent_id, sum(cost_usd) AS cost_usd FROM token_usage GROUP BY 1) u "
         "ON u.agent_id = e.agent_id "
-        f"WHERE e.tokens IS NOT NULL AND (e.agent_name, e.model) IN ({wanted}) GROUP BY 1, 2"
+        f"WHERE e.requests > 0 AND (e.agent_name, e.model) IN ({wanted}) GROUP BY 1, 2"
     )
     found = {
         (name, model): Likely(
