@@ -60,6 +60,8 @@ budget:
   requests: 40
   seconds: 90
   agents: 9
+  warn_at: 0.7
+  fallback_at: 0.9
 spawn:
   agents: [helper, "repo:other"]
   max: 3
@@ -95,8 +97,8 @@ def test_every_field_is_read() -> None:
     assert grants.net == ("https://docs.python.org/*",)
     assert grants.exec == ("git",)
     assert grants.spawn == {"helper", "repo:other"}
-    (warning,) = _warnings(FULL)
-    assert warning == "agent.yaml:21:1: 'fallback' is loaded, but nothing reads it yet"
+    assert (definition.budget.warn_at, definition.budget.fallback_at) == (0.7, 0.9)
+    assert _warnings(FULL) == ()
 
 
 def test_limits_come_from_the_budget_and_tokens_from_the_context_policy() -> None:
@@ -117,6 +119,10 @@ def test_limits_come_from_the_budget_and_tokens_from_the_context_policy() -> Non
         ("budget:\n  tokens: true\n", "4:3", "'budget.tokens': Input should be a valid integer"),
         ("budget:\n  usd: yes\n", "4:3", "'budget.usd': write a number"),
         ("budget:\n  seconds: .inf\n", "4:3", "'budget.seconds': Input should be"),
+        ("budget: {warn_at: 80}\n", "3:10", "'budget.warn_at': Input should be less than or equal"),
+        ("budget: {warn_at: 0}\n", "3:10", "'budget.warn_at': Input should be greater than 0"),
+        ("budget: {fallback_at: 0.9}\n", "3:1", "'budget': 'fallback_at' needs a model to go on"),
+        ("engine: codex\nfallback: x\n", "4:1", "'fallback': an agent with an 'engine' has none"),
         ("tools: {mcp: [a b]}\n", "3:15", "'tools.mcp[1]': String should match pattern"),
         ("tools: {mcp: grep}\n", "3:9", "'tools.mcp': Input should be a valid tuple"),
         ("tools: {fs: {read: 1}}\n", "3:14", "'tools.fs.read': write true, false, or a list"),

@@ -11,7 +11,7 @@ from sashizu_core.skills import Guidance, Skill
 from sashizu_core.skills.skill import visible_text
 from sashizu_core.types import Message
 
-__all__ = ["ArtifactTarget", "Brief", "first_messages", "read_brief"]
+__all__ = ["ArtifactTarget", "Brief", "aside", "first_messages", "is_aside", "read_brief"]
 
 CRITERIA_FENCE = "```criteria"
 """Opens the block at the end of a final answer that judges the success criteria."""
@@ -155,6 +155,20 @@ def first_messages(brief: Brief) -> tuple[Message, Message]:
     )
 
 
+_ASIDE = "aside"
+"""What the key of briefs holds where a message is a remark of the loop."""
+
+
+def aside(text: str) -> Message:
+    """A remark to the model that is no new task."""
+    return Message("user", text, opaque={"sashizu": _ASIDE})
+
+
+def is_aside(message: Message) -> bool:
+    """Whether a message is a remark, and no task."""
+    return message.role == "user" and (message.opaque or {}).get("sashizu") == _ASIDE
+
+
 def read_brief(messages: Sequence[Message]) -> Brief | None:
     """The brief of a conversation, or None when it did not begin with one.
 
@@ -166,7 +180,7 @@ def read_brief(messages: Sequence[Message]) -> Brief | None:
             break
     else:
         return None
-    goals = [message.content for message in messages if message.role == "user"]
+    goals = [m.content for m in messages if m.role == "user" and not is_aside(m)]
     return Brief(
         agent=facts["agent"],
         role=facts["role"],

@@ -93,6 +93,7 @@ class RunSettings(Table):
     sandbox: Annotated[str, Field(min_length=1)] = "auto"
     budget: Annotated[tuple[str, ...], AfterValidator(_budgets)] = ()
     confirm_above: Threshold | None = None
+    warn_at: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.8
 
     @property
     def deadline_s(self) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -200,7 +200,8 @@ class ModelInfo:
     in tokens. `local` models cost nothing. `price` overrides the price list.
     `min_output_tokens` is the least output cap worth a call.
     `bills_tokens` is False for models that use no language model at all. `counts` says that
-    `Model.count` asks the provider, which makes it a call to the outside.
+    `Model.count` asks the provider, which makes it a call to the outside. `efforts` are the
+    reasoning efforts that it can be asked for, the lowest first; empty where it takes none.
     """
 
     name: str
@@ -213,6 +214,7 @@ class ModelInfo:
     price: Price | None = None
     bills_tokens: bool = True
     counts: bool = False
+    efforts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,10 @@ class Bound:
     @property
     def tokens(self) -> int:
         return self.input_tokens + self.output_tokens
+
+    def with_output(self, most: int) -> Bound:
+        """The same input with at most so much output."""
+        return replace(self, output_tokens=min(self.output_tokens, most))
 
 
 # --- budget -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sashizu_core.prompt import Brief, read_brief
+from sashizu_core.prompt import Brief, is_aside, read_brief
 from sashizu_core.types import Message, ModelRequest, ToolCall
 
 __all__ = ["Conversation", "Exchange"]
@@ -69,7 +69,9 @@ class Conversation:
 
 
 def _is_task(message: Message) -> bool:
-    return message.role == "user" and not message.content.startswith(_NOTES)
+    return (
+        message.role == "user" and not is_aside(message) and not message.content.startswith(_NOTES)
+    )
 
 
 def _first_goal(brief: Brief, request: ModelRequest) -> str:

@@ -9,7 +9,16 @@ from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from sashizu_core.granted_urls import understood_urls
 from sashizu_core.grants import Grants
@@ -103,6 +112,7 @@ Paths = Annotated[
 ]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**15)]
 Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=10**9, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1, allow_inf_nan=False)]
 Usd = Annotated[
     Decimal,
     BeforeValidator(_number),
@@ -196,6 +206,14 @@ class Budget(_Part):
     requests: Count | None = Field(default=None, description="Model calls; each attempt counts.")
     seconds: Seconds | None = Field(default=None, description="Seconds from start to end.")
     agents: Count | None = Field(default=None, description="Agents, itself included.")
+    warn_at: Share | None = Field(
+        default=None,
+        description="The share of a limit, such as 0.8, from which on it is told to wrap up; 1 is "
+        "never; by default `run.warn_at` of the settings.",
+    )
+    fallback_at: Share | None = Field(
+        default=None, description="The share of a limit from which on `fallback` goes on."
+    )
 
 
 class Spawn(_Part):
@@ -236,7 +254,9 @@ class AgentDefinition(_Part):
         default=(), description="The program of `engine: command`, and its arguments."
     )
     fallback: Text | None = Field(
-        default=None, description="The model for when its budget runs low; nothing reads it yet."
+        default=None,
+        description="The model that goes on where `model` fails for good, and from "
+        "`budget.fallback_at` on.",
     )
     budget: Budget = Field(default=Budget(), description="What one instance may use.")
     servers: dict[Annotated[str, Field(pattern=_SERVER)], ServerEntry] = Field(
@@ -257,6 +277,21 @@ class AgentDefinition(_Part):
         default=(),
         description="Commands that must pass after the answer, run by the tool `shell`.",
     )
+
+    # Each sees the fields above its own.
+    @field_validator("fallback")
+    @classmethod
+    def _of_a_model(cls, fallback: str | None, info: ValidationInfo) -> str | None:
+        if fallback is not None and info.data.get("engine") is not None:
+            raise ValueError("an agent with an 'engine' has none: no model of ours does its work")
+        return fallback
+
+    @field_validator("budget")
+    @classmethod
+    def _with_something_to_fall_back_on(cls, budget: Budget, info: ValidationInfo) -> Budget:
+        if budget.fallback_at is not None and info.data.get("fallback", "") is None:
+            raise ValueError("'fallback_at' needs a model to go on with: add 'fallback'")
+        return budget
 
     def grants(self) -> Grants:
         """What the definition allows: its listed tools and what bounds them, nothing else."""

@@ -68,8 +68,6 @@ def _adapted(document: Document) -> tuple[dict[str, Any], list[str]]:
             note = "is a list, which allows nothing; write 'exec:' above it"
             notes.append((("tools", "shell"), note))
     notes += _adapt_policies(_table(data, "policies"))
-    if data.get("fallback"):
-        notes.append((("fallback",), "is loaded, but nothing reads it yet"))
     return data, [str(document.error(path, f"{dotted(path)!r} {note}")) for path, note in notes]
 
 

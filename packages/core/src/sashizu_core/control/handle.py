@@ -38,7 +38,8 @@ class RunHandle:
     `cancel` ends every agent with a report, `cancel_agent` one of them. `snapshot` gives the state
     of every agent as JSON values. `waiting` are the agents that nothing can interrupt yet, and that
     end as soon as they begin to work; `approvals` are the questions that wait for an answer, None
-    where nobody is asked.
+    where nobody is asked. `clock` is when the run's time began and when it will be over, in
+    `anyio.current_time()`; None where it has no end.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class RunHandle:
     expired: bool = False
     waiting: set[str] = field(default_factory=set)
     approvals: Approvals | None = None
+    clock: tuple[float, float] | None = None
     _scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
     _cancelled: set[str] = field(default_factory=set)
 

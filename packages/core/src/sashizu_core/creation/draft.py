@@ -32,6 +32,7 @@ _ASKED = (
 )
 """What of a definition a model is asked for; the rest is for people to decide."""
 
+_UNASKED_OF_BUDGETS = ("warn_at", "fallback_at")
 
 _WRITING = frozenset({"apply_patch", "shell", "write_file"})
 """Tools that can write what an agent declares."""
@@ -41,6 +42,8 @@ def draft_schema() -> dict[str, Any]:
     """The JSON Schema of a draft: that of a definition, each key required, without references."""
     whole = AgentDefinition.model_json_schema()
     parts = whole.get("$defs", {})
+    for key in _UNASKED_OF_BUDGETS:
+        del parts["Budget"]["properties"][key]
     asked = {key: whole["properties"][key] for key in _ASKED}
     schema: dict[str, Any] = _plain({**whole, "properties": asked}, parts)
     return schema

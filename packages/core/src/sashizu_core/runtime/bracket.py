@@ -117,6 +117,8 @@ async def deadline(asked: Asked, handle: RunHandle) -> AsyncIterator[None]:
         await anyio.sleep(seconds)
         handle.expire(f"the run's deadline of {seconds:g} s has passed")
 
+    now = anyio.current_time()
+    handle.clock = (now, now + min(limits))
     async with anyio.create_task_group() as group:
         group.start_soon(watch, min(limits))
         yield

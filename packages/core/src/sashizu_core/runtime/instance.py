@@ -46,11 +46,13 @@ from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.skills.shelf import Shelf
 from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.attempts import ProviderGate
+from sashizu_core.turn.degrading import Degradation, Fallback
 from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
 from sashizu_core.turn.reacting import Reacting, Reactor
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.standing import Clock, Standing
 from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
 from sashizu_core.turn.toolcalls import ToolBox
 from sashizu_core.types import (
@@ -123,6 +125,7 @@ class RunParts:
     shelf: Shelf | None = None
     book: ReactionBook | None = None
     hosts: Hosts | None = None
+    warn_at: float = 1.0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -138,19 +141,25 @@ class RunParts:
 
 @dataclass(frozen=True, slots=True)
 class Above:
-    """What an agent instance is beneath: nothing, or the one that started it."""
+    """What an agent instance is beneath: nothing, or the one that started it.
+
+    `nodes` are those of the ledger from `node` up to the run's.
+    """
 
     depth: int = 0
     agent_id: AgentId | None = None
     agent_name: str = ""
     span_id: object = None
     node: BudgetNode | None = None
+    nodes: tuple[BudgetNode, ...] = ()
 
     @classmethod
     def of(cls, parent: AgentInstance) -> Above:
         """What the children of an agent instance are beneath."""
         span = parent._recorder.context.get("span_id")
-        return cls(parent.depth + 1, parent.agent_id, parent.plan.name, span, parent.node)
+        return cls(
+            parent.depth + 1, parent.agent_id, parent.plan.name, span, parent.node, parent.nodes
+        )
 
 
 class AgentInstance:
@@ -196,6 +205,8 @@ class AgentInstance:
         model = parts.models[plan.model]
         root = self._above.node or parts.root
         self.node = root.open(plan.name, plan.limits) if root is not None else None
+        above_it = self._above.nodes or tuple(filter(None, [root]))
+        self.nodes = (self.node, *above_it) if self.node is not None else ()
         ledger = (
             Ledger(parts.budget, self.node)
             if parts.budget is not None and self.node is not None
@@ -362,10 +373,34 @@ class AgentInstance:
             output=plan.definition.output,
             max_turns=parts.max_turns,
             max_output_tokens=parts.max_output_tokens,
+            degradation=self._degradation(),
             tokens_left=self._tokens_left,
             on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
             accept=self._accept,
         )
+
+    def _degradation(self) -> Degradation:
+        """What is done before its budget ends."""
+        own, parts = self.plan.definition.budget, self._parts
+        fallback = None
+        if self.plan.fallback is not None:
+            model = parts.models[self.plan.fallback]
+            fallback = Fallback(model, parts.gate(model), own.fallback_at)
+        return Degradation(
+            Standing(self.nodes, self._clocks),
+            self._inference,
+            self._recorder,
+            own.warn_at or parts.warn_at,
+            fallback,
+        )
+
+    def _clocks(self) -> list[Clock]:
+        """The deadlines that it works under: its own, and the run's."""
+        clock = self._parts.handle.clock
+        clocks = [Clock("run", *clock)] if clock is not None else []
+        if (seconds := self.plan.deadline_s) is not None:
+            clocks.append(Clock(self.plan.name, self.deadline - seconds, self.deadline))
+        return clocks
 
     def _engine_loop(self, engine: Engine, subject: Subject, context: ToolContext) -> EngineLoop:
         """What stands in for the loop where a program does the work."""

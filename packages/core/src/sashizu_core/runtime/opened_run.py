@@ -179,4 +179,5 @@ async def _parts(
         shelf=await anyio.to_thread.run_sync(load_shelf, asked.root, scope),
         book=book,
         hosts=hosts,
+        warn_at=run.warn_at,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from sashizu_core.turn.inference import refusal
 from sashizu_core.types import Amount, Bound, Limits, ModelInfo
 from sashizu_core.workspace import Workspace
 
-__all__ = ["Opened", "require_price", "run_context", "span_of"]
+__all__ = ["Opened", "require_prices", "run_context", "span_of"]
 
 
 class Opened:
@@ -69,10 +69,14 @@ class Opened:
         self._stack.callback(workspace.close)
         return workspace
 
-    async def models(self, plans: Iterable[AgentPlan]) -> dict[str, Model]:
-        """Every model that a plan names, once."""
+    async def models(
+        self, plans: Iterable[AgentPlan], known: Collection[str] = ()
+    ) -> dict[str, Model]:
+        """Every model that a plan names, fallbacks included, once; without those that are known."""
         models: dict[str, Model] = {}
-        for name in dict.fromkeys(plan.model for plan in plans):
+        for name in dict.fromkeys(name for plan in plans for name in plan.models):
+            if name in known:
+                continue
             spec = find_model(name, self._registry.models)
             models[name] = await self._stack.enter_async_context(spec.open(name))
         return models
@@ -140,7 +144,7 @@ class Opened:
         root = budget.root("run", limits)
         limited = root.limited("nusd")
         for plan in plans:
-            require_price(budget, plan, models[plan.model], limited=limited)
+            require_prices(budget, plan, models, limited=limited)
         _require_room(budget, root, [models[plan.model].info for plan in plans])
         return budget, root
 
@@ -169,19 +173,23 @@ def _require_room(budget: Budget, root: BudgetNode, models: Sequence[ModelInfo])
         raise UsageError(f"nothing was started: {refusal(refused)}")
 
 
-def require_price(budget: Budget, plan: AgentPlan, model: Model, *, limited: bool) -> None:
-    """Refuse a model without a price where USD are `limited`, or the plan limits them.
+def require_prices(
+    budget: Budget, plan: AgentPlan, models: Mapping[str, Model], *, limited: bool
+) -> None:
+    """Refuse models without a price where USD are `limited`, or the plan limits them.
 
     Raises:
         UsageError: the limit could not be kept.
     """
-    dollars = limited or plan.limits.nusd is not None
-    if dollars and budget.price_of(model.info) is None:
-        raise UsageError(
-            f"no price is known for {plan.model!r}, so a limit in USD cannot be kept: "
-            "give one in the settings (`sashizu budget prices` shows the list), "
-            "or limit tokens instead"
-        )
+    if not limited and plan.limits.nusd is None:
+        return
+    for name in plan.models:
+        if budget.price_of(models[name].info) is None:
+            raise UsageError(
+                f"no price is known for {name!r}, so a limit in USD cannot be kept: "
+                "give one in the settings (`sashizu budget prices` shows the list), "
+                "or limit tokens instead"
+            )
 
 
 def run_context(run_id: RunId, root: Path, traceparent: str | None = None) -> dict[str, object]:

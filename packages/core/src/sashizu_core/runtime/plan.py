@@ -34,7 +34,8 @@ class AgentPlan:
     `folder` is where artifacts go that may not be written where they are declared. `isolation` is
     how it is kept apart from the others, `none` if it is not. `served` are the tools that it lists
     of servers, which are asked for when it starts. `engine` says that a program of another vendor
-    does the work, `host` who starts the process that it works in, empty for this one.
+    does the work, `host` who starts the process that it works in, empty for this one. `fallback` is
+    the model that goes on in place of `model`; None for none.
     """
 
     task: Task
@@ -52,6 +53,12 @@ class AgentPlan:
     served: tuple[str, ...] = ()
     engine: bool = False
     host: str = ""
+    fallback: str | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that it may ask."""
+        return (self.model,) if self.fallback is None else (self.model, self.fallback)
 
     @property
     def chain(self) -> tuple[Grants, ...]:
@@ -220,7 +227,25 @@ def _plan(
         folder=folder,
         ceilings=ceilings,
         engine=engine,
+        fallback=_fallback(definition, chosen, sources),
     )
+
+
+def _fallback(definition: AgentDefinition, chosen: str, sources: Sources) -> str | None:
+    """The model to go on with: it belongs to the definition's own, and to no other that is asked for.
+
+    Raises:
+        UsageError: nobody offers it, or it is an engine.
+    """
+    own = definition.model or sources.default_model
+    if definition.fallback is None or chosen != own:
+        return None
+    if find_model(definition.fallback, sources.registry.models).engine:
+        raise UsageError(
+            f"the fallback {definition.fallback!r} of the agent {definition.name!r} is an engine: "
+            "a program of its own cannot go on with a conversation; name a model"
+        )
+    return definition.fallback
 
 
 def _model(task: Task, definition: AgentDefinition, sources: Sources) -> tuple[str, bool]:

@@ -24,7 +24,7 @@ from sashizu_core.runtime.child_slots import WorkSlot
 from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.hosted import HostedInstance, Instance, instance_of
 from sashizu_core.runtime.instance import Above, AgentInstance, AgentProgress, RunParts
-from sashizu_core.runtime.opening import Opened, require_price
+from sashizu_core.runtime.opening import Opened, require_prices
 from sashizu_core.runtime.places import Place, with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_child, without_tools
 from sashizu_core.trust import TrustStore
@@ -202,8 +202,7 @@ class Spawning:
         """
         async with self._opening:
             parts, opened = self.parts, self._opened
-            if plan.model not in parts.models:
-                parts.models.update(await opened.models([plan]))
+            parts.models.update(await opened.models([plan], parts.models))
             new = {name: spec for name, spec in plan.tools.items() if name not in parts.tools}
             parts.tools.update(await opened.tools([replace(plan, tools=new)]))
             if parts.hosts is not None:
@@ -213,9 +212,7 @@ class Spawning:
                 self._parts = replace(parts, sandbox=await opened.sandbox(wanted, [plan]))
                 await parts.recorder.record(sandbox_events(self.parts))
         if parts.budget is not None and node is not None:
-            require_price(
-                parts.budget, plan, parts.models[plan.model], limited=node.limited("nusd")
-            )
+            require_prices(parts.budget, plan, parts.models, limited=node.limited("nusd"))
 
     async def _instance(self, plan: AgentPlan, parent: ChildSpawner) -> Instance:
         above, agent_id = parent.instance, new_agent_id()

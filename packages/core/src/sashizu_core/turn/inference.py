@@ -92,7 +92,7 @@ class Inference:
         self._steps = steps
         self._gate = gate
         self._ledger = ledger
-        self._fields = {"op": "chat", "provider": model.info.provider, "model": model.info.name}
+        self._fields = _fields_of(model)
         self._bills: list[Usage] = []
         self.doubtful_tokens = 0
         self._told = 0
@@ -109,6 +109,16 @@ class Inference:
     def ledger(self) -> Ledger | None:
         """Where its calls are reserved."""
         return self._ledger
+
+    @property
+    def gate(self) -> ProviderGate:
+        """Whom its calls wait with."""
+        return self._gate
+
+    def use(self, model: Model, gate: ProviderGate) -> None:
+        """Make further calls with another model, which was told nothing so far."""
+        self._model, self._gate = model, gate
+        self._fields = _fields_of(model)
 
     def book(self, used: Usage, doubtful_tokens: int) -> None:
         """Count what was billed for the agent by calls that are not made here."""
@@ -376,6 +386,10 @@ class Inference:
             "budget_held": attempt.hold.amount.tokens,
         }
         return [self._steps.recorder.event("budget.released", fields)]
+
+
+def _fields_of(model: Model) -> dict[str, Any]:
+    return {"op": "chat", "provider": model.info.provider, "model": model.info.name}
 
 
 def _told(fault: ModelError) -> dict[str, Any]:

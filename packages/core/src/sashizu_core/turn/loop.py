@@ -8,7 +8,9 @@ from typing import Any
 
 from sashizu_core.bounds import MOST_BYTES_PER_CHARACTER, text_bound
 from sashizu_core.errors import BudgetRefused, ModelError
+from sashizu_core.prompt import aside
 from sashizu_core.turn.answer import Answer, answer_schema, read_answer
+from sashizu_core.turn.degrading import LAST_NOTE, NOTE_BYTES, Degradation
 from sashizu_core.turn.inference import Inference
 from sashizu_core.turn.toolcalls import ToolBox, cut_results
 from sashizu_core.types import (
@@ -23,6 +25,9 @@ __all__ = ["DEFAULT_MAX_TURNS", "AgentLoop", "Ending"]
 
 DEFAULT_MAX_TURNS = 50
 """How many answers of the model one task may take."""
+
+LAST_ANSWER = 4
+"""The most of the last short answer, in times the least output that is worth a call."""
 
 _REPAIRS = 2
 """How often an answer that does not fit its schema is sent back."""
@@ -44,7 +49,8 @@ class AgentLoop:
     `messages` is the conversation so far and grows; `partial` is the last text of the model, which
     is what remains of an agent that was stopped. `tokens_left` gives the tokens that can still be
     reserved, None without a limit. `accept` says what is wrong with an answer, in words for the
-    model, or nothing; like one that does not fit its schema it is sent back.
+    model, or nothing; like one that does not fit its schema it is sent back. `degradation` is what
+    is done before a budget ends.
     """
 
     inference: Inference
@@ -54,7 +60,7 @@ class AgentLoop:
     output: Mapping[str, Any] | None = None
     max_turns: int = DEFAULT_MAX_TURNS
     max_output_tokens: int | None = None
-    effort: str | None = None
+    degradation: Degradation | None = None
     tokens_left: Callable[[], int | None] = lambda: None
     on_text: Callable[[str], None] | None = None
     accept: Callable[[str], str] | None = None
@@ -73,6 +79,7 @@ class AgentLoop:
                 if (ending := await self._digest(completion)) is not None:
                     return ending
         except BudgetRefused as error:
+            await self._last_words(error)
             return self.stopped(Outcome.BUDGET, str(error))
         except ModelError as error:
             return self.stopped(Outcome.MODEL_FAILED, f"{error.fault}: {error}")
@@ -87,22 +94,50 @@ class AgentLoop:
     # --- asking -----------------------------------------------------------------------------------
 
     async def _ask(self) -> Completion:
-        try:
-            return await self._complete()
-        except ModelError as error:
-            if error.fault != "context_too_long" or not self._compact():
-                raise
-        return await self._complete()
+        before, compacted = self._before_asking(), False
+        while True:
+            try:
+                completion = await self._complete()
+            except BudgetRefused:
+                if self.degradation is None or not self.degradation.returns():
+                    raise
+                self._previous = before
+            except ModelError as error:
+                if error.fault == "context_too_long" and not compacted and self._compact():
+                    compacted = True
+                elif self.degradation is None or not self.degradation.replaces(error):
+                    raise
+                self._previous = None
+            else:
+                if self.degradation is not None:
+                    self.degradation.proved()
+                return completion
 
-    async def _complete(self) -> Completion:
-        request = ModelRequest(
+    def _before_asking(self) -> PreviousCall | None:
+        """Change to another model, or tell the agent to wrap up, where its budget runs low.
+
+        Returns the call that the agent's own model can go on from.
+        """
+        before, degradation = self._previous, self.degradation
+        if degradation is not None:
+            if degradation.goes_on_for_less():
+                self._previous = None
+            if (note := degradation.note(self._request())) is not None:
+                self.messages.append(note)
+        return before
+
+    def _request(self) -> ModelRequest:
+        return ModelRequest(
             messages=tuple(self.messages),
             tools=self.tools.schemas,
             max_output_tokens=self.max_output_tokens,
-            effort=self.effort,
+            effort=self.degradation.effort if self.degradation is not None else None,
             output_schema=answer_schema(self.output, self.criteria),
             previous=self._previous,
         )
+
+    async def _complete(self) -> Completion:
+        request = self._request()
         completion = await self.inference.complete(request, on_text=self.on_text)
         self._previous = (
             PreviousCall(
@@ -133,6 +168,40 @@ class AgentLoop:
         self._previous = None
         return bool(full)
 
+    async def _last_words(self, refused: BudgetRefused) -> None:
+        """Ask for one short answer, where cutting what tools said makes room for it.
+
+        It is held like every call: where it does not fit, it is not made.
+        """
+        if self.degradation is None or not self.degradation.warns or refused.closed:
+            return
+        if refused.unit not in ("tokens", "nusd") or not self._cut_all_results():
+            return
+        info = self.inference.model.info
+        self.max_output_tokens = LAST_ANSWER * info.min_output_tokens
+        self.messages.append(aside(LAST_NOTE))
+        try:
+            completion = await self._complete()
+        except (BudgetRefused, ModelError):
+            return
+        if completion.message.content:  # what it calls is not run any more
+            self.messages.append(Message("assistant", completion.message.content))
+
+    def _cut_all_results(self) -> bool:
+        """Cut what tools said to what the budget has room for; False if they said nothing."""
+        places = [i for i, message in enumerate(self.messages) if message.role == "tool"]
+        results = [self.messages[i] for i in places]
+        for i, note in zip(places, cut_results(results, 0), strict=True):
+            self.messages[i] = note
+        self._previous = None
+        bound = self.inference.model.bound(self._request())
+        taken = bound.input_tokens + LAST_ANSWER * self.inference.model.info.min_output_tokens
+        room = (self.tokens_left() or 0) - taken - NOTE_BYTES
+        if room > 0:
+            for i, result in zip(places, cut_results(results, room), strict=True):
+                self.messages[i] = result
+        return bool(places)
+
     # --- digesting --------------------------------------------------------------------------------
 
     async def _digest(self, completion: Completion) -> Ending | None:
@@ -160,6 +229,8 @@ class AgentLoop:
         taken = usage.input_tokens + usage.reasoning_tokens if usage is not None else 0
         taken += 32 * (len(results) + 1) + 64 * len(calls)
         taken += 2 * self.inference.model.info.min_output_tokens
+        if self.degradation is not None and self.degradation.warns and not self.degradation.told:
+            taken += NOTE_BYTES
         texts = [completion.message.content, *[call.arguments for call in calls]]
         characters = sum(map(len, texts)) + sum(len(result.content) for result in results)
         if taken + MOST_BYTES_PER_CHARACTER * characters <= left:

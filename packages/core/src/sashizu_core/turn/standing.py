@@ -1,0 +1,89 @@
+"""How much of the limits that an agent is under is used up, and what is left of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from sashizu_core.protocols import BudgetNode
+from sashizu_core.types import UNITS
+
+__all__ = ["Clock", "Standing", "Used"]
+
+STOPPING = ("tokens", "nusd", "requests")
+"""Units without which no model call can be made; an agent goes on without starting others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A deadline: whose it is, since when it runs and when it ends, in `anyio.current_time()`."""
+
+    name: str
+    started: float
+    ends: float
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """How far one limit is used up.
+
+    `name` is the node that has it, `unit` one of the ledger's, or `seconds`; `spent` and `limit`
+    are in that unit. `node_id` is empty for time.
+    """
+
+    name: str
+    unit: str
+    spent: float
+    limit: float
+    node_id: str = ""
+
+    @property
+    def share(self) -> float:
+        """From 0 for nothing to 1 for all of it, and above after an overrun."""
+        return self.spent / self.limit if self.limit else 1.0
+
+
+class Standing:
+    """What an agent has used up, and may still use.
+
+    `nodes` are its own node of the ledger and those above it, its own first; none without a ledger.
+    `clocks` gives the deadlines that run.
+    """
+
+    def __init__(
+        self, nodes: Sequence[BudgetNode], clocks: Callable[[], Sequence[Clock]] = tuple
+    ) -> None:
+        self._nodes = tuple(nodes)
+        self._clocks = clocks
+
+    def nearest(self) -> Used | None:
+        """The limit of which the largest share is used up; None without limits.
+
+        What is held for calls in flight is not used up: most of it comes back.
+        """
+        return max(self._used(), key=lambda used: used.share, default=None)
+
+    def _used(self) -> Iterator[Used]:
+        for node in self._nodes:
+            state = node.state()
+            for unit in STOPPING:
+                limit = getattr(state.limits, unit)
+                if limit is not None:
+                    spent = getattr(state.spent, unit)
+                    yield Used(state.name, unit, spent, limit, state.node_id)
+        now = anyio.current_time()
+        for clock in self._clocks():
+            yield Used(clock.name, "seconds", now - clock.started, clock.ends - clock.started)
+
+    def left(self) -> Mapping[str, int]:
+        """What can be used at once of each unit that is limited; seconds are rounded down."""
+        found: dict[str, int] = {}
+        if self._nodes:
+            lefts = ((unit, self._nodes[0].left(unit)) for unit in UNITS)
+            found = {unit: left for unit, left in lefts if left is not None}
+        ends = [clock.ends for clock in self._clocks()]
+        if ends:
+            found["seconds"] = max(0, int(min(ends) - anyio.current_time()))
+        return found
