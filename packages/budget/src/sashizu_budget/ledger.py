@@ -120,6 +120,16 @@ class Ledger:
             )
         return self._opened
 
+    def shift(self, giver: BudgetNode, taker: BudgetNode, amount: Amount) -> Amount:
+        """Pass on what a node has left to a sibling; see `ShiftingBudget`.
+
+        Raises:
+            ValueError: they are no siblings, or a quantity is below zero.
+        """
+        from sashizu_budget.shifting import shift
+
+        return shift(giver, taker, amount)
+
     def _leases(self) -> SpendStore:
         if self._store is None:
             from sashizu_budget.spend_store import SpendStore

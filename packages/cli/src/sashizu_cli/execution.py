@@ -51,6 +51,7 @@ class RunRequest:
 
     tasks: Sequence[Task]
     budget: Limits | None = None
+    rebalance: bool = False
     deadline_s: float | None = None
     jobs: int | None = None
     model: str | None = None
@@ -208,6 +209,7 @@ async def _run(
         "settings": session.settings,
         "registry": session.registry,
         "budget": request.budget,
+        "rebalance": request.rebalance,
         "deadline_s": request.deadline_s,
         "jobs": request.jobs,
         "model": request.model,

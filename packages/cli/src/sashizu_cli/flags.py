@@ -23,6 +23,7 @@ __all__ = [
     "NoAudit",
     "Out",
     "Plan",
+    "Rebalance",
     "Scope",
     "Scopes",
     "Yes",
@@ -154,6 +155,13 @@ ConfirmAbove = Annotated[
         metavar="LIMIT",
         callback=_filled,
         help="Ask first if the run may cost more than this: 1usd, 200k, 15m.",
+    ),
+]
+Rebalance = Annotated[
+    bool,
+    typer.Option(
+        "--rebalance",
+        help="What agents leave of limits of their own goes to those that ask for more.",
     ),
 ]
 NoAudit = Annotated[

@@ -47,6 +47,7 @@ __all__ = [
     "Readable",
     "Refused",
     "ServerStart",
+    "ShiftingBudget",
     "Spawner",
     "TailoredTool",
     "Tool",
@@ -458,6 +459,23 @@ class Budget(Protocol):
 
         None when that is below `info.min_output_tokens`, or when USD are limited and the model has
         no known price.
+        """
+        ...
+
+
+@runtime_checkable
+class ShiftingBudget(Budget, Protocol):
+    """A ledger that can pass on what one node has left of its limits."""
+
+    def shift(self, giver: BudgetNode, taker: BudgetNode, amount: Amount) -> Amount:
+        """Lower the limits of one node and raise those of a sibling by as much. Sync, atomic.
+
+        At most what the giver, which may be closed, has neither spent nor held; nothing of a unit
+        that one of the two does not limit, and nothing to a node that is closed. Returns what
+        moved. No level above changes, so that `spent + held <= limit` goes on to hold on each.
+
+        Raises:
+            ValueError: they are no siblings, or a quantity is below zero.
         """
         ...
 

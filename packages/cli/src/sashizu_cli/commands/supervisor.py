@@ -96,6 +96,7 @@ def supervisor(
     ] = "text",
     scopes: flags.Scope = None,
     budgets: flags.Budgets = None,
+    rebalance: flags.Rebalance = False,
     deadline: flags.Deadline = None,
     jobs: flags.Jobs = None,
     model: flags.Model = None,
@@ -120,6 +121,7 @@ def supervisor(
     request = RunRequest(
         (),
         budget=limits.run,
+        rebalance=rebalance,
         deadline_s=limits.deadline_s,
         jobs=jobs,
         model=model,

@@ -54,6 +54,7 @@ class Asked:
     agents: Sequence[AgentDefinition]
     run_id: RunId
     received: Received | None = None
+    rebalance: bool = False
 
 
 def asked_by(
@@ -77,6 +78,7 @@ def asked_by(
     registry: Registry | None = None,
     run_id: RunId | None = None,
     received: Received | None = None,
+    rebalance: bool = False,
 ) -> Asked:
     """What a caller says, filled up from the settings; see `delegate_parallel`.
 
@@ -116,6 +118,7 @@ def asked_by(
         agents=agents,
         run_id=run_id or new_run_id(),
         received=received,
+        rebalance=rebalance,
     )
     _check(asked)
     return asked

@@ -64,6 +64,7 @@ async def delegate_parallel(
     registry: Registry | None = None,
     run_id: RunId | None = None,
     received: Received | None = None,
+    rebalance: bool = False,
 ) -> RunReport:
     """Run each task in an agent instance of its own and report in the order given.
 
@@ -94,6 +95,8 @@ async def delegate_parallel(
         run_id: None makes a new one.
         received: what another process handed over, all of this happens below it; None looks for it
             in the environment.
+        rebalance: what an agent with limits of its own leaves unspent goes to siblings that ask for
+            more than theirs; the limits above them stay as they are.
 
     Raises:
         UsageError: something asked for does not exist or does not fit together.
@@ -121,6 +124,7 @@ async def delegate_parallel(
         registry=registry,
         run_id=run_id,
         received=received,
+        rebalance=rebalance,
     )
     return await guarded(asked, _run)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
 from sashizu_core.turn.answer import read_answer
 from sashizu_core.turn.inference import record_refusal, refusal
+from sashizu_core.turn.shares import Share
 from sashizu_core.turn.steps import LAST_WORDS_S
 from sashizu_core.types import (
     UNITS,
@@ -143,6 +145,10 @@ class HostedInstance:
         )
         root = above.node or parts.root
         self.node = root.open(plan.name, plan.limits) if root is not None else None
+        self._share: Share | None = None
+        if parts.pools is not None and root is not None and self.node is not None:
+            # It takes what its share has when it begins; what comes back is for its siblings.
+            self._share = parts.pools.join(root, self.node, self._recorder, nullcontext)
         parts.handle.waiting.add(agent_id)
         self._state = "waiting"
         self._started = 0.0
@@ -177,6 +183,8 @@ class HostedInstance:
             RecordError: the record cannot be written.
         """
         self._started, self._state = monotonic(), "working"
+        if self._share is not None:
+            self._share.begin()
         started = start_fields(self.plan, self.node)
         started["attrs"] |= {"host": self.plan.host}
         await self._recorder.record([self._recorder.event("agent.started", started)])
@@ -335,6 +343,8 @@ class HostedInstance:
         self._state = report.status
         if self.node is not None:
             self.node.close()
+        if self._share is not None:
+            self._share.leave()
         await self._recorder.record([self._recorder.event("agent.ended", end_fields(report))])
 
 

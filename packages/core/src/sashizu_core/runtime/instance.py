@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -52,6 +54,7 @@ from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refus
 from sashizu_core.turn.loop import AgentLoop, Ending
 from sashizu_core.turn.reacting import Reacting, Reactor
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.shares import Share, SharePools
 from sashizu_core.turn.standing import Clock, Standing
 from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
 from sashizu_core.turn.toolcalls import ToolBox
@@ -102,7 +105,10 @@ class AgentProgress:
 
 @dataclass(frozen=True, slots=True)
 class RunParts:
-    """What all agents of a run share."""
+    """What all agents of a run share.
+
+    `nodes` are the ledger's from `root` upwards, as far as this process knows them.
+    """
 
     run_id: RunId
     recorder: Recorder
@@ -126,6 +132,8 @@ class RunParts:
     book: ReactionBook | None = None
     hosts: Hosts | None = None
     warn_at: float = 1.0
+    pools: SharePools | None = None
+    nodes: tuple[BudgetNode, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -205,10 +213,11 @@ class AgentInstance:
         model = parts.models[plan.model]
         root = self._above.node or parts.root
         self.node = root.open(plan.name, plan.limits) if root is not None else None
-        above_it = self._above.nodes or tuple(filter(None, [root]))
+        above_it = self._above.nodes or parts.nodes
         self.nodes = (self.node, *above_it) if self.node is not None else ()
+        self._share = self._joined()
         ledger = (
-            Ledger(parts.budget, self.node)
+            Ledger(parts.budget, self.node, self._share)
             if parts.budget is not None and self.node is not None
             else None
         )
@@ -225,6 +234,14 @@ class AgentInstance:
         if place.borrowed and place.claims is not None and self._above.agent_id is not None:
             place.claims.descend(agent_id, self._above.agent_id, self._above.agent_name)
         self._checks = unverified(plan.definition.verify, "the agent did not answer")
+
+    def _joined(self) -> Share | None:
+        """Its part in what siblings leave; None where nothing is passed on."""
+        if self._parts.pools is None or self.node is None:
+            return None
+        spawning = self._parts.spawning
+        idle = nullcontext if spawning is None else partial(spawning.idle, self)
+        return self._parts.pools.join(self.nodes[1], self.node, self._recorder, idle)
 
     @property
     def depth(self) -> int:
@@ -259,6 +276,8 @@ class AgentInstance:
         """
         self._started = monotonic()
         self._state = "working"
+        if self._share is not None:
+            self._share.begin()
         subject = Subject(self.agent_id, self.plan.name, self.plan.chain)
         self._lessons = await lessons_of(self.plan, self._parts.shelf, readable(subject))
         started = start_fields(self.plan, self.node)
@@ -609,6 +628,8 @@ class AgentInstance:
     async def _end(self, report: AgentReport) -> None:
         if self.node is not None:
             self.node.close()
+        if self._share is not None:
+            self._share.leave()
         self._state = report.status
         if not self._bracketed:
             self._recorder.flush()

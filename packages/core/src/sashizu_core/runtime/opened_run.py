@@ -14,9 +14,9 @@ import anyio.to_thread
 from sashizu_core.agents import load_catalogue
 from sashizu_core.approvals import Approvals
 from sashizu_core.control import ControlServer, RunHandle, RunInfo
-from sashizu_core.errors import MissingPackage, SashizuError
+from sashizu_core.errors import MissingPackage, SashizuError, UsageError
 from sashizu_core.home import state_home
-from sashizu_core.protocols import Executor
+from sashizu_core.protocols import Budget, BudgetNode, Executor, ShiftingBudget
 from sashizu_core.reactions.book import load_book
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, handoff_of
@@ -28,9 +28,11 @@ from sashizu_core.runtime.places import Places
 from sashizu_core.runtime.plan import AgentPlan, Sources
 from sashizu_core.runtime.received import under_handoff
 from sashizu_core.runtime.redacting import redacted_error, run_redactor
+from sashizu_core.runtime.shared_budget import SharedBudget
 from sashizu_core.runtime.spawning import Spawning, spawns
 from sashizu_core.skills.shelf import load_shelf
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.shares import SharePools
 
 __all__ = ["OpenedRun", "check_ledger", "guarded", "opened_run", "sources_of"]
 
@@ -87,10 +89,12 @@ def check_ledger(asked: Asked) -> None:
     """Refuse a budget that nobody would count.
 
     Raises:
-        MissingPackage: the run has a limit and no package provides a ledger.
+        MissingPackage: the run has limits, or passes them on, and no package provides a ledger.
     """
     if asked.registry.budget is None and asked.budget.counted:
         raise MissingPackage("a run with a budget", "sashizu-budget")
+    if asked.registry.budget is None and asked.rebalance:
+        raise MissingPackage("passing on what agents leave unspent", "sashizu-budget")
 
 
 @asynccontextmanager
@@ -125,6 +129,7 @@ async def opened_run(
         shared = opened.workspace(asked.root, plans)
         places = Places(asked.registry, shared, asked.run_id, owned or stack)
         parts = await _parts(asked, sources, plans, opened, recorder, handle, places)
+        parts = replace(parts, pools=_pools(asked, parts, late=late))
         if owned is not None:
             spawning = Spawning(asked, sources, Opened(asked.registry, owned))
             parts = replace(parts, spawning=spawning)
@@ -140,6 +145,25 @@ def _context(asked: Asked) -> Mapping[str, object]:
     if handoff is None:
         return run_context(asked.run_id, asked.root)
     return run_context(handoff.run_id, asked.root, handoff.traceparent)
+
+
+def _nodes(budget: Budget | None, root: BudgetNode | None) -> tuple[BudgetNode, ...]:
+    """The run's node of the ledger, and the one that runs of this process share."""
+    above = budget.node if isinstance(budget, SharedBudget) else None
+    return tuple(node for node in (root, above) if node is not None)
+
+
+def _pools(asked: Asked, parts: RunParts, *, late: bool) -> SharePools | None:
+    """What passes on unspent shares, where that is asked for.
+
+    Raises:
+        UsageError: the ledger cannot.
+    """
+    if not asked.rebalance or parts.root is None:
+        return None
+    if not isinstance(parts.budget, ShiftingBudget):
+        raise UsageError("the ledger that is installed cannot pass on what agents leave unspent")
+    return SharePools(parts.budget, parts.root, None if late else asked.jobs)
 
 
 async def _parts(
@@ -180,4 +204,5 @@ async def _parts(
         book=book,
         hosts=hosts,
         warn_at=run.warn_at,
+        nodes=_nodes(budget, root),
     )

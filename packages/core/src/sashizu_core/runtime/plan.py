@@ -232,7 +232,7 @@ def _plan(
 
 
 def _fallback(definition: AgentDefinition, chosen: str, sources: Sources) -> str | None:
-    """The model to go on with: it belongs to the definition's own, and to no other that is asked for.
+    """The model to go on with: it belongs to the definition's own, not to another asked for.
 
     Raises:
         UsageError: nobody offers it, or it is an engine.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from sashizu_core.handoff import Lease, Leased, LeasingBudget
 from sashizu_core.plugins import Registry
-from sashizu_core.protocols import Budget, BudgetNode, Busy, Refused
+from sashizu_core.protocols import Budget, BudgetNode, Busy, Refused, ShiftingBudget
 from sashizu_core.types import Amount, Bound, Limits, ModelInfo, Price, Usage
 
 __all__ = ["SharedBudget", "shared_budget", "with_ledger"]
@@ -63,8 +64,29 @@ class _LeasingShared(SharedBudget):
         return self._leasing.redeem(lease_id)
 
 
+class _ShiftingShared(_LeasingShared):
+    """The same over a ledger that can pass on unspent shares as well."""
+
+    def __init__(self, budget: _LeasingAndShifting, node: BudgetNode) -> None:
+        super().__init__(budget, node)
+        self._shifting = budget
+
+    def shift(self, giver: BudgetNode, taker: BudgetNode, amount: Amount) -> Amount:
+        return self._shifting.shift(giver, taker, amount)
+
+
+@runtime_checkable
+class _LeasingAndShifting(LeasingBudget, ShiftingBudget, Protocol):
+    """A ledger that can do both."""
+
+
 def shared_budget(budget: Budget, node: BudgetNode) -> SharedBudget:
-    """A ledger whose trees hang below a node; it can lease if the given one can."""
+    """A ledger whose trees hang below a node; it can lease if the given one can.
+
+    It can pass on unspent shares as well where the given one can do both.
+    """
+    if isinstance(budget, _LeasingAndShifting):
+        return _ShiftingShared(budget, node)
     if isinstance(budget, LeasingBudget):
         return _LeasingShared(budget, node)
     return SharedBudget(budget, node)

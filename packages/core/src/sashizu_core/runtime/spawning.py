@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -133,6 +134,15 @@ class Spawning:
     def spawner_of(self, instance: AgentInstance) -> ChildSpawner | None:
         """What an agent at work starts agents with; None where it has no tool that does."""
         return self._spawners.get(instance.agent_id) if spawns(instance.plan) else None
+
+    def expecting(self, instance: AgentInstance) -> AbstractContextManager[None]:
+        """While an agent beneath another is on its way or at work, it may leave something."""
+        pools, node = self.parts.pools, instance.node
+        return nullcontext() if pools is None or node is None else pools.expecting(node)
+
+    def idle(self, instance: AgentInstance) -> AbstractAsyncContextManager[None]:
+        """The block in which an agent at work only waits: its place is somebody else's."""
+        return self._spawners[instance.agent_id].lent()
 
     async def work(self, instance: Instance) -> AgentReport:
         """Run one of the run's own agents, as soon as there is a place for it."""
@@ -268,6 +278,10 @@ class ChildSpawner:
         self._slot = slot
         self._count = 0
 
+    def lent(self) -> AbstractAsyncContextManager[None]:
+        """Let another agent have the place while this one waits."""
+        return self._slot.lent()
+
     def offered(self) -> Mapping[str, str]:
         """The agents that may be started without asking anybody, by name."""
         plan = self.instance.plan
@@ -304,7 +318,8 @@ class ChildSpawner:
         try:
             async with self._slot.lent():
                 task = self._within_deadline(task)
-                report = await self._spawning.run_child(self, task, started)
+                with self._spawning.expecting(self.instance):
+                    report = await self._spawning.run_child(self, task, started)
         finally:
             self.coming.discard(started)
             started.ended()

@@ -12,7 +12,7 @@ from sashizu_core.protocols import Model
 from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.inference import Inference
 from sashizu_core.turn.record import Recorder
-from sashizu_core.turn.standing import Standing, Used
+from sashizu_core.turn.standing import STOPPING, Standing, Used
 from sashizu_core.types import Message, ModelInfo, ModelRequest
 
 __all__ = ["LAST_NOTE", "NOTE_BYTES", "Degradation", "Fallback", "least_effort"]
@@ -37,7 +37,7 @@ GONE: frozenset[Fault] = frozenset(
 
 
 def least_effort(info: ModelInfo) -> str | None:
-    """The lowest reasoning effort of a model that is more than none; None where it knows no such."""
+    """The lowest reasoning effort that is worth having; None where the model knows none."""
     return "low" if "low" in info.efforts else next(iter(info.efforts), None)
 
 
@@ -87,7 +87,7 @@ class Degradation:
         """
         if self.told or not self.warns:
             return None
-        used = self.standing.nearest()
+        used = self._nearest(self.warn_at)
         if used is None:
             return None
         why = "share" if used.share >= self.warn_at else ""
@@ -99,6 +99,16 @@ class Degradation:
         self._record(used, {}, {**attrs, "left": dict(left)})
         return aside(_wrap_up(used if why else None, left))
 
+    def _nearest(self, at: float) -> Used | None:
+        """The limit that is nearest to its end, after siblings have helped out with theirs."""
+        used = self.standing.nearest()
+        ledger = self.inference.ledger
+        if used is None or used.share < at or ledger is None or ledger.share is None:
+            return used
+        if used.node_id == ledger.node.node_id and ledger.share.ease(at):
+            return self.standing.nearest()
+        return used
+
     def _last_but_one(self, request: ModelRequest) -> bool:
         """Whether less than two calls are left that are as large as this one is at least."""
         ledger = self.inference.ledger
@@ -107,11 +117,11 @@ class Degradation:
         info = self.inference.model.info
         bound = self.inference.model.bound(request)
         least = ledger.budget.quote(info, bound.with_output(info.min_output_tokens))
-        return any(
-            getattr(least, unit) * 2 > left
-            for unit, left in self.standing.left().items()
-            if unit in ("tokens", "nusd", "requests")
-        )
+        both = least + least
+        if ledger.share is not None:
+            ledger.share.draw(both, both, "warned")
+        lefts = ((unit, ledger.node.left(unit)) for unit in STOPPING)
+        return any(left is not None and left < getattr(both, unit) for unit, left in lefts)
 
     # --- going on for less ------------------------------------------------------------------------
 
@@ -120,7 +130,7 @@ class Degradation:
         fallback = self.fallback
         if fallback is None or fallback.at is None or self._own is not None:
             return False
-        used = self.standing.nearest()
+        used = self._nearest(fallback.at)
         if used is None or used.share < fallback.at:
             return False
         self._change(fallback, least_effort(fallback.model.info))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from sashizu_core.redaction import LiveText
 from sashizu_core.turn.attempts import ProviderGate, RetryPlan
 from sashizu_core.turn.counting import provider_count
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.shares import Share
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import (
     Amount,
@@ -51,10 +53,14 @@ def record_refusal(recorder: Recorder, answer: Refused) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The ledger and the node that an agent's calls are reserved at."""
+    """The ledger and the node that an agent's calls are reserved at.
+
+    `share` is what brings the node more where siblings leave some; None where nothing does.
+    """
 
     budget: Budget
     node: BudgetNode
+    share: Share | None = None
 
 
 @dataclass(slots=True)
@@ -240,7 +246,7 @@ class Inference:
     ) -> tuple[Bound, Hold]:
         """Reserve the worst case; wait for room; then count; then shrink; then refuse."""
         info = self._model.info
-        counted = False
+        counted, whole = False, bound
         while True:
             answer = await self._room_for(ledger, bound)
             if not isinstance(answer, Refused):
@@ -250,7 +256,7 @@ class Inference:
                 self._steps.recorder.flush()
                 if (tokens := await self._count(ledger, request)) is not None:
                     tokens = min(tokens, bound.input_tokens)
-                    bound = Bound(tokens, bound.output_tokens, "provider's count")
+                    bound = whole = Bound(tokens, bound.output_tokens, "provider's count")
                     continue
             smaller = ledger.budget.shrink(ledger.node, info, bound)
             if smaller is not None and smaller.output_tokens < bound.output_tokens:
@@ -260,6 +266,9 @@ class Inference:
             bound = replace(bound, output_tokens=least, rule=f"{bound.rule}, least output")
             last = await self._room_for(ledger, bound)
             if isinstance(last, Refused):
+                if await self._more(ledger, last, bound):
+                    bound = whole
+                    continue
                 record_refusal(self._steps.recorder, answer)
                 raise refusal(answer)
             return bound, last
@@ -272,18 +281,33 @@ class Inference:
 
     async def _room_for(self, ledger: Ledger, bound: Bound) -> Hold | Refused:
         """Reserve, waiting as long as calls in flight may still come in below their holds."""
-        amount = ledger.budget.quote(self._model.info, bound)
+        info, share = self._model.info, ledger.share
+        amount = ledger.budget.quote(info, bound)
         while True:
             answer = ledger.node.reserve(amount)
-            if not isinstance(answer, Busy):
+            if not isinstance(answer, Busy | Refused):
+                return answer
+            if share is not None and answer.node == ledger.node.name:
+                least = ledger.budget.quote(info, bound.with_output(info.min_output_tokens))
+                if share.draw(amount, least):
+                    continue
+            if isinstance(answer, Refused):
                 return answer
             self._steps.recorder.flush()
             try:
-                await ledger.node.room(amount)
+                with share.asking(amount) if share is not None else nullcontext():
+                    await ledger.node.room(amount)
             except BudgetRefused as error:
                 return Refused(
                     error.node, error.unit, error.asked, error.left, error.closed, error.remedy
                 )
+
+    async def _more(self, ledger: Ledger, refused: Refused, bound: Bound) -> bool:
+        """Wait for what siblings leave; False where the agent's own limit is not what refuses."""
+        if ledger.share is None or refused.closed or refused.node != ledger.node.name:
+            return False
+        self._steps.recorder.flush()
+        return await ledger.share.more(ledger.budget.quote(self._model.info, bound))
 
     # --- after ------------------------------------------------------------------------------------
 

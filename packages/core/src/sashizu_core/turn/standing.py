@@ -10,7 +10,7 @@ import anyio
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.types import UNITS
 
-__all__ = ["Clock", "Standing", "Used"]
+__all__ = ["STOPPING", "Clock", "Standing", "Used"]
 
 STOPPING = ("tokens", "nusd", "requests")
 """Units without which no model call can be made; an agent goes on without starting others."""
