@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 from sashizu_budget.ledger import Ledger
-from sashizu_core.protocols import Budget
-from sashizu_core.testing.budget import BudgetContract
+from sashizu_core.testing import BudgetContract, ShiftContract
 
 
-class TestLedger(BudgetContract):
+class TestLedger(BudgetContract, ShiftContract):
     @pytest.fixture
-    def budget(self) -> Budget:
+    def budget(self) -> Ledger:
         return Ledger()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sashizu_budget.ledger import Ledger
 from sashizu_core.handoff import LeasingBudget
-from sashizu_core.protocols import Budget, BudgetNode, Busy, Refused
-from sashizu_core.testing.budget import BudgetContract
+from sashizu_core.protocols import BudgetNode, Busy, Refused
+from sashizu_core.testing import BudgetContract, ShiftContract
 from sashizu_core.types import Limits
 
 
@@ -21,9 +21,9 @@ class Leasing(Ledger):
         return self.redeem(lease.lease_id).node
 
 
-class TestLeases(BudgetContract):
+class TestLeases(BudgetContract, ShiftContract):
     @pytest.fixture
-    def budget(self, tmp_path: Path) -> Budget:
+    def budget(self, tmp_path: Path) -> Ledger:
         return Leasing(spend=tmp_path / "spend.sqlite")
 
 

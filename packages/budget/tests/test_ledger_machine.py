@@ -145,6 +145,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self._loop = start_blocking_portal(self.backend)
         self.portal = self._loop.__enter__()
+        self.ledger = Ledger()
         self.line: list[Waiting] = []
         self.tasks: list[Future[None]] = []
         self.news: list[tuple[Waiting, Hold | None]] = []
@@ -231,7 +232,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize(target=levels, limits=st.lists(limits, min_size=4, max_size=4))
     def begin(self, limits: list[Limits]) -> Any:
-        root = Level(Ledger().root("root", limits[0]), limits[0], None)
+        root = Level(self.ledger.root("root", limits[0]), limits[0], None)
         self.all.append(root)
         one = self.deepen(root, limits[1])
         return multiple(root, one, self.deepen(root, limits[2]), self.deepen(one, limits[3]))
@@ -277,6 +278,31 @@ class LedgerMachine(RuleBasedStateMachine):
         over = self._do(lambda: entry.hold.settle(Amount(*bill)))
         assert over == (Amount() if ended else more)
         self._book(entry, bill)
+        self._hear()
+
+    @rule(giver=levels, taker=levels, amount=amounts)
+    def shift(self, giver: Level, taker: Level, amount: Amount) -> None:
+        if giver is taker or giver.parent is None or taker.parent is not giver.parent:
+            with pytest.raises(ValueError, match="no sibling"):
+                self.ledger.shift(giver.node, taker.node, amount)
+            return
+        expected = []
+        books = zip(
+            of(amount), giver.ceiling(), giver.spent(), giver.held(), taker.ceiling(), strict=True
+        )
+        for wanted, limit, spent, held, other in books:
+            free = 0 if limit is None or other is None else max(0, limit - spent - held)
+            expected.append(0 if taker.shut else min(wanted, free))
+        moved = self._do(lambda: self.ledger.shift(giver.node, taker.node, amount))
+        assert of(moved) == expected
+        for level, sign in ((giver, -1), (taker, 1)):
+            level.limits = Limits(
+                **{
+                    unit: None if limit is None else limit + sign * quantity
+                    for unit, limit, quantity in zip(UNITS, level.ceiling(), expected, strict=True)
+                }
+            )
+            assert level.node.state().limits == level.limits
         self._hear()
 
     @rule(entry=entries, luck=luck)

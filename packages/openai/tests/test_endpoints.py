@@ -193,6 +193,7 @@ async def test_a_model_is_known_by_what_it_was_asked_for() -> None:
         "model": "org/big",
         "context_window": 4096,
         "max_output_tokens": 128,
+        "efforts": ["minimal", "high"],
         "price": {"input": 1, "output": 2},
     }
     settings = Settings(tables={"models": {"far": table}})
@@ -202,6 +203,7 @@ async def test_a_model_is_known_by_what_it_was_asked_for() -> None:
         endpoint="https://far.example/v1",
         context_window=4096,
         max_output_tokens=128,
+        efforts=("minimal", "high"),
         min_output_tokens=128,
         price=Price(1000, 2000, source="sashizu.toml"),
     )
@@ -215,6 +217,7 @@ async def test_the_windows_of_openais_own_models_are_known() -> None:
     assert (info.context_window, info.max_output_tokens) == (400_000, 128_000)
     unknown = await opened(Settings(), env, "openai/gpt-99")
     assert (unknown.context_window, unknown.max_output_tokens) == (None, None)
+    assert (info.efforts, unknown.efforts) == (("low", "medium", "high"), ())
     elsewhere = {**env, "OPENAI_BASE_URL": "http://localhost:1/v1"}
     assert (await opened(Settings(), elsewhere, "openai/gpt-5-mini")).context_window is None
 

@@ -69,6 +69,7 @@ class Endpoint:
     max_output_tokens: int | None = None
     encrypted_reasoning: bool | None = None
     counts: bool = False
+    efforts: tuple[str, ...] | None = None
     local: bool = False
     slots: int | None = None
     patience: Patience = Patience()
@@ -122,6 +123,7 @@ def _endpoint(name: str, settings: Settings, env: Mapping[str, str]) -> Endpoint
         max_output_tokens=table.max_output_tokens,
         encrypted_reasoning=table.encrypted_reasoning,
         counts=official and api == "responses" if table.count is None else table.count,
+        efforts=table.efforts,
         local=table.local is not False,
         slots=local.slots,
         patience=Patience(

@@ -88,4 +88,5 @@ def _info(name: str, endpoint: Endpoint, model: str) -> ModelInfo:
         local=endpoint.local,
         price=endpoint.price,
         counts=endpoint.counts and endpoint.api == "responses",
+        efforts=window.efforts if endpoint.efforts is None else endpoint.efforts,
     )

@@ -113,6 +113,7 @@ class EndpointTable(Table):
     output_cap_name: CapName | None = None
     encrypted_reasoning: bool | None = None
     count: bool | None = None
+    efforts: tuple[Annotated[str, Field(pattern="^[a-z]{1,16}$")], ...] | None = None
     local: Annotated[bool, Field(strict=True)] | LocalTable = False
     connect_timeout: Seconds = 10.0
     first_event_timeout: Seconds = 120.0

@@ -1,4 +1,4 @@
-"""How much the models of api.openai.com can read and write, by name.
+"""How much the models of api.openai.com can read and write, and how hard they think, by name.
 
 As OpenAI's model pages and the catalogues that repeat them gave it in November 2026. A model that
 is not here has no known window: say it in `[models.openai]`.
@@ -14,17 +14,24 @@ __all__ = ["Window", "window_of"]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Both in tokens, None if unknown. `context` holds input and output together."""
+    """Both in tokens, None if unknown. `context` holds input and output together.
+
+    `efforts` are the reasoning efforts that the model takes, the lowest first.
+    """
 
     context: int | None
     output: int | None
+    efforts: tuple[str, ...] = ()
 
 
-_MILLION = Window(1_050_000, 128_000)
-_LARGE = Window(400_000, 128_000)
+_EFFORTS = ("low", "medium", "high")
+"""What every reasoning model of this list takes; some take more."""
+
+_MILLION = Window(1_050_000, 128_000, _EFFORTS)
+_LARGE = Window(400_000, 128_000, _EFFORTS)
 _OMNI = Window(128_000, 16_384)
 _GPT_4_1 = Window(1_047_576, 32_768)
-_O_SERIES = Window(200_000, 100_000)
+_O_SERIES = Window(200_000, 100_000, _EFFORTS)
 
 _WINDOWS = {
     "gpt-6-astra": _MILLION,

@@ -1,6 +1,7 @@
 """What plugin authors test with: fakes and contract suites (extra `testing`)."""
 
 from sashizu_core.testing.budget import BudgetContract
+from sashizu_core.testing.budget_shift import ShiftContract
 from sashizu_core.testing.model import ModelContract
 from sashizu_core.testing.plugin import PluginContract
 from sashizu_core.testing.policy import PolicyContract
@@ -14,6 +15,7 @@ __all__ = [
     "PluginContract",
     "PolicyContract",
     "SandboxContract",
+    "ShiftContract",
     "SinkContract",
     "ToolContract",
 ]
