@@ -85,6 +85,34 @@ def test_plain_lines_tell_of_begin_denial_and_end(capfd):
     ]
 
 
+def test_plain_lines_tell_what_happens_as_a_budget_runs_low(capfd):
+    def degraded(model: str = "", **attrs: str) -> Event:
+        return event("budget.degraded", model=model, attrs=attrs)
+
+    def given(unit: str, amount: int) -> Event:
+        left = {"from": "beta", "amount": amount}
+        return event("budget.rebalanced", budget_unit=unit, budget_limit=9, attrs=left)
+
+    PlainLines(view()).write(
+        [
+            degraded(how="warned"),
+            degraded("m/small", how="fallback", why="budget"),
+            degraded("m/big", how="returned"),
+            degraded("m/small", how="fallback", why="provider", fault="quota"),
+            given("tokens", 1_200),
+            given("nusd", 20_000_000),
+        ]
+    )
+    assert capfd.readouterr().err.splitlines() == [
+        "sashizu: alpha: close to its limit, wrapping up",
+        "sashizu: alpha: close to its limit, going on with m/small",
+        "sashizu: alpha: its fallback does not fit, going on with m/big",
+        "sashizu: alpha: its model failed (quota), going on with m/small",
+        "sashizu: alpha: got 1,200 tokens that beta left",
+        "sashizu: alpha: got 0.0200 USD that beta left",
+    ]
+
+
 def test_events_become_json_lines_with_number_and_time():
     lines: list[str] = []
     sink = JsonLines(lines.append, clock_ns=lambda: 7)

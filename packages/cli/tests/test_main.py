@@ -13,14 +13,15 @@ ASKING = {"--yes", "--confirm-above"}
 FLAGS = {
     "": SHARED | {"--version"},
     "run": SHARED | RUNNING | ASKING | {"PROMPT", "--continue"},
-    "delegate": SHARED | RUNNING | ASKING | {"AGENT", "-g", "--goal", "--plan"},
+    "delegate": SHARED | RUNNING | ASKING | {"AGENT", "-g", "--goal", "--plan", "--rebalance"},
     "delegate-parallel": SHARED
     | RUNNING
     | ASKING
-    | {"A,B,...", "-g", "--goal", "--jobs", "--plan"},
+    | {"A,B,...", "-g", "--goal", "--jobs", "--plan", "--rebalance"},
     "supervisor": SHARED
     | RUNNING
     | ASKING
+    | {"--rebalance"}
     | {
         "GOAL",
         "--agents",

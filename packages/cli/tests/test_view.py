@@ -68,7 +68,9 @@ def test_the_total_counts_tokens_of_all_against_the_limit_of_the_run():
         ("model.requested", {}, "thinking"),
         ("model.failed", {"error_type": "rate_limited"}, "retrying (rate_limited)"),
         ("tool.requested", {"tool": "grep"}, "grep"),
-        ("budget.degraded", {}, "wrapping up"),
+        ("budget.degraded", {"attrs": {"how": "warned"}}, "wrapping up"),
+        ("budget.degraded", {"attrs": {"how": "fallback"}, "model": "x/y"}, "on x/y"),
+        ("budget.degraded", {"attrs": {"how": "returned"}, "model": "x/y"}, "starting"),
         ("agent.ended", {"status": "ok"}, "done"),
         ("agent.ended", {"status": "timeout"}, "deadline"),
         ("agent.ended", {"status": "error", "error_type": "budget"}, "budget"),
@@ -80,6 +82,15 @@ def test_each_event_shows_as_a_state(kind, fields, state):
     shown.take([event("agent.started"), event(kind, **fields)])
 
     assert shown.rows["id-a"].state == state
+
+
+def test_what_a_sibling_left_raises_the_limit_that_is_shown():
+    shown, _ = view()
+    shown.take([event("agent.started", budget_limit=100)])
+    shown.take([event("budget.rebalanced", budget_unit="requests", budget_limit=9)])
+    assert shown.rows["id-a"].limit == 100
+    shown.take([event("budget.rebalanced", budget_unit="tokens", budget_limit=150)])
+    assert shown.rows["id-a"].limit == 150
 
 
 def test_a_call_in_doubt_counts_with_what_the_ledger_booked():

@@ -166,7 +166,9 @@ class PlainLines(Display):
             case "model.failed":
                 return self._waits(fields)
             case "budget.degraded":
-                return f"{self.view.row(fields).name}: close to its limit, wrapping up"
+                return f"{self.view.row(fields).name}: {_degraded(fields)}"
+            case "budget.rebalanced":
+                return f"{self.view.row(fields).name}: {_given(fields)}"
         return ""
 
     def _waits(self, fields: Mapping[str, Any]) -> str:
@@ -176,6 +178,28 @@ class PlainLines(Display):
             return ""
         why = str(fields.get("error_type", "")).replace("_", " ")
         return f"{self.view.row(fields).name}: {why}, asked to wait {elapsed_text(seconds)}"
+
+
+def _degraded(fields: Mapping[str, Any]) -> str:
+    """What an agent does as its budget, or its model, comes to an end."""
+    attrs, model = fields.get("attrs") or {}, fields.get("model", "")
+    match attrs.get("how"):
+        case "fallback" if attrs.get("why") == "provider":
+            return f"its model failed ({attrs.get('fault', '')}), going on with {model}"
+        case "fallback":
+            return f"close to its limit, going on with {model}"
+        case "returned":
+            return f"its fallback does not fit, going on with {model}"
+        case _:
+            return "close to its limit, wrapping up"
+
+
+def _given(fields: Mapping[str, Any]) -> str:
+    """What an agent got of what another left."""
+    attrs, unit = fields.get("attrs") or {}, fields.get("budget_unit")
+    amount = int(attrs.get("amount", 0))
+    text = f"{amount / 1e9:.4f} USD" if unit == "nusd" else f"{amount:,} {unit}"
+    return f"got {text} that {attrs.get('from', 'another')} left"
 
 
 class LiveDisplay(Display):

@@ -235,7 +235,17 @@ def _tool_asked(view: RunView, fields: Mapping[str, Any]) -> None:
 
 
 def _degraded(view: RunView, fields: Mapping[str, Any]) -> None:
-    view.row(fields).state = "wrapping up"
+    how = (fields.get("attrs") or {}).get("how", "warned")
+    if how == "warned":
+        view.row(fields).state = "wrapping up"
+    elif how == "fallback":
+        view.row(fields).state = f"on {fields.get('model', 'its fallback')}"
+
+
+def _rebalanced(view: RunView, fields: Mapping[str, Any]) -> None:
+    row, limit = view.row(fields), fields.get("budget_limit")
+    if fields.get("budget_unit") == "tokens" and isinstance(limit, int):
+        row.limit = limit
 
 
 def _agent_ended(view: RunView, fields: Mapping[str, Any]) -> None:
@@ -255,5 +265,6 @@ _HANDLERS: Mapping[str, Callable[[RunView, Mapping[str, Any]], None]] = {
     "budget.settled": _settled,
     "tool.requested": _tool_asked,
     "budget.degraded": _degraded,
+    "budget.rebalanced": _rebalanced,
     "agent.ended": _agent_ended,
 }
