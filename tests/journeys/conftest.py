@@ -153,12 +153,15 @@ def place(tmp_path: Path) -> Place:
 class Service:
     """A Chat Completions service on this machine: `answer` is what every call gets.
 
-    `wait` holds calls back until it is set; `asked` is set with the first call; calls of the model
-    `unknown` get a 404.
+    `calls_of` says how often one conversation asks for `list_files` before that; each call is
+    billed `billed` tokens of input. `wait` holds calls back until it is set; `asked` is set with
+    the first call; calls of the model `unknown` get a 404.
     """
 
     url: str
     answer: str = "All is well."
+    calls_of: Callable[[dict[str, object]], int] = lambda _: 0
+    billed: int = 30
     unknown: str = "nosuch"
     calls: list[dict[str, object]] = field(default_factory=list)
     wait: threading.Event = field(default_factory=threading.Event)
@@ -177,7 +180,7 @@ def service() -> Iterator[Service]:
         found.asked.set()
         found.wait.wait(ENOUGH_S)
         refused = body["model"] == found.unknown
-        data = _unknown(found.unknown) if refused else _chat(found.answer)
+        data = _unknown(found.unknown) if refused else _chat(*_said(found, body))
         request.send_response(404 if refused else 200)
         request.send_header("Content-Type", "application/json" if refused else "text/event-stream")
         request.send_header("Content-Length", str(len(data)))
@@ -203,14 +206,26 @@ def service() -> Iterator[Service]:
     server.server_close()
 
 
-def _chat(text: str) -> bytes:
-    """The stream of a Chat Completions call that answers with a text."""
+def _said(service: Service, body: dict[str, object]) -> tuple[str, bool, int]:
+    """What a call gets: a text, whether it asks for a tool, and its tokens of input."""
+    messages = json.loads(json.dumps(body["messages"]))
+    turn = sum(message["role"] == "assistant" for message in messages)
+    more = turn < service.calls_of(body)
+    return f"Looking, {turn}." if more else service.answer, more, service.billed
+
+
+def _chat(text: str, more: bool = False, billed: int = 30) -> bytes:
+    """The stream of a Chat Completions call that answers with a text, and may ask for a tool."""
     head = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "test"}
-    usage = {"prompt_tokens": 30, "completion_tokens": 5, "total_tokens": 35}
-    delta = {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": billed, "completion_tokens": 5, "total_tokens": billed + 5}
+    delta: dict[str, object] = {"role": "assistant", "content": text}
+    if more:
+        wish = {"name": "list_files", "arguments": "{}"}
+        delta["tool_calls"] = [{"index": 0, "id": "call_1", "type": "function", "function": wish}]
+    finish = "tool_calls" if more else "stop"
     chunks = [
         {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]},
-        {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]},
         {**head, "choices": [], "usage": usage},
     ]
     lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]

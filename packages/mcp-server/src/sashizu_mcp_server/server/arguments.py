@@ -69,6 +69,9 @@ class Started(_Arguments):
     )
 
 
+_REBALANCE = "What agents leave of limits of their own goes to those that ask for more."
+
+
 class Delegate(Started):
     agent: Name = Field(description="The agent's name; list_agents tells them.")
     goal: Text = Field("", description="What is asked of it; without it, what it always does.")
@@ -92,6 +95,7 @@ class DelegateParallel(Started):
     goal: Text = Field("", description="What is asked of those tasks that say no goal.")
     scope: tuple[Path, ...] = Field((), max_length=1000, description="Paths for all of them.")
     jobs: int | None = Field(None, ge=1, le=200, description="How many work at once.")
+    rebalance: bool = Field(False, description=_REBALANCE)
 
 
 class Supervise(Started):
@@ -111,6 +115,7 @@ class Supervise(Started):
     models: tuple[Name, ...] = Field(
         (), max_length=16, description="Each step runs on every one of these models at once."
     )
+    rebalance: bool = Field(False, description=_REBALANCE)
     plan_only: bool = Field(False, description="Make the plan, and run nothing of it.")
 
 

@@ -111,7 +111,9 @@ async def _delegate_parallel(
         Task(part.agent, part.goal or asked.goal, part.scope or asked.scope, part.inputs)
         for part in asked.tasks
     ]
-    return await _delegated(service, tasks, asked, caller, jobs=asked.jobs)
+    return await _delegated(
+        service, tasks, asked, caller, jobs=asked.jobs, rebalance=asked.rebalance
+    )
 
 
 async def _delegated(
@@ -121,11 +123,12 @@ async def _delegated(
     caller: Caller,
     *,
     jobs: int | None,
+    rebalance: bool = False,
 ) -> ToolAnswer:
     from sashizu_core import delegate_parallel
 
     async def conduct(options: dict[str, Any]) -> Finished:
-        return Finished(await delegate_parallel(tasks, jobs=jobs, **options))
+        return Finished(await delegate_parallel(tasks, jobs=jobs, rebalance=rebalance, **options))
 
     return await _run(service, [task.agent for task in tasks], asked, caller, conduct)
 
@@ -144,6 +147,7 @@ async def _supervise(service: Service, asked: Supervise, caller: Caller) -> Tool
             scope=asked.scope,
             models=asked.models,
             only_plan=asked.plan_only,
+            rebalance=asked.rebalance,
             definitions=options.pop("agents"),
             **options,
         )
