@@ -90,6 +90,8 @@ Options:
   --budget LIMIT                  What the whole run may use: 60000 (tokens),
                                   2.5usd, 40requests, 15m; AGENT=LIMIT bounds
                                   one agent. Repeatable.
+  --rebalance                     What agents leave of limits of their own
+                                  goes to those that ask for more.
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --model NAME                    The model to use, such as openai/gpt-5.
   --isolation auto|none|worktree|process
@@ -138,6 +140,8 @@ Options:
   --budget LIMIT                  What the whole run may use: 60000 (tokens),
                                   2.5usd, 40requests, 15m; AGENT=LIMIT bounds
                                   one agent. Repeatable.
+  --rebalance                     What agents leave of limits of their own
+                                  goes to those that ask for more.
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --jobs N                        How many agents work at once.  [x>=1]
   --model NAME                    The model to use, such as openai/gpt-5.
@@ -198,6 +202,8 @@ Options:
   --budget LIMIT                  What the whole run may use: 60000 (tokens),
                                   2.5usd, 40requests, 15m; AGENT=LIMIT bounds
                                   one agent. Repeatable.
+  --rebalance                     What agents leave of limits of their own
+                                  goes to those that ask for more.
   --deadline TIME                 When to stop: 90s, 15m, 2h.
   --jobs N                        How many agents work at once.  [x>=1]
   --model NAME                    The model to use, such as openai/gpt-5.
