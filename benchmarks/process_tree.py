@@ -2,10 +2,10 @@
 
     uv run python benchmarks/process_tree.py [--levels 4] [--children 3]
 
-Every agent but the deepest asks three others, which are bounded by one lease each where they have a
-process of their own. Prints one row for each way: agents that ran, how long it took, what was spent of
-the limit, whether the record is one intact tree, and processes that were left. Also how long an
-agent that another one starts waits for its process, beside starting such a process when it is needed.
+Every agent but the deepest asks three others, which are bounded by one lease each where they have
+a process of their own. Prints one row for each way: agents that ran, how long it took, what was
+spent of the limit, whether the record is one intact tree, processes that were left, and how long an
+agent that another one starts waits until its model is asked.
 """
 
 from __future__ import annotations
