@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,38 @@ class Place:
             timeout=120,
             check=False,
         )
+
+    def talk(self, words: Sequence[str], env: Mapping[str, str], *frames: Any) -> list[Any]:
+        """What a server answers to these requests, in order."""
+        first = {
+            "method": "initialize",
+            "params": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "test", "version": "1"},
+            },
+        }
+        command = [str(Path(sys.executable).with_name("sashizu")), "mcp-server", *words]
+        answers: list[Any] = []
+        with subprocess.Popen(
+            command,
+            cwd=self.work,
+            env={**os.environ, **env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for number, frame in enumerate((first, *frames)):
+                process.stdin.write(json.dumps({"jsonrpc": "2.0", "id": number, **frame}) + "\n")
+                process.stdin.flush()
+                while (told := json.loads(process.stdout.readline())).get("id") != number:
+                    pass
+                answers.append(told)
+            process.stdin.close()
+            process.wait(30)
+        return answers[1:]
 
     def agent(self, name: str, model: str, **more: Any) -> AgentDefinition:
         """An agent in the user's own folder, for every process to find."""
