@@ -281,6 +281,37 @@ def test_a_call_in_flight_at_midnight_counts_for_the_day_on_which_more_is_drawn(
     assert place.stand("day").spent[0] == 900
 
 
+def test_who_has_not_seen_midnight_yet_goes_along_with_who_has(place: Place) -> None:
+    place.windows().set("day", Limits(tokens=1000))
+    place.windows().set("project", Limits(tokens=1900))
+    slow = place.ledger().root("run", Limits())
+    held(slow, tokens=160).settle(Amount(tokens=160))  # more than that is drawn
+    ahead = Place(place.spend.parent)
+    ahead.clock.now += DAY_NS
+    quick = ahead.ledger().root("run", Limits())
+    held(quick, tokens=500).settle(Amount(tokens=500))
+    quick.close()
+    held(slow, tokens=440).settle(Amount(tokens=440))
+    assert isinstance(slow.reserve(Amount(tokens=61)), Refused)
+    slow.close()
+    assert [(day.key, day.spent[0]) for day in place.windows().days(2)] == [
+        ("2026-11-22", 940),
+        ("2026-11-21", 160),
+    ]
+
+
+def test_what_is_in_flight_at_midnight_counts_once_in_a_project(place: Place) -> None:
+    place.windows().set("day", Limits(tokens=1000))
+    place.windows().set("project", Limits(tokens=1000))
+    run = place.ledger().root("run", Limits())
+    late = held(run, tokens=600)
+    place.clock.now += DAY_NS
+    held(run, tokens=400).settle(Amount(tokens=400))
+    late.settle(Amount(tokens=600))
+    run.close()
+    assert place.stand("project").spent[0] == 1000
+
+
 def test_what_was_drawn_yesterday_and_not_used_is_not_spent_today(place: Place) -> None:
     place.windows().set("day", Limits(tokens=1000))
     run = place.ledger().root("run", Limits())
@@ -423,7 +454,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("reserve"), st.integers(0, 2), st.integers(1, 600)),
         st.tuples(st.just("end"), st.integers(0, 8), st.integers(0, 100)),
-        st.tuples(st.just("clock"), st.integers(-40, 40), st.just(0)),
+        st.tuples(st.just("clock"), st.integers(0, 2), st.integers(-40, 40)),
         st.tuples(st.just("close"), st.integers(0, 2), st.just(0)),
         st.tuples(st.just("leave"), st.integers(0, 2), st.just(0)),
     ),
@@ -433,14 +464,18 @@ STEPS = st.lists(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-def test_whatever_is_spent_and_however_the_clock_jumps_no_window_is_exceeded(
+def test_whatever_is_spent_and_however_clocks_jump_no_window_is_exceeded(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
 ) -> None:
     place = Place(tmp_path_factory.mktemp("windows"))
     windows = place.windows()
     windows.set("day", Limits(tokens=1000, requests=12))
     windows.set("month", Limits(tokens=2500))
-    ledgers = [place.ledger(f"/{i % 2}") for i in range(3)]
+    clocks = [Clock() for _ in range(3)]
+    ledgers = [
+        Ledger(spend=place.spend, project=Path(f"/{i % 2}"), now_ns=clock)
+        for i, clock in enumerate(clocks)
+    ]
     roots = [ledger.root("run", Limits()) for ledger in ledgers]
     holds: list[Hold] = []
     latest = "2026-11-21"
@@ -453,7 +488,7 @@ def test_whatever_is_spent_and_however_the_clock_jumps_no_window_is_exceeded(
             hold = holds.pop(which % len(holds))
             hold.settle(Amount(hold.amount.tokens * much // 100, requests=1))
         elif what == "clock":
-            place.clock.now += which * 3600 * 10**9
+            clocks[which].now += much * 3600 * 10**9
         elif what in ("close", "leave"):  # what is left open stays held, as by another process
             _ = roots[which].close() if what == "close" else None
             roots[which] = ledgers[which].root("run", Limits())

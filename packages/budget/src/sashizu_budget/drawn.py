@@ -61,12 +61,12 @@ class Source(Protocol):
         ...
 
     def draw(
-        self, spent: Four, back: Four, need: Four, asked: Four, held: Four
+        self, spent: Four, back: Four, need: Four, asked: Four
     ) -> tuple[Four, Four] | Shortage:
         """Book what was spent, give back, and draw what is needed and a little more, or nothing.
 
-        `asked` is the whole amount that has to fit, `need` what is missing for it, `held` what is
-        in flight. Returns what was drawn, and the part of it that was not needed.
+        `asked` is the whole amount that has to fit, `need` what is missing for it. Returns what was
+        drawn, and the part of it that was not needed.
         """
         ...
 
@@ -129,7 +129,7 @@ class Drawn:
         if not stale and not any(need):
             return None
         root, spent = self.root, self._unbooked()
-        answer = self.source.draw(spent, back, need, asked, self._limited(root._held))
+        answer = self.source.draw(spent, back, need, asked)
         self._spoke()
         if isinstance(answer, Shortage) and answer.ended:
             root._shut = True

@@ -134,7 +134,6 @@ class LeaseSource:
         back: Four,  # noqa: ARG002 - a lease does not start anew
         need: Four,
         asked: Four,
-        held: Four,  # noqa: ARG002
     ) -> tuple[Four, Four] | Shortage:
         return self._store.draw(self.row.lease_id, self._chunk, spent, need, asked)
 

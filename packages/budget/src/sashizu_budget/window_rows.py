@@ -139,18 +139,18 @@ class WindowRows:
         changes = ", ".join(f"{column} = {column} + ?" for column in HELD)
         self._db.execute(f"UPDATE window_chunk SET {changes} WHERE id = ?", (*more, chunk))  # noqa: S608
 
-    def move(self, chunk: int, keys: Keys, held: Four) -> None:
-        """Let a chunk hold what is in flight of other windows than before."""
+    def move(self, chunk: int, keys: Keys) -> None:
+        """Let a chunk hold of other windows what it held of those before."""
         found = self.chunk(chunk)
         if found is None:
             return
-        before, had = found
-        self._add(before, [-quantity for quantity in had], (0, 0, 0, 0))
+        before, held = found
+        self._add(before, [-quantity for quantity in held], (0, 0, 0, 0))
         self._add(keys, held, (0, 0, 0, 0))
-        columns = ", ".join(f"{column} = ?" for column in ["day", "month", "project", *HELD])
+        columns = ", ".join(f"{column} = ?" for column in ["day", "month", "project"])
         self._db.execute(
             f"UPDATE window_chunk SET {columns} WHERE id = ?",  # noqa: S608 - names of columns
-            (*keys, *held, chunk),
+            (*keys, chunk),
         )
         self.note(chunk, "moved", held, keys)
 

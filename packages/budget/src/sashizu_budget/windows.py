@@ -117,32 +117,37 @@ class WindowSource:
     ) -> None:
         self._windows = windows
         self._chunk = chunk
-        self._keys = keys
         self.drawn_units = drawn_units
         self.until_ns = _until_ns(keys)
         self.now_ns = windows.now_ns
 
     def draw(
-        self, spent: Four, back: Four, need: Four, asked: Four, held: Four
+        self, spent: Four, back: Four, need: Four, asked: Four
     ) -> tuple[Four, Four] | Shortage:
         with self._windows.change() as rows:
-            if not rows.book(self._chunk, spent, back):
+            rows.book(self._chunk, spent, back)
+            chunk = rows.chunk(self._chunk)
+            if chunk is None:
                 return Shortage(first_asked(asked), 0, final=True, ended=True)
+            before, had = chunk
             keys = rows.keys(self._windows.project)
-            moves = keys != self._keys
-            wanted = tuple(n + h for n, h in zip(need, held, strict=True)) if moves else need
+            # Another process may have seen the next day first: what is drawn goes along with us.
+            all_of_it = _four([n + h for n, h in zip(need, had, strict=True)])
+            wanted = [
+                need if key == old else all_of_it for key, old in zip(keys, before, strict=True)
+            ]
             short = _shortage(rows.stands(keys), wanted, asked)
             if short is not None and rows.reap():
                 short = _shortage(rows.stands(keys), wanted, asked)
             if short is not None:
                 return short
-            if moves:
-                rows.move(self._chunk, keys, held)
+            if keys != before:
+                rows.move(self._chunk, keys)
             spare = _spare(rows.stands(keys), need)
             drawn = _four([n + s for n, s in zip(need, spare, strict=True)])
             rows.hold(self._chunk, keys, drawn)
             rows.note(self._chunk, "drawn", drawn, keys)
-        self._keys, self.until_ns = keys, _until_ns(keys)
+        self.until_ns = _until_ns(keys)
         return drawn, spare
 
     def book(self, spent: Four, back: Four) -> bool:
@@ -173,11 +178,14 @@ class WindowSource:
         return min(lefts, default=0)
 
 
-def _shortage(stands: Sequence[Stand], wanted: Sequence[int], asked: Four) -> Shortage | None:
-    """Why it cannot be drawn; final where it would not fit if nothing were held."""
+def _shortage(stands: Sequence[Stand], wanted: Sequence[Four], asked: Four) -> Shortage | None:
+    """Why what is wanted of each window cannot be drawn.
+
+    Final where what was asked would not fit if nothing were held.
+    """
     busy: Shortage | None = None
-    for stand in stands:
-        for unit, need in enumerate(wanted):
+    for stand, needs in zip(stands, wanted, strict=True):
+        for unit, need in enumerate(needs):
             limit, left = stand.limits[unit], stand.left(unit)
             if limit is None or left is None or need <= left:
                 continue
