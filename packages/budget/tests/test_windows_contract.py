@@ -9,16 +9,16 @@ from sashizu_budget.drawing import DrawingNode
 from sashizu_budget.ledger import Ledger
 from sashizu_budget.spend_connection import SpendFile
 from sashizu_budget.windows import Windows
-from sashizu_core.protocols import Budget
-from sashizu_core.testing.budget import BudgetContract
+from sashizu_core.protocols import ShiftingBudget
+from sashizu_core.testing import BudgetContract, ShiftContract
 from sashizu_core.types import Limits
 
 
-class TestBelowWindowsOfAnotherProject(BudgetContract):
+class TestBelowWindowsOfAnotherProject(BudgetContract, ShiftContract):
     """Everything is counted, and nothing of it limited."""
 
     @pytest.fixture
-    def budget(self, tmp_path: Path) -> Budget:
+    def budget(self, tmp_path: Path) -> ShiftingBudget:
         spend = tmp_path / "spend.sqlite"
         Windows(SpendFile(spend), "/elsewhere").set("project", Limits(tokens=1))
         ledger = Ledger(spend=spend, project=tmp_path)
@@ -43,7 +43,7 @@ class Tight(Ledger):
         return root
 
 
-class TestBelowWindowsAsTightAsTheRun(BudgetContract):
+class TestBelowWindowsAsTightAsTheRun(BudgetContract, ShiftContract):
     @pytest.fixture
-    def budget(self, tmp_path: Path) -> Budget:
+    def budget(self, tmp_path: Path) -> ShiftingBudget:
         return Tight(spend=tmp_path / "spend.sqlite", project=tmp_path)

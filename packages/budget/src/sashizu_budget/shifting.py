@@ -7,7 +7,7 @@ from dataclasses import replace
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.types import UNITS, Amount
 
-from sashizu_budget.leases import LeasedNode
+from sashizu_budget.drawing import DrawingNode
 from sashizu_budget.nodes import Node
 from sashizu_budget.units import ENDLESS, Four, four
 
@@ -32,7 +32,7 @@ def shift(giver: BudgetNode, taker: BudgetNode, amount: Amount) -> Amount:
 
 
 def _node(node: BudgetNode) -> Node:
-    found = node._node if isinstance(node, LeasedNode) else node
+    found = node._node if isinstance(node, DrawingNode) else node
     if not isinstance(found, Node):
         raise ValueError(f"{node.name!r} is no node of this ledger")  # noqa: TRY004 - as promised
     return found
