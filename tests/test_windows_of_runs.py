@@ -163,6 +163,24 @@ async def test_a_plan_has_no_more_than_what_windows_leave(windows: Windows) -> N
     assert windows.now().stands[0].held == (0, 0, 0, 0)
 
 
+async def test_a_plan_reckons_with_the_dearer_of_a_model_and_its_fallback() -> None:
+    cheap = replace(PRICED, context_window=1000)
+    dear = replace(cheap, name="fake/dear", price=Price(1000, 9000), context_window=500)
+    options = options_of(ScriptedModel(["never"], info=cheap), MemorySink())
+    other = scripted_model(ScriptedModel(["never"], info=dear))
+    options["registry"] = replace(
+        options["registry"], models={**options["registry"].models, "fake/dear": other}
+    )
+    fields = {"name": "a", "goal": "g", "fallback": "fake/dear", "model": "fake/m"}
+    options["agents"] = [AgentDefinition.model_validate(fields)]
+    async with planned_run([Task("a")], **options) as planned:
+        (agent,) = planned.forecast.agents
+    calls = 50 * 4
+    assert agent.worst.tokens == calls * (1000 + 500)
+    assert agent.worst.nusd == calls * (500 * 1000 + 500 * 9000)
+    assert (agent.model, agent.fallback, agent.unpriced) == ("fake/m", "fake/dear", ())
+
+
 def test_a_ledger_of_somebody_elses_program_counts_too(windows: Windows) -> None:
     windows.set("day", Limits(tokens=10))
     assert Ledger().root("theirs", Limits()).left("tokens") == 10

@@ -30,9 +30,9 @@ MODEL = ModelInfo("fake/m", "fake", context_window=10_000, max_output_tokens=500
 
 
 def agent(
-    tokens: int | None, nusd: int | None, seconds: float | None, **more: Any
+    tokens: int | None, nusd: int | None, seconds: float | None, likely: Likely | None = None
 ) -> AgentForecast:
-    return AgentForecast("a", "m", "g", (), True, Cost(tokens, nusd, seconds), **more)
+    return AgentForecast("a", "m", "g", (), Cost(tokens, nusd, seconds), likely)
 
 
 def together(

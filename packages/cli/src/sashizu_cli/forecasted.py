@@ -55,13 +55,14 @@ def print_forecast(found: Forecast, *, to_stderr: bool = False) -> None:
 
 
 def _print_agent(agent: AgentForecast, to_stderr: bool) -> None:
+    model = agent.model if agent.fallback is None else f"{agent.model}, then {agent.fallback}"
     render.line(
-        f"- {one_line(agent.agent)}: {one_line(agent.model)}: {one_line(agent.goal)}",
+        f"- {one_line(agent.agent)}: {one_line(model)}: {one_line(agent.goal)}",
         to_stderr=to_stderr,
     )
     tools = ", ".join(agent.tools) or "none"
     render.line(f"  tools: {one_line(tools)}", to_stderr=to_stderr)
-    _print_costs(agent.worst, to_stderr, priced=agent.priced)
+    _print_costs(agent.worst, to_stderr, priced=not agent.unpriced)
     likely = agent.likely
     if likely is None:
         text = "not known: no earlier run of this agent and model is on record"

@@ -46,15 +46,19 @@ class Likely:
 
 @dataclass(frozen=True, slots=True)
 class AgentForecast:
-    """One agent of a run. `likely` is None where there is no earlier run to go by."""
+    """One agent of a run. `likely` is None where there is no earlier run to go by.
+
+    `unpriced` are those of its models whose price nobody knows.
+    """
 
     agent: str
     model: str
     goal: str
     tools: tuple[str, ...]
-    priced: bool
     worst: Cost
     likely: Likely | None = None
+    fallback: str | None = None
+    unpriced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +73,49 @@ class Forecast:
     @property
     def unpriced(self) -> tuple[str, ...]:
         """The models whose price nobody knows."""
-        return tuple(dict.fromkeys(agent.model for agent in self.agents if not agent.priced))
+        return tuple(dict.fromkeys(name for agent in self.agents for name in agent.unpriced))
 
 
 def worst_case(
-    plan: AgentPlan, info: ModelInfo, budget: Budget | None, *, max_turns: int, max_output: int
+    plan: AgentPlan,
+    infos: Sequence[ModelInfo],
+    budget: Budget | None,
+    *,
+    max_turns: int,
+    max_output: int,
 ) -> Cost:
-    """What one agent, with all that it starts, may use at most. `max_output` is in tokens."""
+    """What one agent, with all that it starts, may use at most.
+
+    `infos` are its model and its fallback: each call may be the dearer one's. `max_output` is in
+    tokens.
+    """
     limits = plan.limits
     if plan.engine or spawns(plan):  # how often those ask, and which models, is for them to say
         return Cost(limits.tokens, limits.nusd, plan.deadline_s)
-    price = budget.price_of(info) if budget is not None else None
     calls = min(max_turns * BILLED_ATTEMPTS, limits.requests or max_turns * BILLED_ATTEMPTS)
+    bounds = [bound for info in infos if (bound := _largest(info, max_output)) is not None]
     tokens, most = limits.tokens, [limits.nusd]
-    if info.context_window is not None:
-        output = min(max_output, info.max_output_tokens or max_output)
-        bound = Bound(info.context_window, output, "the largest call")
-        tokens = _smaller(tokens, calls * bound.tokens)
-        if price is not None and budget is not None:
-            most.append(calls * budget.quote(info, bound).nusd)
-    if price is not None and (tokens is not None or not _dearest(price)):
-        most.append((tokens or 0) * _dearest(price) + calls * price.per_request)
+    if len(bounds) == len(infos):
+        tokens = _smaller(tokens, calls * max(bound.tokens for bound in bounds))
+    prices = [budget.price_of(info) for info in infos] if budget is not None else []
+    known = [price for price in prices if price is not None]
+    if budget is None or len(known) < len(infos):
+        return Cost(tokens, limits.nusd, plan.deadline_s)
+    if len(bounds) == len(infos):
+        pairs = zip(infos, bounds, strict=True)
+        most.append(calls * max(budget.quote(info, bound).nusd for info, bound in pairs))
+    rate, fee = max(map(_dearest, known)), max(price.per_request for price in known)
+    if tokens is not None or not rate:
+        most.append((tokens or 0) * rate + calls * fee)
     return Cost(tokens, _smaller(*most), plan.deadline_s)
+
+
+def _largest(info: ModelInfo, max_output: int) -> Bound | None:
+    """The largest call of a model; None if its window is not known."""
+    if info.context_window is None:
+        return None
+    output = min(max_output, info.max_output_tokens or max_output)
+    return Bound(info.context_window, output, "the largest call")
 
 
 def forecast_of(

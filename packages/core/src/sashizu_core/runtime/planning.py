@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -83,7 +83,7 @@ async def planned_run(
             budget, root = ledger
             left = replace(left, tokens=root.left("tokens"), nusd=root.left("nusd"))
             root.close()
-        agents = [_forecast(plan, models[plan.model], budget, asked) for plan in plans]
+        agents = [_forecast(plan, models, budget, asked) for plan in plans]
         if likely and agents and asked.audit:
             agents = await _with_likely(agents, asked.registry)
         found = forecast_of(
@@ -94,18 +94,27 @@ async def planned_run(
         yield PlannedRun(found, recorder)
 
 
-def _forecast(plan: AgentPlan, model: Model, budget: Budget | None, asked: Asked) -> AgentForecast:
-    run = asked.settings.run
+def _forecast(
+    plan: AgentPlan, models: Mapping[str, Model], budget: Budget | None, asked: Asked
+) -> AgentForecast:
+    run, infos = asked.settings.run, {name: models[name].info for name in plan.models}
     worst = worst_case(
-        plan, model.info, budget, max_turns=run.max_turns, max_output=run.max_output_tokens
+        plan,
+        list(infos.values()),
+        budget,
+        max_turns=run.max_turns,
+        max_output=run.max_output_tokens,
     )
     return AgentForecast(
         plan.name,
         plan.model,
         plan.task.goal or plan.definition.goal,
         tuple(sorted((*plan.tools, *plan.served))),
-        priced=budget is not None and budget.price_of(model.info) is not None,
         worst=worst,
+        fallback=plan.fallback,
+        unpriced=tuple(
+            name for name, info in infos.items() if budget is None or budget.price_of(info) is None
+        ),
     )
 
 
@@ -148,6 +157,7 @@ def _told(found: Forecast) -> dict[str, Any]:
         {
             "agent": agent.agent,
             "model": agent.model,
+            "fallback": agent.fallback,
             "tools": list(agent.tools),
             "worst": asdict(agent.worst),
             "likely": asdict(agent.likely) if agent.likely is not None else None,
