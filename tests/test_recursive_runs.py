@@ -519,3 +519,12 @@ def test_usage_of_a_run_counts_every_agent() -> None:
 
     report = RunReport("", (), (), [of(1, of(2, of(4))), of(8)], None, 0.0)  # type: ignore[arg-type]
     assert report.usage.input_tokens == 15
+
+
+async def test_no_agent_takes_longer_than_the_operator_lets_any(world: World) -> None:
+    world.settings["run"] = {"agent_deadline": "0.2s"}
+    world.agent("lead", [asks("kid"), "done"], **SPAWNS)
+    world.agent("kid", ["late"], latency_s=30)
+    report = await world.run("lead")
+    lead, kid = report.results[0].tree()
+    assert (kid.status, lead.status) == ("timeout", "timeout")

@@ -219,6 +219,7 @@ async def _planned(
         policy=sources.policy,
         folders=folders,
         received=handoff_of(asked),
+        agent_deadline_s=asked.settings.run.agent_deadline_s,
     )
     return await with_isolation(
         spawning_plans(plans, asked),

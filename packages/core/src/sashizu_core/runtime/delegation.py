@@ -160,6 +160,7 @@ def plans_of(asked: Asked, sources: Sources) -> list[AgentPlan]:
         model=asked.model,
         policy=asked.settings.policy,
         received=handoff_of(asked),
+        agent_deadline_s=asked.settings.run.agent_deadline_s,
     )
     check_ledger(asked)
     return spawning_plans(plans, asked)

@@ -82,7 +82,14 @@ def sources_of(asked: Asked) -> Sources:
         asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
     )
     run, policy = asked.settings.run, asked.settings.policy
-    return Sources(catalogue, asked.registry, run.model, asked.model, policy)
+    return Sources(
+        catalogue,
+        asked.registry,
+        run.model,
+        asked.model,
+        policy,
+        agent_deadline_s=run.agent_deadline_s,
+    )
 
 
 def check_ledger(asked: Asked) -> None:

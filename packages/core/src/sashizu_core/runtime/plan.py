@@ -87,7 +87,10 @@ class AgentPlan:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What plans are made of: `root` is the workspace, `model` one for every agent."""
+    """What plans are made of: `root` is the workspace, `model` one for every agent.
+
+    `agent_deadline_s` is how long any agent may take.
+    """
 
     catalogue: Catalogue
     registry: Registry
@@ -95,6 +98,7 @@ class Sources:
     model: str | None = None
     policy: OperatorPolicy | None = None
     root: Path = Path()
+    agent_deadline_s: float | None = None
 
 
 def find_model(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
@@ -127,13 +131,15 @@ def plan_agents(
     policy: OperatorPolicy | None = None,
     folders: dict[str, int] | None = None,
     received: Handoff | None = None,
+    agent_deadline_s: float | None = None,
 ) -> list[AgentPlan]:
     """Resolve every task, or fail with the first thing that is unknown.
 
     `model` overrides what tasks' definitions say, `default_model` is for those that say nothing.
     `policy` is what the operator allows at most; None bounds nothing. `folders` counts the agents
     by name that have a folder in the run already, and is kept up to date. `received` is what
-    another process handed over: its grants are above all agents.
+    another process handed over: its grants are above all agents. `agent_deadline_s` is how long
+    each may take.
 
     Raises:
         UsageError: no task, an unknown agent, model or tool, a scope that does not exist.
@@ -141,7 +147,7 @@ def plan_agents(
     """
     if not tasks:
         raise UsageError("no agent is named: give at least one, such as 'code-reviewer'")
-    sources = Sources(catalogue, registry, default_model, model, policy, root)
+    sources = Sources(catalogue, registry, default_model, model, policy, root, agent_deadline_s)
     plans = []
     above = received.ceiling if received is not None else ()
     place = received.folder if received is not None else RUNS_FOLDER
@@ -220,9 +226,7 @@ def _plan(
         grants=replace(grants, tools=frozenset((*present, *served))),
         served=served,
         limits=limits,
-        deadline_s=min(
-            (s for s in (task.deadline_s, limits.seconds) if s is not None), default=None
-        ),
+        deadline_s=_soonest(task.deadline_s, limits.seconds, sources.agent_deadline_s),
         targets=targets,
         folder=folder,
         ceilings=ceilings,
@@ -246,6 +250,10 @@ def _fallback(definition: AgentDefinition, chosen: str, sources: Sources) -> str
             "a program of its own cannot go on with a conversation; name a model"
         )
     return definition.fallback
+
+
+def _soonest(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)
 
 
 def _model(task: Task, definition: AgentDefinition, sources: Sources) -> tuple[str, bool]:

@@ -168,7 +168,8 @@ class Spawning:
                 call = instance.run
                 if isinstance(instance, AgentInstance):
                     call = partial(self._work, ChildSpawner(self, instance, bounds, slot))
-                return await _cancelled_with(self.parts.handle, instance.agent_id, call)
+                handle = self.parts.handle
+                return await _cancelled_with(handle, instance.agent_id, call, parent.reports)
             finally:
                 del self._instances[instance.agent_id]
                 self._ended.append(instance.progress())
@@ -238,9 +239,15 @@ class Spawning:
 
 
 async def _cancelled_with(
-    handle: RunHandle, agent_id: str, call: Callable[[], Awaitable[AgentReport]]
+    handle: RunHandle,
+    agent_id: str,
+    call: Callable[[], Awaitable[AgentReport]],
+    reports: list[AgentReport],
 ) -> AgentReport:
-    """Run an agent so that cancelling the caller ends it in its own way, with its last words."""
+    """Run an agent so that cancelling the caller ends it in its own way, with its last words.
+
+    Its report is kept in `reports` also where nobody waits for it any more.
+    """
     failed: RecordError | None = None
     report: AgentReport | None = None
     async with anyio.create_task_group() as group:
@@ -255,6 +262,7 @@ async def _cancelled_with(
         try:
             with anyio.CancelScope(shield=True):
                 report = await call()
+                reports.append(report)
         except RecordError as error:
             failed = error  # raised below, out of the group
         group.cancel_scope.cancel()
@@ -323,7 +331,6 @@ class ChildSpawner:
         finally:
             self.coming.discard(started)
             started.ended()
-        self.reports.append(report)
         return report
 
     def _have_agents_left(self) -> None:
