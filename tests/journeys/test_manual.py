@@ -24,7 +24,8 @@ def test_the_reference_names_every_option_and_no_other():
     real = set().union(
         *(options(line[:26]) for text in TEXTS.values() for line in text.split("\n"))
     )
-    told = options("\n".join(re.findall(r"`([^`\n]+)`", REFERENCE)))
+    ours = re.sub(r"^## The record\n.*?(?=^## )", "", REFERENCE, flags=re.MULTILINE | re.DOTALL)
+    told = options("\n".join(re.findall(r"`([^`\n]+)`", ours)))
 
     assert told == real
 
