@@ -18,6 +18,7 @@ from sashizu_core.errors import ModelError, UsageError
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Budget
 from sashizu_core.runtime import delegate_parallel
+from sashizu_core.runtime.shared_budget import shared_budget
 from sashizu_core.settings import Settings
 from sashizu_core.specs import BudgetSpec, ToolSpec
 from sashizu_core.testing.fakes import (
@@ -109,7 +110,7 @@ class Run:
         self.sink = MemorySink()
         self.main = Metered(script, MAIN, most)
         self.spare = Metered(spare, SPARE)
-        self.ledger = Ledger()
+        self.ledger: Budget = Ledger()
         self.said = said
 
     async def __call__(
@@ -245,6 +246,34 @@ async def test_an_agent_is_told_earlier_where_less_than_two_more_calls_fit() -> 
     assert "Less than two more calls of this size are left. Left: 8,000 tokens" in run.notes()[0]
     (event,) = run.degraded()
     assert event["attrs"]["why"] == "room"
+
+
+async def test_what_is_held_for_siblings_warns_nobody() -> None:
+    run = Run([billed("one", 1_000), billed("two", 1_000, done=True)], most=1_000)
+    report = await run(Limits(tokens=40_000), agents=12)
+    assert all(result.ok for result in report.results)
+    assert run.degraded() == []
+
+
+async def test_the_limit_that_several_runs_share_counts_too() -> None:
+    run = Run(steps(*[850] * 10, 100), most=850)
+    server = run.ledger.root("server", Limits(tokens=10_000))
+    run.ledger = shared_budget(run.ledger, server)
+    await run(Limits(tokens=1_000_000))
+    (note,) = run.notes()
+    assert "85% of the tokens of 'server' are used up" in note
+
+
+async def test_a_conversation_goes_on_without_what_was_said_of_an_older_budget() -> None:
+    run = Run(steps(850, 100), most=850)
+    kept = {"policies": {"context": {"retention": "session"}}}
+    first = await run(Limits(tokens=2_000), kept)
+    assert len(run.notes()) == 1
+    conversation = first.results[0].conversation_id
+    run.main._script = lambda _: "again"
+    await run(None, kept, continue_conversation=conversation)
+    assert run.notes() == []
+    assert [m.role for m in run.main.requests[-1].messages][-2:] == ["assistant", "user"]
 
 
 async def test_without_a_limit_nobody_is_told_anything() -> None:

@@ -18,6 +18,7 @@ from sashizu_core.errors import MissingPackage, UsageError
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Budget
 from sashizu_core.runtime import delegate_parallel
+from sashizu_core.runtime.shared_budget import shared_budget
 from sashizu_core.settings import Settings
 from sashizu_core.specs import BudgetSpec
 from sashizu_core.testing.fakes import MemorySink, ScriptedModel, call, memory_sink, scripted_model
@@ -273,6 +274,19 @@ async def test_children_of_an_agent_are_siblings_of_each_other() -> None:
     children = {child.agent: child for child in report.results[0].children}
     assert children["large"].outcome is Outcome.ANSWERED
     assert children["large"].usage.tokens == 9_000
+
+
+async def test_runs_beneath_a_shared_limit_pass_on_as_well() -> None:
+    world, ledger = World(), Ledger()
+    server = ledger.root("server", Limits(tokens=8_050))
+    world.ledger = shared_budget(ledger, server)
+    world.agent("small", 100, 0, limit=5_000)
+    world.agent("large", 1_000, 8, limit=5_000)
+    report = await world.run("small", "large", budget=Limits(tokens=20_000))
+    assert outcomes(report) == [Outcome.ANSWERED, Outcome.BUDGET]
+    assert "budget of 'server' refused" in report.results[1].error
+    assert server.state().spent.tokens == 7_100
+    assert world.moves()
 
 
 async def test_a_ledger_that_cannot_is_told_before_anything_is_spent() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -29,9 +28,9 @@ from sashizu_core.runtime.instance import Above, AgentInstance, AgentProgress, R
 from sashizu_core.runtime.places import Place
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.running_low import share_of
 from sashizu_core.turn.answer import read_answer
 from sashizu_core.turn.inference import record_refusal, refusal
-from sashizu_core.turn.shares import Share
 from sashizu_core.turn.steps import LAST_WORDS_S
 from sashizu_core.types import (
     UNITS,
@@ -145,10 +144,8 @@ class HostedInstance:
         )
         root = above.node or parts.root
         self.node = root.open(plan.name, plan.limits) if root is not None else None
-        self._share: Share | None = None
-        if parts.pools is not None and root is not None and self.node is not None:
-            # It takes what its share has when it begins; what comes back is for its siblings.
-            self._share = parts.pools.join(root, self.node, self._recorder, nullcontext)
+        # It takes what its share has when it begins; what comes back is for its siblings.
+        self._share = share_of(parts, root, self.node, self._recorder)
         parts.handle.waiting.add(agent_id)
         self._state = "waiting"
         self._started = 0.0

@@ -20,7 +20,7 @@ from sashizu_core.events import Event
 from sashizu_core.grants import Subject
 from sashizu_core.ids import AgentId, RunId, span_id
 from sashizu_core.permissions import readable
-from sashizu_core.prompt import first_messages
+from sashizu_core.prompt import first_messages, is_aside
 from sashizu_core.protocols import (
     Budget,
     BudgetNode,
@@ -40,6 +40,7 @@ from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.running_low import degradation_of, share_of
 from sashizu_core.runtime.serving import tools_of_servers
 from sashizu_core.runtime.showing import shown_lines
 from sashizu_core.runtime.teaching import Lessons, lessons_of
@@ -48,14 +49,12 @@ from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.skills.shelf import Shelf
 from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.attempts import ProviderGate
-from sashizu_core.turn.degrading import Degradation, Fallback
 from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
 from sashizu_core.turn.reacting import Reacting, Reactor
 from sashizu_core.turn.record import Recorder
-from sashizu_core.turn.shares import Share, SharePools
-from sashizu_core.turn.standing import Clock, Standing
+from sashizu_core.turn.shares import SharePools
 from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
 from sashizu_core.turn.toolcalls import ToolBox
 from sashizu_core.types import (
@@ -196,7 +195,7 @@ class AgentInstance:
         self.plan = plan
         self.agent_id = agent_id
         self.conversation_id = conversation_id
-        self.messages: list[Message] = list(history)
+        self.messages = [message for message in history if not is_aside(message)]
         self.place = place
         self._parts = parts
         self._recorder = parts.recorder.derive(
@@ -215,7 +214,9 @@ class AgentInstance:
         self.node = root.open(plan.name, plan.limits) if root is not None else None
         above_it = self._above.nodes or parts.nodes
         self.nodes = (self.node, *above_it) if self.node is not None else ()
-        self._share = self._joined()
+        spawning = parts.spawning
+        idle = nullcontext if spawning is None else partial(spawning.idle, self)
+        self._share = share_of(parts, root, self.node, self._recorder, idle)
         ledger = (
             Ledger(parts.budget, self.node, self._share)
             if parts.budget is not None and self.node is not None
@@ -234,14 +235,6 @@ class AgentInstance:
         if place.borrowed and place.claims is not None and self._above.agent_id is not None:
             place.claims.descend(agent_id, self._above.agent_id, self._above.agent_name)
         self._checks = unverified(plan.definition.verify, "the agent did not answer")
-
-    def _joined(self) -> Share | None:
-        """Its part in what siblings leave; None where nothing is passed on."""
-        if self._parts.pools is None or self.node is None:
-            return None
-        spawning = self._parts.spawning
-        idle = nullcontext if spawning is None else partial(spawning.idle, self)
-        return self._parts.pools.join(self.nodes[1], self.node, self._recorder, idle)
 
     @property
     def depth(self) -> int:
@@ -392,34 +385,17 @@ class AgentInstance:
             output=plan.definition.output,
             max_turns=parts.max_turns,
             max_output_tokens=parts.max_output_tokens,
-            degradation=self._degradation(),
+            degradation=degradation_of(
+                plan,
+                parts,
+                self._inference,
+                self._recorder,
+                (self.nodes, lambda: self.deadline),
+            ),
             tokens_left=self._tokens_left,
             on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
             accept=self._accept,
         )
-
-    def _degradation(self) -> Degradation:
-        """What is done before its budget ends."""
-        own, parts = self.plan.definition.budget, self._parts
-        fallback = None
-        if self.plan.fallback is not None:
-            model = parts.models[self.plan.fallback]
-            fallback = Fallback(model, parts.gate(model), own.fallback_at)
-        return Degradation(
-            Standing(self.nodes, self._clocks),
-            self._inference,
-            self._recorder,
-            own.warn_at or parts.warn_at,
-            fallback,
-        )
-
-    def _clocks(self) -> list[Clock]:
-        """The deadlines that it works under: its own, and the run's."""
-        clock = self._parts.handle.clock
-        clocks = [Clock("run", *clock)] if clock is not None else []
-        if (seconds := self.plan.deadline_s) is not None:
-            clocks.append(Clock(self.plan.name, self.deadline - seconds, self.deadline))
-        return clocks
 
     def _engine_loop(self, engine: Engine, subject: Subject, context: ToolContext) -> EngineLoop:
         """What stands in for the loop where a program does the work."""

@@ -12,7 +12,7 @@ from sashizu_core.protocols import Model
 from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.inference import Inference
 from sashizu_core.turn.record import Recorder
-from sashizu_core.turn.standing import STOPPING, Standing, Used
+from sashizu_core.turn.standing import Standing, Used
 from sashizu_core.types import Message, ModelInfo, ModelRequest
 
 __all__ = ["LAST_NOTE", "NOTE_BYTES", "Degradation", "Fallback", "least_effort"]
@@ -110,7 +110,10 @@ class Degradation:
         return used
 
     def _last_but_one(self, request: ModelRequest) -> bool:
-        """Whether less than two calls are left that are as large as this one is at least."""
+        """Whether less than two calls are left that are as large as this one is at least.
+
+        What is held for siblings is not counted: most of it comes back.
+        """
         ledger = self.inference.ledger
         if ledger is None or request.previous is None:
             return False
@@ -120,8 +123,8 @@ class Degradation:
         both = least + least
         if ledger.share is not None:
             ledger.share.draw(both, both, "warned")
-        lefts = ((unit, ledger.node.left(unit)) for unit in STOPPING)
-        return any(left is not None and left < getattr(both, unit) for unit, left in lefts)
+        unspent = self.standing.unspent().items()
+        return any(rest < getattr(both, unit) for unit, rest in unspent)
 
     # --- going on for less ------------------------------------------------------------------------
 

@@ -287,15 +287,16 @@ class Inference:
             answer = ledger.node.reserve(amount)
             if not isinstance(answer, Busy | Refused):
                 return answer
-            if share is not None and answer.node == ledger.node.name:
+            own = share if answer.node == ledger.node.name else None
+            if own is not None:
                 least = ledger.budget.quote(info, bound.with_output(info.min_output_tokens))
-                if share.draw(amount, least):
+                if own.draw(amount, least):
                     continue
             if isinstance(answer, Refused):
                 return answer
             self._steps.recorder.flush()
             try:
-                with share.asking(amount) if share is not None else nullcontext():
+                with own.asking(amount) if own is not None else nullcontext():
                     await ledger.node.room(amount)
             except BudgetRefused as error:
                 return Refused(

@@ -7,7 +7,8 @@ and changes nothing above them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from math import ceil
@@ -47,9 +48,8 @@ class SharePools:
     ) -> Share:
         """Take part with a node beneath another; `idle` gives its place up while it waits."""
         pool = self._beneath(above)
-        share = Share(node, recorder, idle, pool)
-        pool.members.append(share)
-        return share
+        pool.live += 1
+        return Share(node, recorder, idle, pool)
 
     @contextmanager
     def expecting(self, above: BudgetNode) -> Iterator[None]:
@@ -82,13 +82,15 @@ class Share:
 
     def begin(self) -> None:
         """It works from now on, and may leave something when it has ended."""
-        self.begun = True
+        if not self.begun:
+            self.begun = True
+            self._pool.begun += 1
 
     def leave(self) -> None:
         """It has ended, and its node is closed: what it did not spend is for those that ask."""
         if not self.ended:
-            self.begun = self.ended = True
-            self._pool.look()
+            self.ended = True
+            self._pool.left_by(self)
 
     def lacks(self, amount: Amount) -> Amount:
         """By how much its own limits are too small for an amount, whatever those above say."""
@@ -115,10 +117,12 @@ class Share:
     def asking(self, amount: Amount) -> Iterator[None]:
         """Wait for calls of its own in flight: what a sibling leaves meanwhile may come first."""
         self.asked = amount
+        self._pool.asking[self] = None
         try:
             yield
         finally:
             self.asked = NOTHING
+            self._pool.asking.pop(self, None)
 
     async def more(self, amount: Amount) -> bool:
         """Wait for what it lacks; False once nobody at work could leave it any.
@@ -149,30 +153,39 @@ class Share:
 
 
 class _Pool:
-    """The agents beneath one node, in the order in which they came.
+    """The agents beneath one node.
 
-    `expected` are those that were asked for and have not ended, where somebody counts them.
+    `live` are those that have not ended, and `begun` those of them that have begun. `asking` wait
+    for more, in the order in which they came. `expected` are those that were asked for and have not
+    ended, where somebody counts them.
     """
 
     def __init__(self, budget: ShiftingBudget, jobs: int | None) -> None:
-        self.members: list[Share] = []
+        self.live = 0
+        self.begun = 0
         self.expected = 0
+        self.asking: dict[Share, None] = {}
         self._budget = budget
         self._jobs = jobs
+        self._there = dict.fromkeys(SHARED, 0)
+        self._givers: dict[str, deque[Share]] = {unit: deque() for unit in SHARED}
 
     # --- giving -----------------------------------------------------------------------------------
 
-    def _givers(self) -> list[Share]:
-        return [share for share in self.members if share.ended]
-
-    def _there(self) -> Mapping[str, int]:
-        """What those that have ended left."""
-        states = [share.node.state() for share in self._givers()]
-        return {unit: sum(_bounded(state, unit) for state in states) for unit in SHARED}
+    def left_by(self, share: Share) -> None:
+        """Take over what somebody who has ended did not spend."""
+        self.live -= 1
+        self.begun -= share.begun
+        state = share.node.state()
+        for unit in SHARED:
+            if (left := state.left(unit) or 0) > 0:
+                self._there[unit] += left
+                self._givers[unit].append(share)
+        self.look()
 
     def has_any(self) -> bool:
         """Whether anything was left."""
-        return any(self._there().values())
+        return any(self._there.values())
 
     def give(self, taker: Share, wanted: Amount, least: Amount, why: str) -> bool:
         """Pass on what is wanted, or at least the least of it, or nothing.
@@ -180,60 +193,54 @@ class _Pool:
         What is there is split between those that work: more than is asked, so that one call is not
         followed by the next question.
         """
-        there = self._there()
+        there = self._there
         if any(getattr(least, unit) > there[unit] for unit in SHARED):
             return False
-        mates = max(1, sum(not share.ended for share in self.members))
         amounts = {}
         for unit in SHARED:
-            asked = getattr(wanted, unit)
-            amounts[unit] = min(there[unit], max(asked, there[unit] // mates)) if asked else 0
+            asked, part = getattr(wanted, unit), there[unit] // max(1, self.live)
+            amounts[unit] = min(there[unit], max(asked, part)) if asked else 0
         return sum(self._pass_on(taker, unit, amounts[unit], why) for unit in SHARED) > 0
 
     def _pass_on(self, taker: Share, unit: str, amount: int, why: str) -> int:
         """Pass on so much of one unit, of those that ended first; returns how much went."""
-        left = amount
-        for giver in self._givers():
-            if left <= 0:
-                break
-            moved = self._budget.shift(giver.node, taker.node, Amount(**{unit: left}))
-            if (passed := getattr(moved, unit)) > 0:
-                left -= passed
+        givers, missing = self._givers[unit], amount
+        while missing > 0 and givers:
+            giver = givers[0]
+            moved = self._budget.shift(giver.node, taker.node, Amount(**{unit: missing}))
+            passed = getattr(moved, unit)
+            if passed > 0:
+                missing -= passed
+                self._there[unit] -= passed
                 _record(giver, taker, unit, passed, why)
-        return amount - left
+            elif taker.node.state().left(unit) is None or giver.node.state().left(unit):
+                break  # the taker takes nothing any more
+            if not giver.node.state().left(unit):
+                givers.popleft()
+        return amount - missing
 
     # --- those that wait --------------------------------------------------------------------------
 
     def look(self) -> None:
         """Serve those that ask, the neediest first; send one away where nobody can help."""
-        self._serve()
-        still = [share for share in self.members if share.stands_still]
-        if still and not self._somebody_works():
+        if self.has_any():
+            for share in sorted(self.asking, key=_need, reverse=True):
+                lacking = share.lacks(share.asked)
+                if lacking == NOTHING or self.give(share, lacking, lacking, "waited"):
+                    share.answer()
+        still = [share for share in self.asking if share.stands_still]
+        if still and not self._somebody_works(len(still)):
             max(still, key=_need).answer()  # it ends, and leaves what it has to the others
 
-    def _serve(self) -> None:
-        asking = [share for share in self.members if share.asked != NOTHING and not share.ended]
-        for share in sorted(asking, key=_need, reverse=True):
-            lacking = share.lacks(share.asked)
-            if lacking == NOTHING or self.give(share, lacking, lacking, "waited"):
-                share.answer()
-
-    def _somebody_works(self) -> bool:
+    def _somebody_works(self, still: int) -> bool:
         """Whether somebody may yet leave something: at work, or next in a queue that moves."""
-        live = [share for share in self.members if not share.ended]
-        begun = [share for share in live if share.begun]
-        if self.expected > len(live) or any(not share.stands_still for share in begun):
+        if self.expected > self.live or self.begun > still:
             return True
-        return len(live) > len(begun) and (self._jobs is None or len(begun) < self._jobs)
-
-
-def _bounded(state: BudgetState, unit: str) -> int:
-    """What a node has left of its own limit; 0 without one."""
-    return state.left(unit) or 0
+        return self.live > self.begun and (self._jobs is None or self.begun < self._jobs)
 
 
 def _left(state: BudgetState, unit: str) -> int:
-    """The same, and more than anybody asks where there is no limit."""
+    """What a node has left of its own limit, and more than anybody asks where it has none."""
     left = state.left(unit)
     return 1 << 100 if left is None else left
 

@@ -10,7 +10,7 @@ import anyio
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.types import UNITS
 
-__all__ = ["STOPPING", "Clock", "Standing", "Used"]
+__all__ = ["Clock", "Standing", "Used"]
 
 STOPPING = ("tokens", "nusd", "requests")
 """Units without which no model call can be made; an agent goes on without starting others."""
@@ -66,6 +66,12 @@ class Standing:
         return max(self._used(), key=lambda used: used.share, default=None)
 
     def _used(self) -> Iterator[Used]:
+        yield from self._counted()
+        now = anyio.current_time()
+        for clock in self._clocks():
+            yield Used(clock.name, "seconds", now - clock.started, clock.ends - clock.started)
+
+    def _counted(self) -> Iterator[Used]:
         for node in self._nodes:
             state = node.state()
             for unit in STOPPING:
@@ -73,9 +79,14 @@ class Standing:
                 if limit is not None:
                     spent = getattr(state.spent, unit)
                     yield Used(state.name, unit, spent, limit, state.node_id)
-        now = anyio.current_time()
-        for clock in self._clocks():
-            yield Used(clock.name, "seconds", now - clock.started, clock.ends - clock.started)
+
+    def unspent(self) -> Mapping[str, int]:
+        """What could be used if nothing were held, of each unit that stops model calls."""
+        found: dict[str, int] = {}
+        for used in self._counted():
+            rest = max(0, int(used.limit - used.spent))
+            found[used.unit] = min(rest, found.get(used.unit, rest))
+        return found
 
     def left(self) -> Mapping[str, int]:
         """What can be used at once of each unit that is limited; seconds are rounded down."""
