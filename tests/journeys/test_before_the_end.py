@@ -108,7 +108,10 @@ def test_an_agent_that_runs_dry_reports_what_it_has_and_why(place, service, look
     assert result.budget.spent.tokens <= 8_000
 
 
-def test_a_share_that_is_left_lets_a_sibling_finish(place, service, looker):
+@pytest.mark.parametrize("window", [False, True], ids=["alone", "under a window"])
+def test_a_share_that_is_left_lets_a_sibling_finish(place, service, looker, window):
+    if window:
+        assert place.sashizu("budget", "set", "--day", "1000000").returncode == 0
     looker("little", warn_at=1)
     looker("much", warn_at=1)
     service.calls_of = lambda body: 8 if "You are much" in str(body["messages"]) else 0

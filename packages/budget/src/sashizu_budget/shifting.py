@@ -28,6 +28,8 @@ def shift(giver: BudgetNode, taker: BudgetNode, amount: Amount) -> Amount:
         for node, sign in ((source, -1), (target, 1)):
             _change(node, tuple(sign * quantity for quantity in moved))
             node._queue.advance()
+    if isinstance(taker, DrawingNode):
+        taker._drawn.wake()
     return Amount(*moved)
 
 
