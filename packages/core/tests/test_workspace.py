@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sashizu_core.errors import ToolError, UsageError
 from sashizu_core.workspace import Change, Workspace
+from sashizu_core.workspace.cached import is_local
 from sashizu_core.workspace.dirs import Dir, open_dir
 from sashizu_core.workspace.named import NamedDir
 from sashizu_core.workspace.posix import KernelDir, StepwiseDir, kernel_resolves
@@ -64,6 +65,43 @@ def tree(root: Path) -> dict[str, bytes]:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+# --- at once --------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not kernel_resolves(), reason="other systems cannot say what is in memory")
+def test_a_file_that_is_in_memory_is_read_at_once(root: Path) -> None:
+    with (root / "src" / "a.py").open("rb") as file:
+        file.read()
+        try:
+            os.preadv(file.fileno(), [bytearray(9)], 0, os.RWF_NOWAIT)
+        except OSError:
+            pytest.skip("the file system of this folder cannot say what is in memory")
+        if not is_local(ctypes.CDLL(None), file.fileno()):
+            pytest.skip("the file system of this folder is none that is known to ask nobody")
+    with Workspace.open(root) as workspace:
+        assert workspace.read_at_once("src/../src/a.py", 7) == b"inside\n"
+        (root / "src" / "a.py").write_bytes(b"other")
+        assert workspace.read_at_once("src/a.py", 100, readable=lambda _: True) == b"other"
+        (root / "src" / "a.py").write_bytes(b"")
+        assert workspace.read_at_once("src/a.py", 0) == b""
+
+
+def test_what_is_not_simply_there_is_not_read_at_once(workspace: Workspace, root: Path) -> None:
+    (root / "link.py").symlink_to("src/a.py")
+    (root / "out.txt").symlink_to("../outside/secret.txt")
+    (root / "linked").symlink_to("src", target_is_directory=True)
+    names = ["link.py", "out.txt", "linked/a.py", "src", "no.py", "src/a.py/x", "."]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(root / "fifo")
+        names.append("fifo")
+    for name in names:
+        assert workspace.read_at_once(name, 100) is None
+    assert workspace.read_at_once("src/a.py", 6) is None
+    assert workspace.read_at_once("src/a.py", 100, readable=lambda _: False) is None
+    with pytest.raises(ToolError):
+        workspace.read_at_once("../outside/secret.txt", 100)
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Self
 
+import anyio.lowlevel
 import anyio.to_thread
 from pydantic import Field, model_validator
 
@@ -19,6 +20,7 @@ from sashizu_core.types import ToolResult
 __all__ = ["ReadFile", "ReadFileArguments"]
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_AT_ONCE_BYTES = 64 * 1024
 
 
 class ReadFileArguments(Arguments):
@@ -51,11 +53,14 @@ class ReadFile(TypedTool[ReadFileArguments]):
         return [PathRequest(context.workspace.name(arguments.path), "read")]
 
     async def run(self, arguments: ReadFileArguments, context: ToolContext) -> ToolResult:
-        data = await anyio.to_thread.run_sync(
-            lambda: context.workspace.read_bytes(
-                arguments.path, MAX_FILE_BYTES, readable=context.readable
+        workspace, readable = context.workspace, context.readable
+        data = workspace.read_at_once(arguments.path, MAX_AT_ONCE_BYTES, readable=readable)
+        if data is None:
+            data = await anyio.to_thread.run_sync(
+                lambda: workspace.read_bytes(arguments.path, MAX_FILE_BYTES, readable=readable)
             )
-        )
+        else:
+            await anyio.lowlevel.checkpoint_if_cancelled()
         return ToolResult(_text(data, arguments))
 
 

@@ -36,6 +36,10 @@ class Dir(Protocol):
         """Open for reading, through links that stay beneath; the descriptor and its real path."""
         ...
 
+    def open_at_once(self, path: str) -> int | None:
+        """Open for reading, through no link; None where that may have to wait, or fails."""
+        ...
+
     def open_dir(self, path: str) -> tuple[Dir, str]:
         """Open a folder, through links that stay beneath; the folder and its real path."""
         ...

@@ -110,6 +110,9 @@ class NamedDir:
     def open_file(self, path: str) -> tuple[int, str]:
         return self._opened(path, READ)
 
+    def open_at_once(self, path: str) -> int | None:  # noqa: ARG002 - this system cannot say
+        return None
+
     def open_dir(self, path: str) -> tuple[Self, str]:
         found = _resolved(self._path / path)
         real = self._real(found, path)

@@ -8,10 +8,11 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Self
 
+from sashizu_core.workspace.cached import is_local
 from sashizu_core.workspace.dirs import CREATE, READ, Kind, kind_of
 from sashizu_core.workspace.names import parts_of
 
@@ -22,9 +23,12 @@ _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC",
 
 # linux/openat2.h; the number is the same on every architecture but Alpha
 _OPENAT2 = 437
+_NO_XDEV = 0x01
 _NO_MAGICLINKS = 0x02
 _NO_SYMLINKS = 0x04
 _BENEATH = 0x08
+_CACHED = 0x20  # Linux 5.12
+_AT_ONCE = _BENEATH | _NO_MAGICLINKS | _NO_SYMLINKS | _NO_XDEV | _CACHED
 _ATTEMPTS = 16
 """How often a race with a rename (EAGAIN, openat2(2)) is tried again."""
 
@@ -44,11 +48,11 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _openat2(fd: int, path: str, flags: int, resolve: int) -> int:
+def _openat2(fd: int, path: str, flags: int, resolve: int, attempts: int = _ATTEMPTS) -> int:
     how = _OpenHow(flags, 0, resolve)
     encoded = os.fsencode(path)
     number = 0
-    for _ in range(_ATTEMPTS):
+    for _ in range(attempts):
         opened = _libc().syscall(
             ctypes.c_long(_OPENAT2),
             ctypes.c_long(fd),
@@ -97,6 +101,9 @@ class StepwiseDir:
 
     def open_file(self, path: str) -> tuple[int, str]:
         return self._step(path, READ), path
+
+    def open_at_once(self, path: str) -> int | None:  # noqa: ARG002 - other systems cannot say
+        return None
 
     def open_dir(self, path: str) -> tuple[Self, str]:
         return type(self)(self._step(path, _FOLDER)), path
@@ -192,6 +199,18 @@ class KernelDir(StepwiseDir):
 
     def open_file(self, path: str) -> tuple[int, str]:
         return self._through_links(path, READ)
+
+    @cached_property
+    def _local(self) -> bool:
+        return is_local(_libc(), self.fd)
+
+    def open_at_once(self, path: str) -> int | None:
+        if not self._local:
+            return None
+        try:
+            return _openat2(self.fd, path, READ, _AT_ONCE, attempts=1)
+        except OSError:
+            return None
 
     def open_dir(self, path: str) -> tuple[Self, str]:
         fd, real = self._through_links(path, _FOLDER)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from sashizu_core.errors import ToolError, UsageError
+from sashizu_core.workspace.cached import read_cached
 from sashizu_core.workspace.changes import apply_changes
 from sashizu_core.workspace.dirs import Dir, Kind, Opener, open_dir
 from sashizu_core.workspace.faults import explained
@@ -27,6 +28,7 @@ __all__ = ["FileStat", "Workspace"]
 
 MAX_READ_BYTES = 16 * 1024 * 1024
 MAX_WALK_ENTRIES = 100_000
+MAX_NAMED = 4096
 
 Readable = Callable[[str], bool]
 
@@ -51,7 +53,7 @@ class Workspace:
     Every method takes paths as people and models write them and means the file of that name beneath
     `root`, or beneath one of the folders in `extra`, which are only read and whose files have
     absolute names. Symbolic links are followed for reading where they stay beneath, and never for
-    writing. All methods block; call them from a thread.
+    writing. All methods but `read_at_once` and those for names block; call them from a thread.
 
     `readable` arguments are asked about the place where a file really lies, after it was opened:
     a link into a folder that is not granted opens nothing.
@@ -78,6 +80,7 @@ class Workspace:
         for path in extra:
             self._open_root(path, opener, aliases)
         first, *others = self._dirs
+        self._named: dict[str, str] = {}  # a text always means the same
         self._names = Names(first, tuple(others), tuple(aliases), sys.platform == "win32")
 
     @classmethod
@@ -131,7 +134,11 @@ class Workspace:
         Raises:
             ToolError: it means nothing in here.
         """
-        return self._names.of(text)
+        if (known := self._named.get(text)) is None:
+            known = self._names.of(text)
+            if len(self._named) < MAX_NAMED:
+                self._named[text] = known
+        return known
 
     def path(self, name: str) -> Path:
         """Where a name lies, for programs that are given paths. Says nothing about what is there.
@@ -192,6 +199,28 @@ class Workspace:
         """
         with self._opened("read", path, readable) as (fd, _):
             return read_open_file(fd, limit)
+
+    def read_at_once(
+        self, path: str, limit: int, *, readable: Readable | None = None
+    ) -> bytes | None:
+        """What `read_bytes` would give, where the system has it in memory; does not block.
+
+        None for everything else: links, what is larger than `limit` bytes, what is not there, and
+        whatever may have to be waited for.
+
+        Raises:
+            ToolError: the path means nothing in here.
+        """
+        inside, prefix, root = self._place(path)
+        fd = root.open_at_once(inside)
+        if fd is None:
+            return None
+        try:
+            if readable is not None and not readable(self._real_name(prefix, inside)):
+                return None
+            return read_cached(fd, limit)
+        finally:
+            os.close(fd)
 
     def sha256(self, path: str, *, readable: Readable | None = None) -> str:
         """The digest of a regular file of any size, as 64 hexadecimal digits.

@@ -118,6 +118,7 @@ async def _budget_status(service: Service, asked: NoArguments, caller: Caller) -
 
 async def _audit_query(service: Service, asked: AuditQuery, caller: Caller) -> ToolAnswer:  # noqa: ARG001
     query = service.record_query()
+    service.record_now()
     rows = await anyio.to_thread.run_sync(
         lambda: query(asked.sql, asked.limit, QUERY_S), abandon_on_cancel=True
     )

@@ -40,6 +40,9 @@ __all__ = ["Service", "open_service"]
 
 logger = logging.getLogger(__name__)
 
+LATE_S = 0.01
+"""How long after a call that only read its end may be recorded, in seconds."""
+
 LAST_RUNS_S = 8.0
 """How long runs may take to end when the server does, in seconds."""
 
@@ -70,6 +73,7 @@ class Service:
         self._group = group
         self._bench: Workbench | None = None
         self._catalogue: tuple[tuple[str, ...], Catalogue] | None = None
+        self._recording = False
         self._opening = anyio.Lock()
         self._closing = anyio.Event()
 
@@ -164,7 +168,23 @@ class Service:
         )
 
     def answered(self) -> None:
-        """Hear that a call was answered: what may be recorded late is recorded now."""
+        """Hear that a call was answered: what may be recorded late is recorded before long.
+
+        Until then the next call may come, and both be recorded at once.
+        """
+        if self._bench is not None and not self._recording:
+            self._recording = True
+            self._group.start_soon(self._record_soon)
+
+    async def _record_soon(self) -> None:
+        try:
+            await anyio.sleep(LATE_S)
+        finally:
+            self._recording = False
+            self.record_now()
+
+    def record_now(self) -> None:
+        """Record what was left for later."""
         if self._bench is not None:
             try:
                 self._bench.flush()
@@ -195,6 +215,8 @@ class Service:
 
     async def workbench(self) -> Workbench:
         """What clients' own calls go through; opened by the first of them."""
+        if self._bench is not None:
+            return self._bench
         async with self._opening:
             if self._bench is None:
                 self._bench = await self._group.start(self._keep_bench)
