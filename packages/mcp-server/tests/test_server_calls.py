@@ -1,6 +1,7 @@
 """What clients can call over stdio: agents, runs, files, questions, and the bounds of all of it."""
 
 import json
+import time
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -87,6 +88,25 @@ def test_a_file_is_read_and_the_call_is_on_record(server):
         sql="SELECT agent_name, tool, decision FROM events WHERE kind = 'tool.decided'",
     )["structuredContent"]["rows"]
     assert ["mcp-client", "read_file", "allow"] in rows
+
+
+def test_how_the_last_call_ended_is_recorded_though_none_follows(place):
+    server = place.server()
+    server.initialize()
+    server.result("read_file", path="a.py")
+
+    def kinds():
+        lines = [
+            line
+            for file in (place.folder / "home/audit/hot").glob("*.jsonl")
+            for line in file.read_text().splitlines()
+        ]
+        return {json.loads(line)["kind"] for line in lines}
+
+    end = time.monotonic() + 20
+    while "tool.ended" not in kinds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "../config"])
