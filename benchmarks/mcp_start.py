@@ -217,7 +217,7 @@ def main() -> None:
         "sashizu: budget_status": lambda: over_http(http_ours, folder, BUDGET, asked.calls // 4),
         "sashizu: read_file": lambda: over_http(http_ours, folder, FILE, asked.calls // 4),
     }
-    over = interleaved(pages, 3, warmup=0)
+    over = interleaved(pages, 7, warmup=0)
     head = ("call", "p50 us", "x add", "calls/s", "x add ")
     table("warm calls over HTTP", head, _compared(over, list(pages)[:1]))
     keep(asked.json, {"start": first, "stdio": found, "http": over})
