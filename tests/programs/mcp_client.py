@@ -8,7 +8,6 @@ What the protocol's conformance suite starts. `MCP_CONFORMANCE_PROTOCOL_VERSION`
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,7 +33,9 @@ SHOWN, ECHO = "suite/json_schema_2020_12_tool", "suite/json_schema_echo"
 def settings(url: str) -> Settings:
     version = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION", "")
     logs_in = os.environ.get("MCP_CONFORMANCE_SCENARIO", "").startswith("auth/")
-    table: dict[str, Any] = {"url": url, "oauth": logs_in, "trusted": True, "timeout": "20s"}
+    # Thirty of these run at once, on however few cores.
+    patient = {"timeout": "240s", "start_timeout": "240s"}
+    table: dict[str, Any] = {"url": url, "oauth": logs_in, "trusted": True, **patient}
     if version:
         table["protocol"] = "modern" if version == MODERN else "handshake"
     return Settings({"mcp": {"suite": table}})
@@ -85,9 +86,7 @@ async def use(url: str, workspace: Workspace, login: Login) -> None:
 
 
 async def main(url: str) -> None:
-    with socket.socket() as free:  # several are started at once
-        free.bind(("127.0.0.1", 0))
-        oauth.REDIRECT_PORT = free.getsockname()[1]
+    oauth.REDIRECT_PORT = 10_000 + os.getpid() % 20_000  # many are started at once
     send, receive = anyio.create_memory_object_stream[str](8)
     login = Login(send.send_nowait, browser=False)
 
