@@ -217,7 +217,7 @@ def test_a_wrong_call_is_no_verdict(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 def test_both_find_any_change_of_any_byte(made: Path, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "audit"

@@ -31,19 +31,14 @@ import orjson
 from sashizu_core.errors import RecordError
 from sashizu_core.ids import uuid7
 
-from sashizu_audit.chain import line_length
 from sashizu_audit.disk import fill, free_bytes, sync_folder
 
-__all__ = ["FORMAT", "Layout", "last_event", "make_private", "open_layout", "segment_paths"]
+__all__ = ["FORMAT", "Layout", "make_private", "open_layout", "segment_paths"]
 
 FORMAT = 1
 """The version of the format on disk; `v` of every line."""
 
 _SEGMENT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\d+\.jsonl")
-
-
-_LAST_BYTES = 256 * 1024
-"""In which the last line of a segment lies for certain: four times as many as the longest has."""
 
 
 def segment_paths(folder: Path) -> Sequence[Path]:
@@ -113,25 +108,6 @@ class Layout:
         """Give the ballast up, so that last words fit."""
         with suppress(OSError):
             (self.folder / "ballast").unlink()
-
-
-def last_event(layout: Layout, writer_id: str) -> tuple[int, str] | None:
-    """Number and `h` of the last whole line of a writer; None where there is none."""
-    number = -1
-    while layout.segment(writer_id, number + 1).exists():
-        number += 1
-    if number < 0:
-        return None
-    with layout.segment(writer_id, number).open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _LAST_BYTES))
-        data = file.read()
-    data = data[: line_length(data)]  # room that was reserved and never written follows
-    try:
-        event = orjson.loads(data[data.rfind(b"\n") + 1 :])
-        return int(event["seq"]), str(event["h"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return None
 
 
 def open_layout(folder: Path, ballast_bytes: int) -> Layout:

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import orjson
+
+from sashizu_audit.chain import line_length
 from sashizu_audit.layout import segment_paths
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "by_writer",
     "find_segments",
     "hot_segments",
+    "last_event",
     "sealed_segments",
 ]
 
@@ -36,6 +40,8 @@ SegmentKey = tuple[str, int]
 _SEALED = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d+)\.jsonl\.gz")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _CHUNK = 1024 * 1024
+_LAST_BYTES = 256 * 1024
+"""In which the last line of a segment lies for certain: four times as many as the longest has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +131,40 @@ def by_writer(files: Iterable[SegmentFile]) -> dict[str, dict[int, SegmentFile]]
     for file in files:
         found.setdefault(file.writer_id, {})[file.number] = file
     return found
+
+
+def last_event(folder: Path, writer_id: str) -> tuple[int, str] | None:
+    """Number and `h` of the last whole line of a writer; None where there is none."""
+    hot = [file for key, file in sorted(hot_segments(folder).items()) if key[0] == writer_id]
+    # Whatever is in `hot` came after what is sealed of the same writer.
+    for file in reversed(hot or _sealed_of(folder, writer_id)):
+        try:
+            data = _last_bytes(file)
+        except OSError:
+            continue
+        data = data[: line_length(data)]  # room that was reserved and never written follows
+        try:
+            event = orjson.loads(data[data.rfind(b"\n") + 1 :])
+            return int(event["seq"]), str(event["h"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            continue
+    return None
+
+
+def _sealed_of(folder: Path, writer_id: str) -> list[SegmentFile]:
+    found = (folder / "sealed").glob(f"*/{writer_id}.*.jsonl.gz")
+    matches = [(path, _SEALED.fullmatch(path.name)) for path in found]
+    files = [SegmentFile(m[1], int(m[2]), path, path.parent.name) for path, m in matches if m]
+    return sorted(files, key=lambda file: file.number)
+
+
+def _last_bytes(file: SegmentFile) -> bytes:
+    with file.open() as lines:
+        if not file.sealed:
+            size = lines.seek(0, os.SEEK_END)
+            lines.seek(max(0, size - _LAST_BYTES))
+            return lines.read()
+        data = b""
+        while more := lines.read(_CHUNK):
+            data = (data + more)[-_LAST_BYTES:]
+        return data

@@ -23,8 +23,9 @@ from sashizu_core.ids import uuid7
 from sashizu_audit.blobs import Blobs
 from sashizu_audit.fields import encode_fields
 from sashizu_audit.flusher import Flusher
-from sashizu_audit.layout import last_event, open_layout
+from sashizu_audit.layout import open_layout
 from sashizu_audit.segment import BrokenSegment
+from sashizu_audit.segments import last_event
 from sashizu_audit.spool import DEFAULT_OPTIONS, Spool, WriterOptions
 from sashizu_audit.writer_lines import SYSTEM_CLOCK, Clock
 
@@ -175,7 +176,7 @@ class AuditWriter:
             RecordError: it cannot be written.
         """
         child = handoff.get("writer_id", "")
-        found = last_event(self._layout, child) if child else None
+        found = last_event(self._layout.folder, child) if child else None
         attrs: dict[str, Any] = {"child_writer_id": child}
         if found is not None:
             attrs |= {"seq": found[0], "h": found[1]}
