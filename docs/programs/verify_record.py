@@ -42,7 +42,7 @@ def tree_root(leaves):
 def check_notes(place, leaves, store_id, keys, kept):
     own, signed, code = list(notes_in(place))[:1], 0, 1 if leaves or place.exists() else 3
     found.extend([(code, place, "there is no note")] if not own and (keys or code == 1) else [])
-    for note in own + kept:
+    for note in own + [note for path in kept for note in notes_in(path)]:
         size = note["size"]
         if note["origin"] != f"sashizu.audit/{store_id}":
             found.append((1, place, "a note speaks of another record"))
@@ -79,16 +79,16 @@ def check_segment(path, writer, w, is_last, its, redacted):
         found.append((2, path, "a crash left half a line, or none"))
 
 def check_told(writers, leaves):
-    def claim(code, source, writer, seq, h, **_):
+    def claim(code, source, writer, seq, h):
         w = writers.get(writer, {"all": [], "ended": ""})
         if seq >= len(w["all"]):
             found.append((1 if w["ended"] == "closed" else code, writer, f"event {seq} is gone"))
         elif w["all"][seq] not in (h, None):
             found.append((1, writer, f"event {seq} is not the one that {source} knows"))
 
-    vouched = {}
-    told = [(name, kind, attrs) for name, w in writers.items() for kind, attrs in w["told"]]
+    vouched, told = {}, [(n, kind, attrs) for n, w in writers.items() for kind, attrs in w["told"]]
     parents = {attrs["child_writer_id"]: n for n, kind, attrs in told if kind == "writer.spawned"}
+    ends = {attrs["child_writer_id"]: attrs for _, k, attrs in told if k == "writer.child_closed"}
     for head in [head for leaf in leaves for head in json.loads(leaf).get("writers", [])]:
         claim(1, "a checkpoint", head["writer_id"], head["seq"], head["h"])
     for name, kind, attrs in told:
@@ -105,18 +105,20 @@ def check_told(writers, leaves):
             claim(3, name, origin["writer_id"], origin["seq"] - 1, origin["h"])
         if parent and name not in parents and None not in writers.get(parent, {"all": ()})["all"]:
             found.append((3, name, "its parent does not announce it"))
-    found.extend((3, child, "it is missing") for child in parents if child not in writers)
+    for child in set(parents) | set(ends):
+        if "seq" in ends.get(child, ()):
+            claim(1, parents.get(child), child, ends[child]["seq"], ends[child]["h"])
+        elif child not in writers and child not in ends:
+            found.append((3, child, "it was announced, and is missing"))
     found.extend((1, x, "is not as it was packed") for x in vouched if x and x not in vouched[x])
 
 def main(folder, key="", *kept):
     place, writers, gone, redacted, files = folder / "checkpoints", {}, {}, {}, {}
     store_id = json.loads((folder / "store.json").read_bytes())["store_id"]
-    digests = sorted(place.glob("[0-9]*.json"), key=lambda path: int(path.stem))
-    missing = [n for n, path in enumerate(digests) if int(path.stem) != n][:1]
-    found.extend((1, place, f"digest {n} is missing") for n in missing)
+    names = [f"{n:06}.json" for n in range(len([*place.glob("[0-9]*.json")]))]
+    leaves = [(place / name).read_bytes() for name in names]
     keys = (Path(key).read_text() if Path(key).is_file() else key).split()
-    leaves, notes = [path.read_bytes() for path in digests], [n for k in kept for n in notes_in(k)]
-    for leaf in map(json.loads, check_notes(place / "checkpoint", leaves, store_id, keys, notes)):
+    for leaf in map(json.loads, check_notes(place / "checkpoint", leaves, store_id, keys, kept)):
         dropped = leaf.get("pruned", {}).get("segments", [])
         gone |= {(x["writer_id"], x["segment"]): x for x in dropped}
         redacted |= {(x["writer_id"], x["seq"]): x["line_sha256"] for x in leaf.get("redacted", [])}
@@ -126,8 +128,7 @@ def main(folder, key="", *kept):
         w = writers[writer] = {"h": "0" * 64, "all": [], "told": [], "packed": {}, "ended": ""}
         for n in range(last + 1):
             try:
-                one = gone.get((writer, n))
-                if (writer, n) in files or not one:
+                if (writer, n) in files or not (one := gone.get((writer, n))):
                     check_segment(files[writer, n], writer, w, n == last, (n, store_id), redacted)
                 elif (one["previous_h"], one["first_seq"]) == (w["h"], len(w["all"])):
                     w["all"] += [None] * (one["events"] - 1) + [one["h"]]
@@ -139,12 +140,11 @@ def main(folder, key="", *kept):
         found.extend([(3, writer, "its next file is missing")] if w["ended"] == "rolled" else [])
     check_told(writers, leaves)
 
-if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]), *sys.argv[2:3], *map(Path, sys.argv[3:]))
-    except (IndexError, FileNotFoundError):
-        sys.exit(print(__doc__, file=sys.stderr) or 64)
-    except (ValueError, LookupError) as error:
-        found.append((1, "checkpoints", error))
-    print(*(f"{where}: {why}" for _, where, why in found), sep="\n")
-    sys.exit(next((code for code in (1, 3, 2) if code in {one[0] for one in found}), 0))
+if len(sys.argv) < 2 or not Path(sys.argv[1], "store.json").is_file():
+    sys.exit(print(__doc__, file=sys.stderr) or 64)
+try:
+    main(Path(sys.argv[1]), *sys.argv[2:3], *map(Path, sys.argv[3:]))
+except (ValueError, LookupError, OSError) as error:
+    found.append((1, "checkpoints", error))
+print(*(f"{where}: {why}" for _, where, why in found), sep="\n")
+sys.exit(next((code for code in (1, 3, 2) if code in {one[0] for one in found}), 0))

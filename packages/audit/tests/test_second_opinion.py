@@ -72,6 +72,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             handoff = parent.child_handoff()
             with AuditWriter(folder, options=ROLLING, parent=handoff, clock=clock) as child:
                 child.write([Event("tool.ended", {"decision_reason": f"said {SECRET}"})])
+            parent.child_ended(handoff)
+            parent.child_ended(parent.child_handoff())  # which never began
 
     system = Clock()
     write(OLD, "a", "b", "c", "d", "e", "f", "g", "h")
@@ -87,6 +89,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(system, "q", "r")
     anchors += "\n" + make_checkpoint(folder, signer_of(folder, root / "keys", store_id)).note
     write(system, "s", "t")
+    with AuditWriter(folder, options=ROLLING) as alone:  # of whom nobody else knows
+        alone.write([Event("tool.requested", {"tool": "u"})])
     (root / "anchors").write_text(anchors)
     lines = (root / "keys" / f"{store_id}.pub").read_text()
     (root / "newest.pub").write_text(lines)
@@ -111,9 +115,13 @@ def change_packed(folder: Path, change: Callable[[bytes], bytes]) -> None:
     path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
 
 
-def hot(folder: Path) -> Path:
+def hot(folder: Path, tool: bytes = b"t") -> Path:
     paths = [file.path for file in find_segments(folder) if not file.sealed]
-    return next(path for path in paths if b'"tool":"t"' in path.read_bytes())
+    return next(path for path in paths if b'"tool":"%b"' % tool in path.read_bytes())
+
+
+def alone(folder: Path) -> Path:
+    return hot(folder, b"u")
 
 
 def anew(data: bytes) -> bytes:
@@ -158,12 +166,14 @@ CHANGES: dict[str, Callable[[Path], object]] = {
         hot(f).read_bytes() + hot(f).read_bytes().splitlines(keepends=True)[-1]
     ),
     "a hot file": lambda f: hot(f).unlink(),
-    "a torn end": lambda f: hot(f).write_bytes(hot(f).read_bytes()[:-30]),
-    "a NUL end": lambda f: hot(f).write_bytes(
-        b"".join(hot(f).read_bytes().splitlines(keepends=True)[:-1]) + b"\0" * 99
+    "a torn end": lambda f: alone(f).write_bytes(alone(f).read_bytes()[:-30]),
+    "a NUL end": lambda f: alone(f).write_bytes(
+        b"".join(alone(f).read_bytes().splitlines(keepends=True)[:-1]) + b"\0" * 99
     ),
+    "a torn end that its parent knows": lambda f: hot(f).write_bytes(hot(f).read_bytes()[:-30]),
     "a newline": lambda f: hot(f).write_bytes(hot(f).read_bytes()[:-1]),
-    "an empty file": lambda f: empty(hot(f)),
+    "an empty file": lambda f: empty(alone(f)),
+    "a file that nobody knows": lambda f: alone(f).unlink(),
     "a digest": lambda f: (f / "checkpoints/000000.json").write_bytes(b"{}"),
     "the first digest": lambda f: (f / "checkpoints/000000.json").unlink(),
     "the last digest": lambda f: max((f / "checkpoints").glob("*.json")).unlink(),
@@ -176,7 +186,13 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-VERDICTS = {"nothing": 0, "a torn end": 2, "a NUL end": 2, "a hot file": 3, "an empty file": 3}
+VERDICTS = {
+    "nothing": 0,
+    "a torn end": 2,
+    "a NUL end": 2,
+    "an empty file": 2,
+    "a file that nobody knows": 0,
+}
 """What is found after the newest checkpoint; everything else is damage."""
 
 
