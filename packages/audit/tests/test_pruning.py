@@ -331,6 +331,16 @@ async def test_a_run_that_ends_seals_when_much_waits(tmp_path: Path) -> None:
     assert not seal_if_due(settings)
 
 
+async def test_a_run_that_ends_seals_when_many_small_files_wait(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    settings = AuditSettings(dir=str(folder), ballast_mib=0)
+    for _ in range(64):
+        write(folder, 0, "t")
+    async with open_sink(settings):
+        pass
+    assert len(sealed_segments(folder)) == 65
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 

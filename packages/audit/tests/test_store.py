@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sashizu_audit import AuditStore, AuditWriter
 from sashizu_audit.store import VIEWS
+from sashizu_core.errors import UsageError
 from sashizu_core.events import COLUMNS, Event
 from sashizu_core.ids import uuid7
 
@@ -167,3 +168,12 @@ def test_a_query_that_gives_more_bytes_than_fit_is_cut_and_says_so(tmp_path: Pat
     found = AuditStore(tmp_path).query("SELECT repeat('x', 1000000) FROM range(500)")
     assert found.truncated
     assert 0 < len(found.rows) < 200
+
+
+def test_a_query_that_takes_long_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slow = "SELECT count(*) FROM range(60000) a, range(100000) b WHERE a.range + b.range = 7"
+    with pytest.raises(UsageError, match="stopped after"):
+        AuditStore(tmp_path).query(slow, timeout_s=4)
+    assert capfd.readouterr() == ("", "")

@@ -28,6 +28,7 @@ _MIB = 1024 * 1024
 _BEGINNING_S = 60.0
 _LONG_DAYS = 7
 _LITTLE = 256 * _MIB
+_MANY = 256
 
 State = Literal["ok", "notice", "problem"]
 
@@ -127,7 +128,7 @@ def _hot(at: _Place) -> Iterator[Checked]:
             dead += 1
             waiting += facts.st_size
     text = f"{living} being written, {dead} wait to be sealed ({waiting // _MIB} MiB)"
-    much = waiting > max(1, at.settings.seal_mib) * _MIB
+    much = dead > _MANY or waiting > max(1, at.settings.seal_mib) * _MIB
     yield Checked(
         "hot", "notice" if much else "ok", text + ("; `sashizu audit seal`" if much else "")
     )

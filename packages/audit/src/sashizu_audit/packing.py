@@ -42,8 +42,8 @@ class Packed:
 def pack(folder: Path, file: SegmentFile, sealed: SegmentFile | None) -> Packed:
     """Pack a hot segment whose writer has ended; `sealed` is what an earlier attempt left of it.
 
-    The hot file stays. What a crash left at its end is packed as well: nothing is cut from
-    evidence.
+    The hot file stays; the name of the packed one is not yet brought to the disk. What a crash left
+    at its end is packed as well: nothing is cut from evidence.
 
     Raises:
         NotSealable: it is being written, empty, or not what was written.
@@ -174,7 +174,6 @@ def _write(hot: IO[bytes], target: Path) -> None:
         with suppress(OSError):
             part.unlink()
         raise
-    sync_folder(target.parent)
 
 
 def digest(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import duckdb
 from sashizu_core.errors import RecordError
 from sashizu_core.events import COLUMNS
 
-from sashizu_audit.sources import quoted, quoted_list, read_lines
+from sashizu_audit.sources import quoted, read_lines
 
 __all__ = ["BOUNDS", "write_events", "write_sorted"]
 
@@ -21,6 +21,7 @@ BOUNDS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
+    "enable_progress_bar": "false",
 }
 """What every connection is held to."""
 
@@ -48,10 +49,8 @@ def write_events(rows: str, path: Path) -> int:
         return int(found[0])
 
 
-def write_sorted(
-    lines: Sequence[Path], tables: Sequence[Path], path: Path, *, without: Collection[str] = ()
-) -> WriterCounts:
-    """Write the events of these segments and Parquet files to a new one, sorted by time.
+def write_sorted(lines: Path, path: Path, *, without: Collection[str] = ()) -> WriterCounts:
+    """Write the events of a file of lines to a new Parquet file, sorted by time.
 
     `without` are writers that are left out. Returns the events of each writer; a writer with two
     events of one number is not in it.
@@ -60,14 +59,9 @@ def write_sorted(
         RecordError: they cannot be read, or the file not be written.
     """
     names = ", ".join(f'"{name}"' for name in COLUMNS)
-    parts = []
-    if lines:
-        parts.append(f"SELECT {names} FROM ({read_lines(map(str, lines))})")  # noqa: S608 - quoted
-    if tables:
-        parts.append(f"SELECT {names} FROM read_parquet({quoted_list(map(str, tables))})")  # noqa: S608 - quoted
-    rows = " UNION ALL ".join(parts)
+    rows = f"SELECT {names} FROM ({read_lines([str(lines)])})"  # noqa: S608 - quoted
     if without:
-        rows = f"SELECT * FROM ({rows}) WHERE writer_id NOT IN ({', '.join(map(quoted, without))})"  # noqa: S608 - quoted
+        rows += f" WHERE writer_id NOT IN ({', '.join(map(quoted, without))})"
     rows += " ORDER BY ts_ns, writer_id, seq"
     with _connected(path) as connection:
         connection.execute(_COPY.format(rows=rows, path=quoted(str(path))))

@@ -201,6 +201,8 @@ def _commit(
     by_day: dict[str, list[Sealed]] = {}
     for packed in batch:
         by_day.setdefault(packed.sealed.day, []).append(packed.sealed)
+    for day in by_day:
+        sync_folder(folder / "sealed" / day)
     manifest = take_in(folder, manifest, list(by_day.values()), "sealed", recovered, step)
     _remove_hot(
         folder,

@@ -23,9 +23,9 @@ class AuditSettings(Table):
     `content` says what is kept of arguments, results, prompts and answers: `none`, `hashes`, or
     `blobs`, their texts without secrets, for `blob_days` days in at most `blob_mib` MiB.
 
-    When a run ends and segments of more than `seal_mib` MiB wait to be sealed, it seals them; 0
-    leaves that to `audit seal`. `audit prune` drops what is older than `keep_days` days. A record
-    of more than `quota_mib` MiB takes no further run; 0 sets no such bound.
+    When a run ends and segments of more than `seal_mib` MiB wait to be sealed, or very many, it
+    seals them; 0 leaves that to `audit seal`. `audit prune` drops what is older than `keep_days`
+    days. A record of more than `quota_mib` MiB takes no further run; 0 sets no such bound.
     """
 
     dir: str | None = None

@@ -16,6 +16,9 @@ from sashizu_audit.writer import AuditWriter
 __all__ = ["open_sink", "seal_if_due", "share_of_quota", "writer_options"]
 
 _MIB = 1024 * 1024
+_MANY = 64
+"""So many small segments make queries slow, whatever their size."""
+
 _NEARLY = 0.8
 """From this part of its room on the record says that it is close to its bound."""
 
@@ -94,12 +97,13 @@ def seal_if_due(settings: AuditSettings) -> bool:
     from sashizu_audit.disk import is_locked
     from sashizu_audit.layout import segment_paths
 
-    waiting = 0
+    waiting = count = 0
     for path in segment_paths(settings.folder):
         with suppress(OSError):
             size = path.stat().st_size
-            waiting += size if size and not is_locked(path) else 0
-    if waiting < settings.seal_mib * _MIB:
+            if size and not is_locked(path):
+                waiting, count = waiting + size, count + 1
+    if waiting < settings.seal_mib * _MIB and count < _MANY:
         return False
     from sashizu_audit.sealing import seal_record
 
