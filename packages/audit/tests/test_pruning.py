@@ -273,6 +273,17 @@ def test_broken_off_at_any_step_the_record_verifies_and_the_next_attempt_ends_it
     assert sum(told.segments for told in found.prunings) == 2
 
 
+def test_what_an_interrupted_sealing_left_does_not_come_back(folder: Path, signer: Signer) -> None:
+    file = min(sealed_segments(folder).values(), key=lambda one: one.day)
+    with file.open() as lines:
+        (folder / "hot" / file.path.name.removesuffix(".gz")).write_bytes(lines.read())
+    (folder / "sealed" / "2026-99-99").mkdir()
+    shutil.copy(file.path, folder / "sealed" / "2026-99-99")
+    prune(folder, signer)
+    seal_record(folder)
+    assert tools(folder) == ["e", "f"]
+
+
 def test_while_another_process_seals_nothing_is_pruned(folder: Path, signer: Signer) -> None:
     with sealing_lock(folder), pytest.raises(RecordError, match="another process"):
         prune(folder, signer)

@@ -141,9 +141,9 @@ def _ends(path: Path, *, torn: bool) -> tuple[dict[str, Any], dict[str, Any]]:
                 last = line
     try:
         found = orjson.loads(first), orjson.loads(last)
-        if all(isinstance(line[name], int) for line in found for name in ("seq", "ts_ns")):
+        if all(0 <= int(line[name]) < 2**63 for line in found for name in ("seq", "ts_ns")):
             return found
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         pass
     raise NotSealable("its first or last line has no number or time")
 

@@ -30,7 +30,14 @@ from sashizu_audit.holds import read_holds
 from sashizu_audit.manifest import Manifest, Sealed, write_manifest
 from sashizu_audit.notes import Signer
 from sashizu_audit.packing import described
-from sashizu_audit.sealing import grouped, own_name, readable_manifest, sealing_lock, take_in
+from sashizu_audit.sealing import (
+    finish_sealing,
+    grouped,
+    own_name,
+    readable_manifest,
+    sealing_lock,
+    take_in,
+)
 from sashizu_audit.segments import SegmentFile, SegmentKey, sealed_segments
 from sashizu_audit.signing import make_checkpoint
 from sashizu_audit.usage import measure
@@ -213,6 +220,7 @@ def _finish(folder: Path) -> None:
     """Do what an earlier attempt no longer came to, once it was told under a signature."""
     told = read_dropped(read_digests(folder).leaves).segments
     manifest = readable_manifest(folder)
+    finish_sealing(folder, manifest)
     listed = manifest.by_key()
     gone = [
         file

@@ -31,7 +31,14 @@ from sashizu_audit.manifest import Manifest, Sealed, write_manifest
 from sashizu_audit.notes import Signer
 from sashizu_audit.packing import described, digest
 from sashizu_audit.scanning import clean_line, dirty_lines
-from sashizu_audit.sealing import grouped, own_name, readable_manifest, sealing_lock, take_in
+from sashizu_audit.sealing import (
+    finish_sealing,
+    grouped,
+    own_name,
+    readable_manifest,
+    sealing_lock,
+    take_in,
+)
 from sashizu_audit.segments import SegmentFile, sealed_segments
 from sashizu_audit.signing import make_checkpoint
 from sashizu_audit.writer import AuditWriter
@@ -76,7 +83,9 @@ def redact_record(
         with sealing_lock(folder) as mine:
             if not mine:
                 raise RecordError("another process is sealing or pruning this record; try later")
-            remove_strays(folder, readable_manifest(folder))
+            manifest = readable_manifest(folder)
+            remove_strays(folder, manifest)
+            finish_sealing(folder, manifest)
             found = [
                 _rewritten(file, redactor) for _, file in sorted(sealed_segments(folder).items())
             ]

@@ -34,6 +34,7 @@ from sashizu_audit.writer import AuditWriter
 
 __all__ = [
     "SealReport",
+    "finish_sealing",
     "grouped",
     "own_name",
     "readable_manifest",
@@ -92,7 +93,7 @@ def seal_record(
                 return None
             manifest = readable_manifest(folder)
             remove_strays(folder, manifest)
-            manifest = _finish(folder, manifest, report)
+            report.left += finish_sealing(folder, manifest)
             for packed in _batches(folder, manifest, report, batch, step):
                 manifest = _commit(folder, manifest, packed, report, step)
             _merge(folder, manifest, today or _today(), report, step)
@@ -142,19 +143,24 @@ def own_name() -> str:
 # --- the steps ------------------------------------------------------------------------------------
 
 
-def _finish(folder: Path, manifest: Manifest, report: SealReport) -> Manifest:
-    """Do what an earlier attempt no longer came to: remove hot files that are sealed."""
-    sealed = sealed_segments(folder)
-    known = manifest.by_key()
-    done = []
+def finish_sealing(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
+    """Do what an earlier attempt no longer came to: remove hot files that are sealed.
+
+    Call it with the lock of sealing. Returns those that are not what was sealed under their names.
+
+    Raises:
+        OSError: a file cannot be read or removed.
+    """
+    sealed, known = sealed_segments(folder), manifest.by_key()
+    done, left = [], []
     for key, file in hot_segments(folder).items():
         if key in known and key in sealed:
             if same_bytes(file, sealed[key]):
                 done.append(file.path)
             else:
-                report.left.append((file.path.name, "it is not what is sealed under its name"))
+                left.append((file.path.name, "it is not what is sealed under its name"))
     _remove_hot(folder, done)
-    return manifest
+    return left
 
 
 def _batches(

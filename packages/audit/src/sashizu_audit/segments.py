@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import IO
 
@@ -97,7 +98,7 @@ def sealed_segments(folder: Path, *, since: str = "") -> dict[SegmentKey, Segmen
     """Those that are sealed, from the day `since` on. Links and foreign files are left out."""
     root = folder / "sealed"
     try:
-        days = sorted(name for name in os.listdir(root) if _DAY.fullmatch(name) and name >= since)  # noqa: PTH208
+        days = sorted(name for name in os.listdir(root) if name >= since and _is_day(name))  # noqa: PTH208
     except FileNotFoundError:
         return {}
     found = {}
@@ -112,6 +113,13 @@ def sealed_segments(folder: Path, *, since: str = "") -> dict[SegmentKey, Segmen
         except (FileNotFoundError, NotADirectoryError):
             continue
     return found
+
+
+def _is_day(name: str) -> bool:
+    try:
+        return bool(_DAY.fullmatch(name) and date.fromisoformat(name))
+    except ValueError:
+        return False
 
 
 def find_segments(folder: Path) -> list[SegmentFile]:
