@@ -198,6 +198,24 @@ def test_a_handoff_that_was_used_before_its_segment_was_sealed_makes_another_wri
         assert again.writer_id != handoff["writer_id"]
 
 
+def test_a_parent_tells_where_its_child_ended_though_that_is_sealed(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    with AuditWriter(folder, options=SMALL) as parent:
+        handoff = parent.child_handoff()
+        with AuditWriter(folder, options=ROLLING, parent=handoff) as child:
+            for _ in range(9):
+                child.write([Event("tool.requested", {"attrs": {"pad": "x" * 300}})])
+        seal_record(folder)
+        assert not [key for key in hot_segments(folder) if key[0] == child.writer_id]
+        parent.child_ended(handoff)
+    (row,) = AuditStore(folder).query("FROM events WHERE kind = 'writer.child_closed'").dicts()
+    found = f"SELECT max(seq), arg_max(h, seq) FROM events WHERE writer_id = '{child.writer_id}'"
+    (last,) = AuditStore(folder).query(found).rows
+    attrs = json.loads(row["attrs"])
+    assert (attrs["seq"], attrs["h"]) == last
+    assert verify_record(folder).exit_code == 0
+
+
 def test_many_small_segments_are_sealed_in_batches(tmp_path: Path) -> None:
     names = [f"t{number:02}" for number in range(12)]
     for name in names:

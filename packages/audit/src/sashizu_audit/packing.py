@@ -57,11 +57,7 @@ def pack(folder: Path, file: SegmentFile, sealed: SegmentFile | None) -> Packed:
             lock(hot.fileno())
         except OSError:
             raise NotSealable("it is being written") from None
-        report = verify_segment(file.path)
-        if report.damage or not report.events:
-            raise NotSealable("it is not what was written; `sashizu audit verify` tells more")
-        if report.closed and report.torn_bytes:
-            raise NotSealable("bytes follow its last line; `sashizu audit verify` tells more")
+        report = _checked(file.path)
         first, last = _ends(file.path, torn=bool(report.torn_bytes))
         day = datetime.fromtimestamp(last["ts_ns"] / 1e9, UTC).date().isoformat()
         target = sealed.path if sealed else _place(folder, day, file)
@@ -69,22 +65,28 @@ def pack(folder: Path, file: SegmentFile, sealed: SegmentFile | None) -> Packed:
             _write(hot, target)
         elif not same_bytes(file, sealed):
             raise NotSealable(f"it is not what is sealed as {sealed.path.name}")
-    return Packed(
-        Sealed(
-            file.writer_id,
-            file.number,
-            sealed.day if sealed else day,
-            report.events,
-            int(first["seq"]),
-            int(last["seq"]),
-            report.previous,
-            report.head,
-            target.stat().st_size,
-            digest(target),
-        ),
-        report,
-        size,
+    sealed_now = Sealed(
+        file.writer_id,
+        file.number,
+        sealed.day if sealed else day,
+        report.events,
+        int(first["seq"]),
+        int(last["seq"]),
+        report.previous,
+        report.head,
+        target.stat().st_size,
+        digest(target),
     )
+    return Packed(sealed_now, report, size)
+
+
+def _checked(path: Path) -> SegmentReport:
+    report = verify_segment(path)
+    if report.damage or not report.events:
+        raise NotSealable("it is not what was written; `sashizu audit verify` tells more")
+    if report.closed and report.torn_bytes:
+        raise NotSealable("bytes follow its last line; `sashizu audit verify` tells more")
+    return report
 
 
 def described(file: SegmentFile) -> Sealed:

@@ -72,16 +72,16 @@ def make_checkpoint(
         raise RecordError(
             f"no checkpoint can be made in {str(folder)!r}: {error.strerror or error}"
         ) from error
-    attrs = {
-        "size": len(digests.leaves),
-        "root": root.hex(),
-        "key": (cosigner or signer).public.line,
-    }
+    _record(folder, len(digests.leaves), root, (cosigner or signer).public.line)
+    return Made(note, len(digests.leaves), len(heads))
+
+
+def _record(folder: Path, size: int, root: bytes, key: str) -> None:
+    attrs = {"size": size, "root": root.hex(), "key": key}
     actor = f"user:{getpass.getuser()}"
     with AuditWriter(folder) as writer:
         writer.write([Event("audit.checkpointed", {"actor": actor, "attrs": attrs})])
         writer.flush()
-    return Made(note, len(digests.leaves), len(heads))
 
 
 def _is_news(head: Head, known: Head | None) -> bool:
