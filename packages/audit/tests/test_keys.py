@@ -187,3 +187,15 @@ def test_keys_are_changed_by_command(folder: Path, home: Path) -> None:
     assert (first["size"], second["size"]) == (1, 2)
     for key in (first["key"], second["key"]):
         assert call("verify", "--key", key, "--store", str(folder)).exit_code == 0
+
+
+def test_a_record_and_its_key_are_made_before_the_first_run(home: Path, tmp_path: Path) -> None:
+    place = tmp_path / "new"
+    made = json.loads(call("init", "--json", "--store", str(place)).stdout)
+    assert record_id(place) == made["store_id"]
+    assert PublicKey.parse(made["key"]).name == f"sashizu.audit/{made['store_id']}"
+    write(place)
+    again = call("init", "--store", str(place))
+    assert again.stdout.strip() == made["key"]
+    assert call("checkpoint", "--store", str(place)).exit_code == 0
+    assert call("verify", "--key", made["key"], "--store", str(place)).exit_code == 0

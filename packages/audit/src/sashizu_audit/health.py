@@ -155,7 +155,7 @@ def _tables(at: _Place) -> Iterator[Checked]:
         text = f"{len(sealed) - covered} of {len(sealed)} segments are in none, so queries are slow"
         yield Checked("tables", "notice", f"{text}: `sashizu audit rebuild`")
     else:
-        yield Checked("tables", "ok", f"{len(there)} of {len(sealed)} sealed segments")
+        yield Checked("tables", "ok", f"{len(there)} hold all {len(sealed)} sealed segments")
 
 
 def _checkpoints(at: _Place) -> Iterator[Checked]:

@@ -1,4 +1,4 @@
-"""The commands that look after a record: `seal`, `rebuild`, `prune`, `hold`."""
+"""The commands that look after a record: `init`, `seal`, `rebuild`, `prune`, `hold`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ __all__ = ["add_to"]
 
 def add_to(app: typer.Typer) -> None:
     """Give these commands to the command `audit`."""
+    app.command()(init)
     app.command()(seal)
     app.command()(rebuild)
     app.command()(prune)
@@ -40,6 +41,26 @@ def add_to(app: typer.Typer) -> None:
 
 def _note(text: str) -> None:
     typer.echo(text, err=True)
+
+
+def init(ctx: typer.Context, as_json: JsonOption = False, store: StoreOption = None) -> None:
+    """Begin a record and make its key, and print the public one, to be kept elsewhere.
+
+    Nothing is changed where there is a record or a key already. The first run would begin it too.
+    """
+    from sashizu_audit.keys import signer_of
+    from sashizu_audit.layout import open_layout
+
+    settings = settings_of(ctx)
+    folder = settings.folder if store is None else store.absolute()
+    layout = open_layout(folder, settings.ballast_mib * 1024 * 1024)
+    line = signer_of(folder, state_home() / "keys", layout.store_id).public.line
+    if as_json:
+        found = {"folder": str(folder), "store_id": layout.store_id, "key": line}
+        say_json(found, typer.echo)
+        return
+    _note(f"the record {layout.store_id} is in {plain(str(folder))}")
+    typer.echo(line)
 
 
 def seal(
