@@ -19,7 +19,9 @@ def main() -> None:
     for name in (
         "client_cost",
         "permission_cost",
+        "process_tree",
         "sandbox_cost",
+        "shared_limit",
         "shell_decisions",
         "url_decisions",
     ):
