@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
 from sashizu_core.control import RunHandle
+from sashizu_core.grants import SpawnRequest
+from sashizu_core.protocols import Approval, Question
 from sashizu_core.runtime import delegate_parallel
 from sashizu_core.settings import Settings
 from sashizu_core.types import Limits, Outcome, RunReport, Task
@@ -206,3 +208,34 @@ async def test_what_a_process_changes_lies_in_a_worktree_of_its_agent(place: Any
     assert agent.changes is not None
     assert [file.path for file in agent.changes.files] == ["made.txt"]
     assert not (place.work / "made.txt").exists()
+
+
+class Person:
+    """Answers every question the same way, and remembers who asked what."""
+
+    def __init__(self, answer: Literal["deny", "once", "run"]) -> None:
+        self.answer = answer
+        self.heard: list[Question] = []
+
+    async def ask(self, question: Question) -> Approval:
+        self.heard.append(question)
+        return Approval(self.answer, by="person")
+
+
+@pytest.mark.parametrize("answer", ["once", "deny"])
+async def test_questions_of_an_agent_in_a_process_are_put_here(
+    place: Any, answer: Literal["once", "deny"]
+) -> None:
+    place.agent("lead", "tree/all", isolation="process", **SPAWNS)
+    place.agent("kid-a", "tree/leaf")
+    rule = {"verdict": "ask", "touches": "spawn", "pattern": "kid-a"}
+    person = Person(answer)
+
+    settings = Settings({"policy": {"rule": [rule]}})
+    report = await ran(place, "lead", settings=settings, approver=person)
+
+    (question,) = person.heard
+    assert (question.agent_name, question.tool) == ("lead", "delegate")
+    assert question.needing == (SpawnRequest("kid-a"),)
+    agents = [each.agent for each in report.results[0].tree()]
+    assert agents == (["lead", "kid-a"] if answer == "once" else ["lead"])

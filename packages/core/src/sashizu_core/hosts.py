@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import anyio
 
 from sashizu_core.handoff import Handoff
+from sashizu_core.protocols import Approver
 from sashizu_core.types import AgentReport, Task
 
 __all__ = ["AgentHost", "HostedWork"]
@@ -40,10 +41,13 @@ class HostedWork:
 class AgentHost(Protocol):
     """Starts processes that agents work in. Each serves one agent and ends with it."""
 
-    async def run(self, work: HostedWork, stop: anyio.Event) -> AgentReport:
+    async def run(
+        self, work: HostedWork, stop: anyio.Event, approver: Approver | None
+    ) -> AgentReport:
         """Have a process of its own do the work.
 
         Once `stop` is set it has the agent cancelled, and returns its last report within seconds.
+        Questions of the agent are for the approver; without one they are denied.
 
         Raises:
             SashizuError: there is no process, or it ended without a report.

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from sashizu_core.agents import Catalogue
+from sashizu_core.approvals import Approvals
 from sashizu_core.errors import BudgetRefused, RecordError, SashizuError
+from sashizu_core.grants import Subject
 from sashizu_core.handoff import Handoff, Lease, hand_off
 from sashizu_core.hosts import AgentHost, HostedWork
 from sashizu_core.ids import AgentId, span_id
-from sashizu_core.protocols import BudgetNode, Busy, Refused
+from sashizu_core.protocols import Approval, Approver, BudgetNode, Busy, Question, Refused
 from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.child_limits import Lent, SpawnBounds
@@ -37,6 +39,7 @@ from sashizu_core.types import (
     AgentReport,
     AgentStatus,
     Amount,
+    Decision,
     Limits,
     Message,
     Outcome,
@@ -231,7 +234,9 @@ class HostedInstance:
             handed, lease = await self._handed_off(handoff, lent, among)
             if self.depth:  # who starts one starts others: the next need not wait
                 await self._host.expect(2)
-            await _at_work(self._host, self._handed_work(handed), found)
+            approvals = self._parts.approvals
+            approver = _AskedHere(approvals) if approvals is not None else None
+            await _at_work(self._host, self._handed_work(handed), approver, found)
         finally:
             self._recorder.child_ended(handoff.audit_parent)
             if lease is not None:
@@ -386,7 +391,32 @@ _DEEP = 1000
 """Levels where nothing bounds them."""
 
 
-async def _at_work(host: AgentHost, work: HostedWork, found: list[AgentReport]) -> None:
+class _AskedHere:
+    """Puts the questions of another process with those of this one.
+
+    An answer for the run is remembered here, so that the other process hears of one call only.
+    """
+
+    def __init__(self, approvals: Approvals) -> None:
+        self._approvals = approvals
+
+    async def ask(self, question: Question) -> Approval:
+        found = await self._approvals.decide(
+            question.tool,
+            question.requests,
+            question.needing,
+            Subject(question.agent_id, question.agent_name, ()),
+            Decision("ask", question.reason, question.rule),
+            question.tool_call_id,
+            question.arguments,
+        )
+        allowed = found.verdict == "allow"
+        return Approval("once" if allowed else "deny", "" if allowed else found.reason, "above")
+
+
+async def _at_work(
+    host: AgentHost, work: HostedWork, approver: Approver | None, found: list[AgentReport]
+) -> None:
     """Have a host do the work; who cancels this waits until the process has said its last words."""
     stop = anyio.Event()
     failed: SashizuError | None = None
@@ -401,7 +431,7 @@ async def _at_work(host: AgentHost, work: HostedWork, found: list[AgentReport]) 
         group.start_soon(stop_with_the_caller)
         try:
             with anyio.CancelScope(shield=True):
-                found.append(await host.run(work, stop))
+                found.append(await host.run(work, stop, approver))
         except SashizuError as error:
             failed = error  # raised below, out of the group
         group.cancel_scope.cancel()

@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from pydantic import ValidationError
 from sashizu_core.errors import SashizuError
 from sashizu_core.hosts import AgentHost, HostedWork
+from sashizu_core.protocols import Approver
 from sashizu_core.settings import Settings
 from sashizu_core.types import AgentReport
 
@@ -60,13 +61,16 @@ class ProcessHost:
         while len(self._ready) < count:
             self._ready.append(self._started())
 
-    async def run(self, work: HostedWork, stop: anyio.Event) -> AgentReport:
+    async def run(
+        self, work: HostedWork, stop: anyio.Event, approver: Approver | None
+    ) -> AgentReport:
         """Have a process do the work; see `AgentHost.run`."""
         ready = self._ready.pop(0) if self._ready else self._started()
         try:
             await ready.here.wait()
             if ready.process is None:
                 raise ready.error or SashizuError("the process of the agent ended")
+            ready.process.approver = approver
             return await _worked(ready.process, work, stop)
         finally:
             ready.done.set()

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.abc import Process
+from anyio.abc import Process, TaskGroup
 from pydantic_core import from_json, to_json
 from sashizu_core.errors import SashizuError
 from sashizu_core.handoff import LEASE_VARIABLE, TRACE_VARIABLE
+from sashizu_core.protocols import Approver
 from sashizu_core.settings import Settings
 
 from sashizu_mcp_server.client.words import clean_line
-from sashizu_mcp_server.server.leased import handed_settings
+from sashizu_mcp_server.server.leased import APPROVALS, QUESTIONS, handed_settings
 
 __all__ = ["AgentProcess", "agent_process"]
 
@@ -37,8 +38,10 @@ PARTING_S = 5.0
 class AgentProcess:
     """A server that is starting or has started. `ready` once it has answered."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, group: TaskGroup) -> None:
+        self.approver: Approver | None = None
         self._process = process
+        self._group = group
         self._waiting: dict[int, _Answer] = {}
         self._last = 0
         self._words = bytearray()
@@ -58,7 +61,8 @@ class AgentProcess:
         await self._put(handed_settings(settings))
         about = {"name": "sashizu", "version": "1"}
         await self.ask(
-            "initialize", {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": about}
+            "initialize",
+            {"protocolVersion": VERSION, "capabilities": {"elicitation": {}}, "clientInfo": about},
         )
         await self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
@@ -138,11 +142,27 @@ class AgentProcess:
             frame = from_json(line)
         except ValueError:
             return
-        if isinstance(frame, dict) and "method" not in frame:
+        if isinstance(frame, dict) and frame.get("method") == "elicitation/create":
+            self._group.start_soon(self._answer, frame)
+        elif isinstance(frame, dict) and "method" not in frame:
             answer = self._waiting.get(frame.get("id", 0))
             if answer is not None:
                 answer.frame = frame
                 answer.here.set()
+
+    async def _answer(self, frame: dict[str, Any]) -> None:
+        """Put a question of the agent there."""
+        content: Mapping[str, Any] = {"answer": "deny", "reason": "nobody can be asked"}
+        if self.approver is not None:
+            try:
+                question = QUESTIONS.validate_json(frame["params"]["message"])
+            except (ValueError, KeyError, TypeError):
+                content = {"answer": "deny", "reason": "the question is none"}
+            else:
+                content = APPROVALS.dump_python(await self.approver.ask(question))
+        result = {"action": "accept", "content": content}
+        with suppress(SashizuError):  # it has ended: nobody waits for the answer
+            await self._send({"jsonrpc": "2.0", "id": frame.get("id"), "result": result})
 
     async def overhear(self) -> None:
         """Remember the last of what it writes beside the protocol."""
@@ -209,9 +229,9 @@ async def agent_process(root: Path) -> AsyncIterator[AgentProcess]:
         )
     except OSError as error:
         raise SashizuError(f"the process of an agent cannot be started: {error}") from error
-    agent = AgentProcess(process)
     try:
         async with anyio.create_task_group() as group:
+            agent = AgentProcess(process, group)
             group.start_soon(agent.hear)
             group.start_soon(agent.overhear)
             try:

@@ -13,6 +13,7 @@ from sashizu_core.control import RunHandle
 from sashizu_core.errors import UsageError
 from sashizu_core.handoff import LEASE_META, Handoff
 from sashizu_core.hosts import HostedWork
+from sashizu_core.protocols import Approval, Question
 from sashizu_core.settings import Settings
 from sashizu_core.types import AgentReport, Task
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from sashizu_mcp_server.server.service import Service
 
 __all__ = [
+    "APPROVALS",
+    "QUESTIONS",
     "REPORTS",
     "STOP",
     "WORK",
@@ -41,6 +44,13 @@ WORK, STOP = "work", "stop"
 SETTINGS = "notifications/sashizu/settings"
 
 REPORTS = TypeAdapter(AgentReport)
+QUESTIONS = TypeAdapter(Question)
+APPROVALS = TypeAdapter(Approval)
+
+_FORM: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("answer", "reason", "by")},
+}
 
 
 class Work(BaseModel):
@@ -100,6 +110,22 @@ def settings_in(line: bytes) -> Mapping[str, Mapping[str, Any]] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return tables
+
+
+class _AskingAbove:
+    """Has the process that started this one put the questions of the agent here."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def ask(self, question: Question) -> Approval:
+        if not self._caller.can_ask:
+            return Approval("deny", "nobody can be asked from a process of its own")
+        try:
+            found = await self._caller.ask(QUESTIONS.dump_json(question).decode(), _FORM)
+            return APPROVALS.validate_python({"answer": "deny", **found.content})
+        except (OSError, ValueError) as error:
+            return Approval("deny", f"the question found no answer: {error}")
 
 
 def work_of(work: HostedWork) -> Work:
@@ -165,6 +191,7 @@ class _Desk:
                 service.ledger,
                 settings=service.settings,
                 registry=service.registry,
+                approver=_AskingAbove(caller),
                 on_start=self._begun,
             )
         finally:
