@@ -8,15 +8,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 from sashizu_audit import AuditStore, AuditWriter, verify_record
+from sashizu_audit import verify as verify_module
+from sashizu_audit.caching import vouching
 from sashizu_audit.cli import app
 from sashizu_audit.export import export_record
-from sashizu_audit.manifest import read_manifest
+from sashizu_audit.manifest import Sealed, read_manifest
 from sashizu_audit.notes import open_signer
+from sashizu_audit.packing import pack
 from sashizu_audit.rebuilding import rebuild_tables
+from sashizu_audit.scan import WriterScan
 from sashizu_audit.sealing import seal_record, sealing_lock
 from sashizu_audit.segments import find_segments, hot_segments, sealed_segments
 from sashizu_audit.signing import make_checkpoint
@@ -366,8 +371,34 @@ def test_whoever_verifies_while_others_seal_finds_nothing_amiss(tmp_path: Path) 
     write(folder, "a")
     busy = subprocess.Popen([sys.executable, "-c", BUSY, str(folder), "6"])
     while busy.poll() is None:
-        assert verify_record(folder).exit_code == 0
+        report = verify_record(folder)
+        assert report.exit_code == 0, report.all_findings
     assert busy.wait() == 0
+
+
+def test_a_segment_that_was_read_before_it_was_ended_and_sealed_is_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "audit"
+    writer = AuditWriter(folder, options=SMALL)
+    scanned = verify_module.scan_writer
+
+    def slow(writer_id: str, *rest: Any) -> WriterScan:
+        scan = scanned(writer_id, *rest)
+        if writer_id == writer.writer_id:
+            writer.close()  # and before the next writer is read, it is sealed and on record
+            sealer.write(vouching("user:me", "sealed", None, [described_as(folder, writer_id)]))
+        return scan
+
+    with AuditWriter(folder, options=SMALL) as sealer:
+        monkeypatch.setattr(verify_module, "scan_writer", slow)
+        assert verify_record(folder).exit_code == 0
+
+
+def described_as(folder: Path, writer_id: str) -> Sealed:
+    """How a segment that has just been ended will be sealed."""
+    packed = pack(folder, hot_segments(folder)[writer_id, 0], None)
+    return packed.sealed
 
 
 def test_tail_sees_every_event_once_though_segments_are_sealed_between_two_looks(
