@@ -281,6 +281,17 @@ def test_a_record_is_checked_while_it_is_written(tmp_path: Path) -> None:
         assert verify_record(tmp_path).exit_code == 0
 
 
+def test_a_writer_that_is_about_to_go_on_in_the_next_file_is_intact(tmp_path: Path) -> None:
+    with AuditWriter(tmp_path, options=SMALL) as writer:
+        writer.write([Event("tool.requested", {"tool": "t"})])
+        following = segment(tmp_path, writer.writer_id, 1)
+        following.touch()  # the next file is made before the last line of this one is written
+        (found,) = verify_record(tmp_path).writers
+        assert (found.verdict, found.alive) == ("intact", True)
+    following.unlink()
+    assert verify_record(tmp_path).exit_code == 0
+
+
 # --- writers that know one another ----------------------------------------------------------------
 
 

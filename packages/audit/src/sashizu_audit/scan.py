@@ -123,6 +123,8 @@ def scan_writer(
             scan.segments += 1
             walk = _Segment(scan, file, wanted, lines, store_id)
             walk.read(is_last=number == last)
+            if walk.unfinished:
+                break
         elif number in gone:
             _pass_over(scan, gone[number], wanted)
         else:
@@ -168,6 +170,8 @@ class _Segment:
         self._redacted = redacted
         self._store_id = store_id
         self._ended = ""  # why the file was closed, while nothing follows
+        self._read_to = 0
+        self.unfinished = False  # its writer was about to go on in the next one
         self._last_stated = b""  # the `h` of the line before in this file, whether right or not
 
     def read(self, *, is_last: bool) -> None:
@@ -197,6 +201,7 @@ class _Segment:
         whole = True
         with self._file.open() as file:
             for place, raw in enumerate(file, 1):
+                self._read_to += len(raw)
                 whole = raw.endswith(b"\n")
                 # Of the last line a crash may have taken the newline alone.
                 line = raw[:-1] if whole else raw[: line_length(raw)]
@@ -214,6 +219,8 @@ class _Segment:
         scan, path = self._scan, self._path
         if self._ended and not whole:
             scan.find("damage", path, 0, "bytes after its last line were cut off or added")
+        elif not self._ended and not is_last and self._is_rolling():
+            scan.alive = self.unfinished = True
         elif not self._ended and not is_last:
             scan.find("damage", path, 0, "its last lines are missing; its writer went on after it")
         if not is_last:
@@ -231,6 +238,12 @@ class _Segment:
             scan.find("torn", path, 0, reason)
         else:
             scan.find("note", path, 0, "its writer ended without closing it, as when it is killed")
+
+    def _is_rolling(self) -> bool:
+        """Whether the next file was there before the last line of this one was read."""
+        if self._file.sealed:
+            return False
+        return is_locked(self._path) or self._path.stat().st_size != self._read_to
 
     # --- lines ------------------------------------------------------------------------------------
 

@@ -112,6 +112,8 @@ def _check_end(
 ) -> Iterable[Finding]:
     """Whether a segment ends as it did when it was sealed."""
     name = f"{key[0]}.{key[1]}.jsonl"
+    if scan is not None and scan.alive and key[1] not in scan.ends:
+        return  # it was begun, ended and sealed since
     if scan is None or key[1] not in scan.ends:
         yield _damage(name, f"{told[0].source} sealed it, and it is gone")
         return
