@@ -18,11 +18,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
+
+import anyio
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "tests/hosted"
 SASHIZU = Path(sys.executable).with_name("sashizu")
 LIMIT = 5_000_000
+ROUNDS = 7
 
 AGENT = """\
 name: {name}
@@ -114,6 +118,28 @@ def measured(isolation: str, levels: int, children: int) -> None:
         )
 
 
+async def ready() -> None:
+    """How long a process takes until it can work, which agents wait for where none is ready."""
+    from sashizu_core.settings import Settings
+    from sashizu_mcp_server.hosting.process import agent_process
+
+    async def cold(root: Path) -> None:
+        async with agent_process(root) as process:
+            await process.greet(Settings())
+            times["ready"].append(time.perf_counter() - before)
+
+    times: dict[str, list[float]] = {"bare": [], "ready": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(ROUNDS):
+            before = time.perf_counter()
+            subprocess.run([sys.executable, "-c", "pass"], check=True)
+            times["bare"].append(time.perf_counter() - before)
+            before = time.perf_counter()
+            await cold(Path(folder))
+    bare, whole = (median(times[name]) * 1000 for name in ("bare", "ready"))
+    print(f"a process is ready after {whole:.0f} ms, {whole / bare:.1f} x `python -c pass`")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--levels", type=int, default=4)
@@ -121,6 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     for isolation in ("none", "process"):
         measured(isolation, options.levels, options.children)
+    anyio.run(ready)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,12 @@ class Place:
             process.wait(30)
         return answers[1:]
 
+    def settings(self, text: str) -> None:
+        """The user's own settings, for every process to find."""
+        folder = Path(os.environ["XDG_CONFIG_HOME"], "sashizu")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "sashizu.toml").write_text(text, "utf-8")
+
     def agent(self, name: str, model: str, **more: Any) -> AgentDefinition:
         """An agent in the user's own folder, for every process to find."""
         import yaml

@@ -89,3 +89,30 @@ def test_agents_that_codex_has_work_are_in_the_run_that_codex_is_in(
     assert theirs == billed
     assert f"used {billed + ours} tokens of {LIMIT}" in found.stderr
     assert "damaged" not in place.verified()
+
+
+def test_four_levels_of_three_agents_beneath_codex_are_one_tree_under_one_budget(
+    place: Any, codex: Path, home: str
+) -> None:
+    place.agent("lead", "tree/all", **SPAWNS)
+    for name in ("kid-a", "kid-b", "kid-c"):
+        place.agent(name, "tree/all", **SPAWNS)
+    place.settings("[spawn]\nagents = 200\nalive = 200\nrate = 1000\n")
+    place.talk((), {"HOME": home}, {"method": "tools/list", "params": {}})
+    order = f"use mcp__sashizu delegate <<{json.dumps({'agent': 'lead'})}>>"
+
+    found, billed = ran(place, codex, home, order)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+    rows = place.asked(
+        "select depth, count(*) from events where kind = 'agent.ended' and status = 'ok'"
+        " and agent_name not like 'codex%' group by depth order by depth"
+    )
+    assert rows == [(0, 1), (1, 3), (2, 9), (3, 27), (4, 81)]
+    ((ours,),) = place.asked(
+        "select sum(tokens) from events where kind = 'model.answered'"
+        " and agent_name not like 'codex%'"
+    )
+    assert f"used {billed + ours} tokens of {LIMIT}" in found.stderr
+    assert ours <= LIMIT // 2
+    assert place.asked("select count(distinct run_id) from events where depth > 0") == [(1,)]

@@ -167,14 +167,15 @@ def leased_tools(service: Service) -> Iterator[OfferedTool]:
 
 class _Desk:
     def __init__(self, service: Service) -> None:
+        from sashizu_core.runtime.hosting import run_hosted
+
+        self._run = run_hosted
         self._service = service
         self._handle: RunHandle | None = None
         self._stopped = ""
         self._taken = False
 
     async def work(self, asked: Work, caller: Caller) -> ToolAnswer:
-        from sashizu_core.runtime.hosting import run_hosted
-
         service = self._service
         if self._taken:
             raise UsageError("this process has its agent already; each serves one")
@@ -185,7 +186,7 @@ class _Desk:
         assert service.ledger is not None
         self._taken = True
         try:
-            report = await run_hosted(
+            report = await self._run(
                 _hosted_work(asked, received.handoff, service.root),
                 received,
                 service.ledger,

@@ -277,8 +277,9 @@ async def open_service(
             ledger = await share_budget(wired, limits, stack, leased=options.leased)
         async with anyio.create_task_group() as group:
             service = Service(options, bound, ledger, folder, group)
-            tools = list(leased_tools(service))
-            if not options.leased:
+            if options.leased:
+                tools = [*leased_tools(service)]
+            else:
                 tools = [
                     *starting_tools(service),
                     *following_tools(service),
