@@ -239,3 +239,58 @@ async def test_questions_of_an_agent_in_a_process_are_put_here(
     assert question.needing == (SpawnRequest("kid-a"),)
     agents = [each.agent for each in report.results[0].tree()]
     assert agents == (["lead", "kid-a"] if answer == "once" else ["lead"])
+
+
+# --- processes that go wrong before an agent has them ---------------------------------------------
+
+AT_START = """
+import os, pathlib, sys, time
+flag = pathlib.Path(__file__).with_name("flag")
+if "--leased" in sys.orig_argv:
+    try:
+        flag.rename(flag.with_name("taken"))
+    except OSError:
+        pass
+    else:
+        {does}
+"""
+
+
+def first_process(place: Any, does: str) -> None:
+    """Have the first process that is started for an agent do something else."""
+    folder = place.work.parent / "plugin"
+    (folder / "sitecustomize.py").write_text(AT_START.format(does=does), "utf-8")
+    (folder / "flag").touch()
+
+
+async def test_a_process_that_dies_while_it_starts_harms_nobody_else(place: Any) -> None:
+    place.agent("solo", "tree/leaf", isolation="process")
+    first_process(place, "os._exit(3)")
+
+    report = await ran(place, "solo", "solo", budget=Limits(tokens=100_000))
+
+    outcomes = sorted((each.status, each.error) for each in report.results)
+    assert outcomes[1] == ("ok", "")
+    assert outcomes[0][0] == "error" or outcomes[0] == ("ok", "")  # a dead one may be replaced
+    assert "status 3" in outcomes[0][1] or outcomes[0] == ("ok", "")
+
+
+async def test_a_process_that_never_gets_ready_ends_with_the_time_of_its_agent(place: Any) -> None:
+    place.agent("solo", "tree/leaf", isolation="process", budget={"seconds": 2})
+    first_process(place, "time.sleep(60)")
+
+    with anyio.fail_after(30):
+        report = await ran(place, "solo")
+
+    assert report.results[0].status == "timeout"
+
+
+async def test_no_module_of_the_workspace_runs_in_a_process(place: Any) -> None:
+    place.agent("solo", "tree/leaf", isolation="process")
+    for name in ("pydantic_core", "sashizu_mcp_server", "typing"):
+        (place.work / f"{name}.py").write_text("open('ran', 'w').close()\n", "utf-8")
+
+    report = await ran(place, "solo")
+
+    assert report.results[0].ok, report.results[0].error
+    assert not (place.work / "ran").exists()

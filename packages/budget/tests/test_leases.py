@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
 import pytest
 from sashizu_budget.leases import GivenLease
 from sashizu_budget.ledger import Ledger
@@ -302,3 +303,42 @@ def test_a_file_that_is_none_is_an_error_that_names_it(spend: Path) -> None:
 def test_an_unknown_lease_is_not_redeemed(ledger: Ledger) -> None:
     with pytest.raises(UsageError, match="no such lease"):
         ledger.redeem("f" * 32)
+
+
+OTHER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("update lease set name = name")
+db.commit()
+print(db.execute("select count(*) from lease").fetchone()[0])
+db.close()
+"""
+
+
+def test_two_ledgers_of_one_process_leave_the_file_whole(spend: Path) -> None:
+    first, second = Ledger(spend=spend), Ledger(spend=spend)
+    for ledger in (first, second):
+        given(ledger, ledger.root("run", Limits(tokens=1000)), tokens=100)
+    command = [sys.executable, "-c", OTHER, str(spend)]
+    for count in (2, 3):  # the first one that comes and goes must not take itself for the last
+        found = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert found.stdout == f"{count}\n"
+        given(first, first.root("run", Limits(tokens=1000)), tokens=100)
+
+
+def test_what_no_limit_bounds_is_booked_though_somebody_waits(ledger: Ledger) -> None:
+    root = ledger.root("run", Limits(requests=10))
+    lease = given(ledger, root, requests=4)
+    leased = ledger.redeem(lease.lease_id)
+    held(leased.node, tokens=500, requests=1).settle(Amount(tokens=500, requests=1))
+    leased.node.close()
+
+    async def waits() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(root.room, Amount(tokens=10, requests=7))
+            await anyio.lowlevel.checkpoint()
+            lease.settle()
+            group.cancel_scope.cancel()
+
+    anyio.run(waits)
+    assert root.state().spent == Amount(tokens=500, requests=1)

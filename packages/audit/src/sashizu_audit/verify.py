@@ -302,6 +302,10 @@ def _judge_end(
         lost.setdefault(str(child), []).append(Finding("damage", file, 0, reason))
     elif scan.seq < seq:
         _judge_claim(folder, scan, _Claim(seq, str(h), source, certain=True))
+    elif scan.seq > seq:
+        path = folder / "hot" / f"{scan.writer_id}.{max(scan.segments - 1, 0)}.jsonl"
+        reason = f"{source} saw it end with event {seq}: what follows was added"
+        scan.find("damage", path, 0, reason)
     elif scan.seq == seq and scan.head.decode() != h:
         path = folder / "hot" / f"{scan.writer_id}.{max(scan.segments - 1, 0)}.jsonl"
         reason = f"event {seq} is not the one that {source} knows: the chain was computed anew"

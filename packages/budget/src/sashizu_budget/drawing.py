@@ -41,6 +41,10 @@ class DrawingNode:
         """Make a child."""
         return DrawingNode(self._drawn, self._node.open(name, limits))
 
+    def go_first(self) -> None:
+        """Let the next reservation go before those who wait."""
+        self._my_turn = True
+
     def reserve(self, amount: Amount) -> Hold | Busy | Refused:
         """Reserve on every level up to what was drawn, drawing more where that is needed."""
         drawn, node = self._drawn, self._node

@@ -164,7 +164,13 @@ class Node:
                     return found
                 busy = busy or found
         queue = self._queue
-        held_up = queue.shares(asked) if ticket == LATER else queue.has_before(ticket)
+        # What is not limited here is nobody's to wait for.
+        ceiling = self._ceiling
+        tokens, nusd, requests, agents = (
+            wanted if ceiling[i] < ENDLESS else 0 for i, wanted in enumerate(asked)
+        )
+        bounded = tokens, nusd, requests, agents
+        held_up = queue.shares(bounded) if ticket == LATER else queue.has_before(ticket)
         if busy is None and held_up and asked[unit]:
             left = max(self._ceiling[unit] - self._taken[unit], 0)
             busy = Obstacle(self._queue, self.name, UNITS[unit], asked[unit], left, final=False)

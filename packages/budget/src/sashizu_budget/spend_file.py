@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from sashizu_core.errors import SashizuError
@@ -119,7 +120,10 @@ def open_spend_file(path: Path, now_ns: int) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        # Only where there is none: closing any descriptor of the file would take away all locks
+        # that another connection of this process has on it, and SQLite would not know.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as error:
         raise SashizuError(
             f"what was spent cannot be kept in {str(path)!r}: "

@@ -108,12 +108,12 @@ class Handoff:
     """Everything a child agent instance gets from above: never wider than its parent.
 
     `agent_id` is the instance that the child belongs to, empty where it belongs to the run alone;
-    `depth` is how many agents are above it, -1 for the run,
-    `depth_left` how many levels may come below. `ceiling` are the grants of all ancestors,
-    outermost first. `deadline` is in Unix seconds, None for none; `traceparent` is W3C.
-    `folder` is where the artifacts of the instance and of those below it go, relative to the
-    workspace. `audit_parent` is what `EventSink.child_handoff` said. `lease_id` is empty until
-    `hand_off`.
+    `depth` is how many agents are above it, -1 for the run, `depth_left` how many levels may come
+    below. `ceiling` are the grants of all ancestors, outermost first. `deadline` is in Unix
+    seconds, None for none; `traceparent` is W3C. `folder` is where the artifacts of the instance
+    and of those below it go, relative to the workspace. `recorded` says that whatever happens below
+    has to be on record. `audit_parent` is what `EventSink.child_handoff` said. `lease_id` is empty
+    until `hand_off`.
     """
 
     run_id: RunId
@@ -125,6 +125,7 @@ class Handoff:
     traceparent: str
     depth_left: int = 0
     folder: str = ""
+    recorded: bool = False
     audit_parent: Mapping[str, str] = field(default_factory=dict)
     lease_id: str = field(default="", repr=False)
 

@@ -32,7 +32,8 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Asked:
     """Everything a caller of `delegate_parallel` can say, once.
 
-    `received` is what another process handed over: all of it happens below that.
+    `received` is what another process handed over: all of it happens below that. `settings_root` is
+    the folder whose agents are known and trusted, None for `root`.
     """
 
     tasks: Sequence[Task]
@@ -54,6 +55,7 @@ class Asked:
     agents: Sequence[AgentDefinition]
     run_id: RunId
     received: Received | None = None
+    settings_root: Path | None = None
     rebalance: bool = False
 
 

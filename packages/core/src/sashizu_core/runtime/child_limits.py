@@ -181,6 +181,8 @@ class Lent:
             level._count -= max(0, (self.agents or 0) - started)
             level._living -= self.alive or 0
             level._lent_rate -= self.rate or 0
+            if level._rate is not None:  # when within the last minute they began is not known
+                level._starts.extend([level._clock()] * min(started, self.rate or 0))
         self._path = ()
 
 

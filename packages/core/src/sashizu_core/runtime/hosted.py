@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from sashizu_core.agents import Catalogue
+from sashizu_core.agents import AgentDefinition, Catalogue
 from sashizu_core.approvals import Approvals
 from sashizu_core.errors import BudgetRefused, RecordError, SashizuError
 from sashizu_core.grants import Subject
@@ -98,13 +98,13 @@ class Hosts:
         self, plan: AgentPlan, parts: RunParts, agent_id: AgentId, place: Place, above: Above
     ) -> HostedInstance:
         """An agent instance that waits to be run."""
-        self._first += above.agent_id is None
+        self._first += above.agent_id is None or self.asked.received is not None
         return HostedInstance(plan, parts, agent_id, place, above, self._opened[plan.host], self)
 
     def next_of_first(self) -> int:
         """How many of the agents that the run began with have no share yet, one less each time."""
         self._first -= 1
-        return self._first + 1
+        return max(1, self._first + 1)
 
 
 class HostedInstance:
@@ -207,8 +207,9 @@ class HostedInstance:
             return self._stopped(None)
         found: list[AgentReport] = []
         self.deadline = anyio.current_time() + (float("inf") if seconds is None else seconds)
+        scope = anyio.CancelScope(deadline=self.deadline)
         try:
-            with anyio.CancelScope(deadline=self.deadline) as scope:
+            with scope:
                 handle.track(self.agent_id, scope)
                 await self._leased(found)
         except RecordError:
@@ -216,6 +217,8 @@ class HostedInstance:
         except BudgetRefused as error:
             return self._failed(Outcome.BUDGET, str(error))
         except SashizuError as error:
+            if scope.cancel_called or handle.stops(self.agent_id):
+                return self._stopped(None)
             return self._failed(Outcome.FAILED, str(error))
         except Exception as error:
             logger.exception("the agent %s ended by an error that nobody expected", self.plan.name)
@@ -238,11 +241,11 @@ class HostedInstance:
             approver = _AskedHere(approvals) if approvals is not None else None
             await _at_work(self._host, self._handed_work(handed), approver, found)
         finally:
-            self._recorder.child_ended(handoff.audit_parent)
             if lease is not None:
                 spent = lease.settle()
                 self._tokens, started = spent.tokens, max(0, spent.agents - 1)
             lent.ended(started)
+            self._recorder.child_ended(handoff.audit_parent)
 
     async def _handed_off(self, handoff: Handoff, lent: Lent, among: int) -> tuple[Handoff, Lease]:
         """A lease for the other process, as soon as there is room for one."""
@@ -274,6 +277,7 @@ class HostedInstance:
             traceparent=f"00-{context['trace_id']}-{context['span_id']}-01",
             depth_left=_DEEP if depth is None else depth,
             folder=self.plan.folder,
+            recorded=self._hosts.asked.audit,
             audit_parent=self._recorder.child_handoff(),
         )
 
@@ -281,17 +285,21 @@ class HostedInstance:
         asked = self._hosts.asked
         return HostedWork(
             handoff=handoff,
-            task=replace(self.plan.task, model=self.plan.model, limits=Limits(), deadline_s=None),
-            definition=self.plan.definition.model_dump(mode="json", exclude_defaults=True),
+            task=replace(
+                self.plan.task,
+                agent=self.plan.name,
+                model=self.plan.model,
+                limits=Limits(),
+                deadline_s=None,
+            ),
+            definition=_plain(self.plan.definition),
             model=self.plan.model,
             workspace=self.place.workspace.root,
             settings_root=asked.root,
             every_model=asked.model,
             isolation=asked.isolation,
             audit=asked.audit,
-            definitions=tuple(
-                each.model_dump(mode="json", exclude_defaults=True) for each in asked.agents
-            ),
+            definitions=tuple(map(_plain, asked.agents)),
         )
 
     # --- the end ----------------------------------------------------------------------------------
@@ -387,6 +395,9 @@ def above_all(asked: Asked, parts: RunParts) -> Above | None:
     return Above(handoff.depth + 1, handoff.agent_id or None, "", span, None)
 
 
+REPOSITORY = "repo:"
+"""What the names of agents begin with that come from a repository."""
+
 _DEEP = 1000
 """Levels where nothing bounds them."""
 
@@ -437,6 +448,12 @@ async def _at_work(
         group.cancel_scope.cancel()
     if failed is not None:
         raise failed
+
+
+def _plain(definition: AgentDefinition) -> dict[str, Any]:
+    """A definition as JSON values, under the name that it has in its file."""
+    values = definition.model_dump(mode="json", exclude_defaults=True)
+    return {**values, "name": definition.name.removeprefix(REPOSITORY)}
 
 
 def _share(node: BudgetNode | None, own: Limits, lent: Lent, among: int) -> Limits:

@@ -64,11 +64,12 @@ async def run_hosted(
         registry=registry,
     )
     asked = beneath(asked, replace(received, hosted=True), budget)
+    asked = replace(asked, settings_root=work.settings_root)
     return await guarded(asked, partial(_hosted, work))
 
 
 def _definitions(work: HostedWork) -> Iterator[AgentDefinition]:
-    own = _definition(work.definition)
+    own = _definition(work.definition).model_copy(update={"name": work.task.agent})
     yield own
     for values in work.definitions:
         other = _definition(values)

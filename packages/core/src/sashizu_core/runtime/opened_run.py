@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from time import time
 from typing import TypeVar
@@ -79,7 +79,9 @@ def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def sources_of(asked: Asked) -> Sources:
     """What plans of a run are made of."""
     catalogue = load_catalogue(
-        asked.registry.agents.values(), workspace=asked.root, extra=asked.agents
+        asked.registry.agents.values(),
+        workspace=asked.settings_root or asked.root,
+        extra=asked.agents,
     )
     run, policy = asked.settings.run, asked.settings.policy
     return Sources(
@@ -142,7 +144,9 @@ async def opened_run(
             parts = replace(parts, spawning=spawning)
             spawning.begin(parts)
         executor = await opened.executor(asked.settings.run.executor)
-        async with control.serve():
+        hosted = asked.received is not None and asked.received.hosted
+        # A process of an agent is part of the run that is known to others.
+        async with control.serve() if not hosted else nullcontext():
             yield OpenedRun(parts, executor, control, info)
 
 

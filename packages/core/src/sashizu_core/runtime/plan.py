@@ -10,11 +10,11 @@ from pathlib import Path
 from sashizu_core.agents import AgentDefinition, Catalogue
 from sashizu_core.agents.effective import allows_tool, effective_tools, served_tools
 from sashizu_core.errors import MissingPackage, UsageError, nearest
-from sashizu_core.grants import Grants
+from sashizu_core.grants import Grants, SpawnRequest, Subject
 from sashizu_core.handoff import Handoff
 from sashizu_core.limits import narrowed
 from sashizu_core.operator_policy import OperatorPolicy
-from sashizu_core.permissions import effective, narrow
+from sashizu_core.permissions import authorize, effective, narrow
 from sashizu_core.plugins import Registry
 from sashizu_core.prompt import ArtifactTarget, Brief
 from sashizu_core.runtime.artifacts import RUNS_FOLDER, artifact_targets
@@ -152,6 +152,7 @@ def plan_agents(
     above = received.ceiling if received is not None else ()
     place = received.folder if received is not None else RUNS_FOLDER
     for task, folder in zip(tasks, _folders(tasks, f"{place}/{run_id}", folders), strict=True):
+        _check_spawn(catalogue.entry(task.agent).name, above)
         scope, outside = _scope(task.scope, root)
         scoped = replace(task, scope=scope)
         plans.append(_plan(scoped, sources, folder, outside=outside, above=above))
@@ -160,6 +161,21 @@ def plan_agents(
     for source in registry.tool_sources.values() if listed else ():
         source.check(root, listed)
     return plans
+
+
+def _check_spawn(name: str, above: Sequence[Grants]) -> None:
+    """Refuse an agent that those who handed over a lease may not start themselves.
+
+    Raises:
+        UsageError: they may not.
+    """
+    if not above:
+        return
+    found = authorize([SpawnRequest(name)], Subject("", name, tuple(above)))
+    if found.verdict != "allow":
+        raise UsageError(
+            f"the agent {name!r} may not be started beneath this lease: {found.reason}"
+        )
 
 
 def plan_child(

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from time import time
 
-from sashizu_core.errors import BudgetRefused, MissingPackage, SpawnRefused
+from sashizu_core.errors import BudgetRefused, MissingPackage, SpawnRefused, UsageError
 from sashizu_core.handoff import LEASE_VARIABLE, Handoff, Received
 from sashizu_core.protocols import Budget
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.shared_budget import shared_budget, with_ledger
 
-__all__ = ["beneath", "under_handoff"]
+__all__ = ["beneath", "check_depth", "under_handoff"]
 
 
 @asynccontextmanager
@@ -37,15 +37,24 @@ async def under_handoff(asked: Asked) -> AsyncGenerator[Asked]:
         received = Handoff.from_env(os.environ, budget)
         assert received is not None
         try:
-            if received.handoff.depth_left < 1:
-                raise SpawnRefused(
-                    "no agent is started: who gave the lease is as deep as agents may go",
-                    limit="depth",
-                    allowed=0,
-                )
+            check_depth(received)
             yield beneath(asked, received, budget)
         finally:
             received.node.close()
+
+
+def check_depth(received: Received) -> None:
+    """Refuse agents where none may come below.
+
+    Raises:
+        SpawnRefused: whoever gave the lease is as deep as agents may go.
+    """
+    if received.handoff.depth_left < 1:
+        raise SpawnRefused(
+            "no agent is started: who gave the lease is as deep as agents may go",
+            limit="depth",
+            allowed=0,
+        )
 
 
 def beneath(asked: Asked, received: Received, budget: Budget) -> Asked:
@@ -53,7 +62,10 @@ def beneath(asked: Asked, received: Received, budget: Budget) -> Asked:
 
     Raises:
         BudgetRefused: its time is over.
+        UsageError: what is above is recorded, and this would not be.
     """
+    if received.handoff.recorded and not asked.audit:
+        raise UsageError("the run above is recorded, and so is what happens below: no --no-audit")
     seconds = asked.deadline_s
     if received.handoff.deadline is not None:
         left = received.handoff.deadline - time()

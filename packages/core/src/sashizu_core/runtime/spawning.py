@@ -186,7 +186,9 @@ class Spawning:
     async def _plan(self, parent: ChildSpawner, task: Task) -> tuple[AgentPlan, SpawnBounds]:
         asked, above = self._asked, parent.instance.plan
         entry = self.catalogue.entry(task.agent)
-        await anyio.to_thread.run_sync(TrustStore().require, asked.root, [entry])
+        await anyio.to_thread.run_sync(
+            TrustStore().require, asked.settings_root or asked.root, [entry]
+        )
         plan = plan_child(
             task,
             self.sources,

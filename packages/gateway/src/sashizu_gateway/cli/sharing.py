@@ -12,6 +12,7 @@ from sashizu_core.ids import AgentId, RunId
 from sashizu_core.protocols import Busy, Refused
 from sashizu_core.runtime.artifacts import RUNS_FOLDER
 from sashizu_core.runtime.asked import Asked
+from sashizu_core.settings_tables import SpawnSettings
 from sashizu_core.types import UNITS, Limits
 
 from sashizu_gateway.clients import Client
@@ -46,9 +47,10 @@ def shared(
         deadline=None if seconds is None else time() + seconds,
         traceparent=f"00-{context['trace_id']}-{context['span_id']}-01",
         depth_left=spawn.depth + 1,
+        recorded=asked.audit,
         folder=f"{RUNS_FOLDER}/{session.parts.run_id}",
     )
-    limits = _whole(client, share)
+    limits = _whole(client, share, spawn)
     given = hand_off(handoff, session.parts.budget, client.node, f"{client.name}/sashizu", limits)
     if isinstance(given, Busy | Refused):
         raise BudgetRefused(given.node, given.unit, given.asked, given.left)
@@ -60,11 +62,13 @@ def shared(
         lease.settle()
 
 
-def _whole(client: Client, share: Limits) -> Limits:
-    """The share, and half of whatever else is limited."""
+def _whole(client: Client, share: Limits, spawn: SpawnSettings) -> Limits:
+    """The share, and half of whatever else is limited; `[spawn]` counts once for all of it."""
     given: dict[str, int | None] = {}
     for unit in UNITS:
         left = client.node.left(unit) if client.node is not None else None
         asked = getattr(share, unit)
         given[unit] = asked if asked is not None or left is None else left // 2
-    return Limits(**given)
+    own = given["agents"]
+    given["agents"] = spawn.agents if own is None else min(own, spawn.agents)
+    return Limits(**given, agents_alive=spawn.alive, spawn_rate=spawn.rate)

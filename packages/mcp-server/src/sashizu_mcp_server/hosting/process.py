@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -14,13 +15,15 @@ from anyio.abc import Process, TaskGroup
 from pydantic_core import from_json, to_json
 from sashizu_core.errors import SashizuError
 from sashizu_core.handoff import LEASE_VARIABLE, TRACE_VARIABLE
-from sashizu_core.protocols import Approver
+from sashizu_core.protocols import Approver, Question
 from sashizu_core.settings import Settings
 
 from sashizu_mcp_server.client.words import clean_line
 from sashizu_mcp_server.server.leased import APPROVALS, QUESTIONS, handed_settings
 
 __all__ = ["AgentProcess", "agent_process"]
+
+logger = logging.getLogger(__name__)
 
 VERSION = "2025-11-25"
 
@@ -49,8 +52,13 @@ class AgentProcess:
         self._quiet = anyio.Event()
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
+    def ended(self) -> bool:
+        """Whether it says nothing any more."""
+        return self._ended.is_set()
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
 
     async def greet(self, settings: Settings) -> None:
         """Tell it the settings, and shake hands.
@@ -145,7 +153,8 @@ class AgentProcess:
         if isinstance(frame, dict) and frame.get("method") == "elicitation/create":
             self._group.start_soon(self._answer, frame)
         elif isinstance(frame, dict) and "method" not in frame:
-            answer = self._waiting.get(frame.get("id", 0))
+            number = frame.get("id")
+            answer = self._waiting.get(number) if isinstance(number, int) else None
             if answer is not None:
                 answer.frame = frame
                 answer.here.set()
@@ -159,10 +168,18 @@ class AgentProcess:
             except (ValueError, KeyError, TypeError):
                 content = {"answer": "deny", "reason": "the question is none"}
             else:
-                content = APPROVALS.dump_python(await self.approver.ask(question))
+                content = await self._asked(self.approver, question)
         result = {"action": "accept", "content": content}
         with suppress(SashizuError):  # it has ended: nobody waits for the answer
             await self._send({"jsonrpc": "2.0", "id": frame.get("id"), "result": result})
+
+    async def _asked(self, approver: Approver, question: Question) -> Mapping[str, Any]:
+        try:
+            content: Mapping[str, Any] = APPROVALS.dump_python(await approver.ask(question))
+        except Exception as error:
+            logger.exception("a question of an agent could not be put")
+            return {"answer": "deny", "reason": f"whoever is asked failed: {error}"}
+        return content
 
     async def overhear(self) -> None:
         """Remember the last of what it writes beside the protocol."""
@@ -194,8 +211,7 @@ class AgentProcess:
         with anyio.move_on_after(PARTING_S):
             await process.wait()
             return
-        with suppress(ProcessLookupError):
-            process.kill()
+        self.kill()
         await process.wait()
 
 
@@ -222,7 +238,9 @@ async def agent_process(root: Path) -> AsyncIterator[AgentProcess]:
         for name, value in os.environ.items()
         if name not in (LEASE_VARIABLE, TRACE_VARIABLE)
     }
-    command = [sys.executable, "-m", "sashizu_mcp_server.startup.front", "--leased"]
+    # Without -P the folder would be where Python looks for modules first, and whoever may write it
+    # would choose what runs here.
+    command = [sys.executable, "-P", "-m", "sashizu_mcp_server.startup.front", "--leased"]
     try:
         process = await anyio.open_process(
             command, cwd=root, env=environment, start_new_session=True

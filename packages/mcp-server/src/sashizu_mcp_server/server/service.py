@@ -6,12 +6,14 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from time import monotonic, time
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from sashizu_core.agents import AgentDefinition, Catalogue, load_catalogue
 from sashizu_core.errors import MissingPackage, RecordError, SashizuError, UsageError, nearest
+from sashizu_core.handoff import LEASE_META, Handoff
 from sashizu_core.limits import parse_limits
 from sashizu_core.operator_policy import OperatorPolicy
 from sashizu_core.plugins import open_registry
@@ -42,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 LATE_S = 0.01
 """How long after a call that only read its end may be recorded, in seconds."""
+
+LOOK_S = 1.0
+"""How often a server looks whether its lease has ended, in seconds."""
 
 LAST_RUNS_S = 8.0
 """How long runs may take to end when the server does, in seconds."""
@@ -76,6 +81,7 @@ class Service:
         self._recording = False
         self._opening = anyio.Lock()
         self._closing = anyio.Event()
+        self._looked = monotonic()
 
     @property
     def policy(self) -> OperatorPolicy:
@@ -191,6 +197,21 @@ class Service:
             except RecordError:
                 logger.exception("how a call ended is not on record")
 
+    def check_time(self) -> None:
+        """Refuse what comes after the time of who gave this server its lease.
+
+        Raises:
+            UsageError: the lease has ended.
+        """
+        if self.received is None or self.ledger is None:
+            return
+        deadline = self.received.handoff.deadline
+        if deadline is not None and time() >= deadline:
+            raise UsageError("the time of the agent above is over")
+        if monotonic() - self._looked > LOOK_S:
+            Handoff.from_meta({LEASE_META: self.received.handoff.lease_id}, self.ledger)
+            self._looked = monotonic()
+
     # --- the record -------------------------------------------------------------------------------
 
     @property
@@ -275,6 +296,9 @@ async def open_service(
         ledger = ServerLedger(wired)
         if not only_offers:
             ledger = await share_budget(wired, limits, stack, leased=options.leased)
+            received = ledger.received
+            if received is not None and received.handoff.recorded and not options.audit:
+                raise UsageError("the run above is recorded, and so is this server: no --no-audit")
         async with anyio.create_task_group() as group:
             service = Service(options, bound, ledger, folder, group)
             if options.leased:
@@ -337,6 +361,7 @@ def _direct_call(service: Service, name: str, *, alone: bool) -> Any:
     from pydantic_core import to_json
 
     async def called(given: Mapping[str, Any], caller: Caller) -> ToolAnswer:  # noqa: ARG001
+        service.check_time()
         bench = await service.workbench()
         try:
             text = to_json(given).decode()

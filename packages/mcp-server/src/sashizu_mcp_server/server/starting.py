@@ -13,6 +13,7 @@ from sashizu_core.errors import UsageError
 from sashizu_core.ids import RunId
 from sashizu_core.limits import parse_limits
 from sashizu_core.operator_policy import OperatorPolicy
+from sashizu_core.runtime.received import check_depth
 from sashizu_core.types import Task
 
 from sashizu_mcp_server.server.arguments import (
@@ -202,6 +203,8 @@ async def _run(
 ) -> ToolAnswer:
     """Start a run under the server's ceiling and ledger; `named` are agents to be allowed."""
     settings = bounded(service.settings, _policy(asked.bounds))
+    if service.received is not None:
+        check_depth(service.received)
     for agent in agents if named is None else named:
         _check_spawn(settings.policy, agent, service)
     budget = parse_limits(asked.budget) if asked.budget else None

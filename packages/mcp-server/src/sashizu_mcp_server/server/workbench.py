@@ -197,7 +197,7 @@ async def _on_record(
     began = {
         "op": "invoke_agent",
         "policy_sha256": grants_sha256(subject.chain),
-        "attrs": {"tools": list(names), "fs_read": list(subject.chain[0].fs_read)},
+        "attrs": {"tools": list(names), "fs_read": list(subject.chain[-1].fs_read)},
     }
     await own.record([own.event("agent.started", began)])
     try:
