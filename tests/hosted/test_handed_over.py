@@ -231,3 +231,43 @@ def test_a_share_that_is_too_small_or_too_large_is_refused(
     assert found.returncode == 3
     assert told in found.stderr
     assert "used 0 tokens" in found.stderr or share == "60000"
+
+
+# --- what an environment cannot talk its way around -----------------------------------------------
+
+
+def test_what_is_below_a_recorded_run_is_recorded(place: Any) -> None:
+    place.agent("solo", "tree/leaf")
+    env, lease = Giver().gives(recorded=True)
+    for words in (("delegate", "solo", "--no-audit"), ("mcp-server", "--no-audit", "--late")):
+        found = place.sashizu(*words, **env)
+        assert (found.returncode, "no --no-audit" in found.stderr) == (2, True), found.stderr
+    assert lease.settle() == Amount()
+
+
+def test_a_server_beneath_a_lease_without_depth_starts_no_agent(place: Any) -> None:
+    place.agent("solo", "tree/leaf")
+    env, lease = Giver().gives(depth_left=0)
+    (answer,) = place.talk((), env, tool("delegate", agent="solo"))
+    assert answer["result"]["isError"] is True
+    assert "as deep as agents may go" in answer["result"]["content"][0]["text"]
+    assert lease.settle() == Amount()
+
+
+def test_no_agent_is_started_beneath_a_lease_that_its_giver_may_not_start(place: Any) -> None:
+    place.agent("solo", "tree/leaf")
+    narrow = Grants(tools=None, fs_read=(".",), spawn=frozenset({"kid"}))
+    env, _ = Giver().gives(ceiling=(narrow,))
+    found = place.sashizu("delegate", "solo", **env)
+    assert found.returncode == 2
+    assert "'solo' may not be started beneath this lease" in found.stderr
+
+
+def test_an_agent_of_a_repository_works_in_a_process_once_it_is_trusted(place: Any) -> None:
+    folder = place.work / ".sashizu/agents"
+    folder.mkdir(parents=True)
+    (folder / "local.yaml").write_text("name: local\ngoal: Say something.\nmodel: tree/leaf\n")
+    assert place.sashizu("trust", "--yes").returncode == 0
+    found = place.sashizu("delegate", "repo:local", "--isolation", "process")
+    assert found.returncode == 0, found.stderr
+    assert "a leaf" in found.stdout

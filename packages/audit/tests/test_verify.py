@@ -354,3 +354,22 @@ def test_a_folder_without_a_record_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_bytes(orjson.dumps([]))
     with pytest.raises(UsageError, match="holds no record"):
         verify_record(tmp_path)
+
+
+@pytest.mark.parametrize("events", [1, 2, 5])
+def test_a_childs_record_that_was_written_anew_is_found_however_long_it_is(
+    tmp_path: Path, events: int
+) -> None:
+    folder = tmp_path / "audit"
+    with AuditWriter(folder) as parent:
+        handoff = parent.child_handoff()
+        with AuditWriter(folder, parent=handoff) as child:
+            child.write([Event("tool.requested", {"tool": "a"}), Event("tool.ended", {})])
+            path = child.path
+        parent.child_ended(handoff)
+    assert verify_record(folder).exit_code == 0
+    path.unlink()
+    with AuditWriter(folder, parent=handoff) as other:
+        for _ in range(events):
+            other.write([Event("tool.requested", {"tool": "b"})])
+    assert verify_record(folder).exit_code == 1

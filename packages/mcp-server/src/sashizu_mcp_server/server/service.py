@@ -81,7 +81,7 @@ class Service:
         self._recording = False
         self._opening = anyio.Lock()
         self._closing = anyio.Event()
-        self._looked = monotonic()
+        self._looked = 0.0
 
     @property
     def policy(self) -> OperatorPolicy:
