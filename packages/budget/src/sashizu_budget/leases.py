@@ -53,7 +53,7 @@ class GivenLease:
     def _book(self, free: Amount) -> None:
         """Book what no limit bounds, and nothing was held for."""
         if not self._booked and free != Amount():
-            if isinstance(self._node, DrawingNode):
+            if isinstance(self._node, Node | DrawingNode):
                 self._node.go_first()  # it was spent already: nobody may be waited for
             hold = self._node.reserve(free)
             if not isinstance(hold, Busy | Refused):

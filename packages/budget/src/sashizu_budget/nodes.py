@@ -30,6 +30,9 @@ __all__ = ["Node"]
 
 NOTHING = Amount()
 
+FIRST = -1
+"""The ticket that nobody has an earlier one than."""
+
 LATER = 1 << 100
 """The ticket of somebody who does not wait yet: behind everybody who does."""
 
@@ -99,6 +102,10 @@ class Node:
 
     # --- reserving --------------------------------------------------------------------------------
 
+    def go_first(self) -> None:
+        """Let the next reservation go before those who wait."""
+        self._turn = FIRST
+
     def reserve(self, amount: Amount) -> LedgerHold | Busy | Refused:
         """Reserve on every level from here to the root, or on none.
 
@@ -164,13 +171,7 @@ class Node:
                     return found
                 busy = busy or found
         queue = self._queue
-        # What is not limited here is nobody's to wait for.
-        ceiling = self._ceiling
-        tokens, nusd, requests, agents = (
-            wanted if ceiling[i] < ENDLESS else 0 for i, wanted in enumerate(asked)
-        )
-        bounded = tokens, nusd, requests, agents
-        held_up = queue.shares(bounded) if ticket == LATER else queue.has_before(ticket)
+        held_up = queue.shares(asked) if ticket == LATER else queue.has_before(ticket)
         if busy is None and held_up and asked[unit]:
             left = max(self._ceiling[unit] - self._taken[unit], 0)
             busy = Obstacle(self._queue, self.name, UNITS[unit], asked[unit], left, final=False)
