@@ -25,6 +25,7 @@ OURS = {
     "app-server": "Serve conversations to older clients.",
     "mcp-server": "Serve agents and tools over the Model Context Protocol.",
     "merge": "Merge what the agents of a run changed.",
+    "report": "Write a page about a run.",
     "worktrees": "List and remove the worktrees of agents.",
 }
 """Summaries of our own commands whose distribution brings several."""

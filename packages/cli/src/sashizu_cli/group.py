@@ -52,6 +52,7 @@ BROUGHT_BY = {
     "mcp": "sashizu-mcp-server",
     "mcp-server": "sashizu-mcp-server",
     "merge": "sashizu-sandbox",
+    "report": "sashizu-dashboard",
     "worktrees": "sashizu-sandbox",
 }
 """Commands of other packages of ours: never a prompt, even where the package is absent."""

@@ -1,0 +1,1 @@
+"""Shows what the agents of a run did."""

@@ -1,0 +1,69 @@
+"""The command `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sashizu_dashboard.record import Query
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Write a page about a run.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def report(
+    ctx: typer.Context,
+    out: Annotated[
+        str, typer.Option("-o", "--out", metavar="FILE", help="Where to; '-' is stdout.")
+    ],
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="A run's id, the beginning of it, or 'last'.")
+    ] = "last",
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write one HTML page about a run: what its agents did, what it cost, what was refused.
+
+    The page needs no network and runs no script.
+    """
+    from sashizu_dashboard.page import page_of
+    from sashizu_dashboard.record import find_run, read_run
+    from sashizu_dashboard.writing import check_place, write_page
+
+    place = Path(out)
+    if out != "-":
+        check_place(place, force=force)
+    query = _query(ctx)
+    text = page_of(read_run(query, find_run(query, run)))
+    if out == "-":
+        typer.echo(text.encode(), nl=False)
+        return
+    write_page(place, text, force=force)
+    typer.echo(f"wrote {out}", err=True)
+
+
+def _query(ctx: typer.Context) -> Query:
+    """How the record is asked.
+
+    Raises:
+        MissingPackage: nobody keeps one.
+    """
+    from sashizu_core.errors import MissingPackage
+    from sashizu_core.plugins import open_registry
+    from sashizu_core.settings import Settings, load_settings
+
+    found = getattr(ctx.find_root().obj, "settings", None)
+    settings = found if isinstance(found, Settings) else load_settings(Path.cwd())
+    for spec in open_registry(settings).sinks.values():
+        if spec.query is not None:
+            return spec.query
+    raise MissingPackage("a report of a run", "sashizu-audit")
