@@ -17,6 +17,7 @@ from sashizu_dashboard.timeline import timeline_of
 __all__ = ["page_of"]
 
 _FOLDER = Path(__file__).parent
+_NOWHERE = "base-uri 'none'; form-action 'none'"
 
 
 def page_of(shown: Shown) -> str:
@@ -31,9 +32,7 @@ def page_of(shown: Shown) -> str:
             run=shown.run,
             line=timeline_of(shown),
             style=Markup(style),  # noqa: S704 - ours, and shipped beside this module
-            policy=(
-                f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-            ),
+            policy=f"default-src 'none'; style-src 'sha256-{digest}'; {_NOWHERE}",
         )
     )
 

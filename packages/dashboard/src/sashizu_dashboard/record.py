@@ -28,6 +28,10 @@ MOST_ROWS = 5_000
 QUERY_S = 60.0
 _ID = re.compile(r"[0-9a-f-]{1,36}")
 
+_BEGUN = """
+SELECT DISTINCT CAST(run_id AS VARCHAR) FROM runs
+WHERE starts_with(CAST(run_id AS VARCHAR), '{begun}') ORDER BY 1
+"""
 _RUN = """
 SELECT s.project, s.actor, s.ts_ns, e.ts_ns, coalesce(e.status, 'unfinished'),
        json_extract(s.attrs, '$.limits'), e.budget_spent,
@@ -103,11 +107,7 @@ def find_run(query: Query, wanted: str) -> str:
         raise UsageError("there is no run on record; `sashizu audit stats` tells what there is")
     begun = wanted.lower()
     if _ID.fullmatch(begun):  # nothing else may enter a query
-        sql = (
-            "SELECT DISTINCT CAST(run_id AS VARCHAR) FROM runs "
-            f"WHERE starts_with(CAST(run_id AS VARCHAR), '{begun}') ORDER BY 1"  # noqa: S608
-        )
-        found = [str(row[0]) for row in query(sql, 6, QUERY_S).rows]
+        found = [str(row[0]) for row in query(_BEGUN.format(begun=begun), 6, QUERY_S).rows]
         if len(found) == 1:
             return found[0]
         if found:
@@ -146,7 +146,7 @@ def read_run(query: Query, run_id: str) -> Shown:
 
 
 def limits_of(found: object) -> Mapping[str, int]:
-    """The counted limits of a `limits` member of `attrs`, as JSON text; what is no number is none."""
+    """The counted limits of a `limits` member of `attrs` in JSON; what is no number is left out."""
     try:
         known = json.loads(found) if isinstance(found, str) else found
     except ValueError:

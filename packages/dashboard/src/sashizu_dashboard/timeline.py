@@ -42,7 +42,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Units are those of the drawing's view box, `width` × `height`."""
+    """Units are those of the drawing's view box, `width` by `height`."""
 
     width: int
     height: int

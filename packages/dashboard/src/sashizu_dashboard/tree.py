@@ -17,10 +17,22 @@ def agents_of(
     """Agents from rows of id, parent, name, model, status, error, start, end, limits and use."""
     found = {}
     for row in rows:
-        texts = ["" if value is None else str(value) for value in row[:6]]
-        ended = None if row[7] is None else int(row[7])
-        used = [int(value or 0) for value in row[9:12]]
-        found[texts[0]] = Agent(*texts, int(row[6]), ended, limits_of(row[8]), *used)
+        agent_id, parent, name, model, status, error = (str(value or "") for value in row[:6])
+        tokens, nusd, requests = (int(value or 0) for value in row[9:12])
+        found[agent_id] = Agent(
+            agent_id,
+            parent,
+            name,
+            model,
+            status,
+            error,
+            int(row[6]),
+            None if row[7] is None else int(row[7]),
+            limits_of(row[8]),
+            tokens,
+            nusd,
+            requests,
+        )
     return in_tree_order(tuple(found.values()))
 
 
@@ -53,7 +65,7 @@ def _summed(placed: Mapping[str, Agent]) -> tuple[Agent, ...]:
     """In tree order, what stands directly beneath is what follows with a greater level."""
     done: list[Agent] = []
     open_: list[tuple[int, int, int, int]] = []  # level and sums of those without a parent yet
-    for agent in reversed(placed.values()):
+    for agent in reversed(list(placed.values())):
         sums = [agent.tokens, agent.nusd, agent.requests]
         while open_ and open_[-1][0] > agent.level:
             sums = [mine + theirs for mine, theirs in zip(sums, open_.pop()[1:], strict=True)]
