@@ -77,7 +77,7 @@ SELECT ts_ns, agent_name, kind, coalesce(tool, category, budget_unit),
 FROM events
 WHERE CAST(run_id AS VARCHAR) = '{run}' AND (
   kind IN ('security.denied', 'security.suspicious', 'budget.refused', 'budget.overrun')
-  OR kind = 'tool.decided' AND (decision <> 'allow' OR decided_by IN ('user', 'default')))
+  OR kind = 'tool.decided' AND (decision <> 'allow' OR decided_by = 'user'))
 ORDER BY ts_ns
 """
 _ARTIFACTS = """
