@@ -11,7 +11,7 @@ import pytest
 from sashizu_audit import AuditStore, AuditWriter, verify_record
 from sashizu_audit import export as module
 from sashizu_audit.cli import app
-from sashizu_audit.export import export_record
+from sashizu_audit.export import FORMATS, export_record
 from sashizu_audit.notes import open_signer
 from sashizu_audit.signing import make_checkpoint
 from sashizu_audit.spool import WriterOptions
@@ -34,14 +34,14 @@ def folder(tmp_path: Path) -> Path:
 def test_a_copy_of_the_files_verifies_where_it_is(folder: Path, tmp_path: Path) -> None:
     signer = open_signer(tmp_path / "keys", record_id(folder))
     make_checkpoint(folder, signer)
-    manifest = export_record(folder, tmp_path / "copy", "jsonl")
+    manifest = export_record(folder, tmp_path / "copy", "copy")
     report = verify_record(tmp_path / "copy", key=signer.public)
     assert (report.exit_code, report.signed) == (0, 1)
     assert report.events == manifest["events"] == verify_record(folder).events
 
 
 def test_the_manifest_names_every_file_with_its_digest(folder: Path, tmp_path: Path) -> None:
-    export_record(folder, tmp_path / "copy", "jsonl")
+    export_record(folder, tmp_path / "copy", "copy")
     manifest = json.loads((tmp_path / "copy" / "manifest.json").read_bytes())
     assert manifest["store_id"] == record_id(folder)
     there = {
@@ -64,7 +64,7 @@ def test_a_parquet_file_holds_every_event(folder: Path, tmp_path: Path) -> None:
 
 
 def test_that_a_copy_was_taken_is_on_record_and_in_the_copy(folder: Path, tmp_path: Path) -> None:
-    export_record(folder, tmp_path / "copy", "jsonl")
+    export_record(folder, tmp_path / "copy", "copy")
     for place in (folder, tmp_path / "copy"):
         found = AuditStore(place).query("FROM events WHERE kind = 'audit.exported'").dicts()
         assert len(found) == 1
@@ -78,7 +78,7 @@ def test_of_a_file_that_is_being_written_whole_lines_are_copied(
         whole = writer.path.read_bytes()
         with writer.path.open("ab") as file:
             file.write(b'{"v":1')  # a write that is under way
-        export_record(folder, tmp_path / "copy", "jsonl")
+        export_record(folder, tmp_path / "copy", "copy")
         assert (tmp_path / "copy" / "hot" / writer.path.name).read_bytes() == whole
     assert verify_record(tmp_path / "copy").exit_code == 0
 
@@ -87,14 +87,14 @@ def test_what_a_crash_left_is_copied_as_it_is(folder: Path, tmp_path: Path) -> N
     path = next((folder / "hot").iterdir())
     torn = path.read_bytes()[:-5]
     path.write_bytes(torn)
-    export_record(folder, tmp_path / "copy", "jsonl")
+    export_record(folder, tmp_path / "copy", "copy")
     assert (tmp_path / "copy" / "hot" / path.name).read_bytes() == torn
 
 
 def test_nothing_is_overwritten(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     with pytest.raises(UsageError, match="is there already"):
-        export_record(folder, tmp_path / "copy", "jsonl")
+        export_record(folder, tmp_path / "copy", "copy")
 
 
 def test_a_copy_that_fails_leaves_nothing_behind(
@@ -107,11 +107,11 @@ def test_a_copy_that_fails_leaves_nothing_behind(
     before = set(tmp_path.iterdir())
     monkeypatch.setattr(module, "_copy_segment", full)
     with pytest.raises(RecordError, match="No space left"):
-        export_record(folder, tmp_path / "copy", "jsonl")
+        export_record(folder, tmp_path / "copy", "copy")
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("fmt", ["jsonl", "parquet"])
+@pytest.mark.parametrize("fmt", FORMATS)
 def test_a_copy_is_made_by_command(folder: Path, tmp_path: Path, fmt: str) -> None:
     words = ["export", str(tmp_path / "copy"), "--format", fmt, "--store", str(folder)]
     made = CliRunner().invoke(app, words)
@@ -122,4 +122,4 @@ def test_a_copy_is_made_by_command(folder: Path, tmp_path: Path, fmt: str) -> No
 
 def test_an_unknown_format_is_refused(folder: Path, tmp_path: Path) -> None:
     words = ["export", str(tmp_path / "copy"), "--format", "xml", "--store", str(folder)]
-    assert "known: jsonl, parquet" in str(CliRunner().invoke(app, words).exception)
+    assert "known: copy, parquet, jsonl" in str(CliRunner().invoke(app, words).exception)

@@ -531,7 +531,7 @@ def test_a_copy_holds_what_is_sealed_and_can_be_verified_and_asked(
     sealed: Path, tmp_path: Path
 ) -> None:
     write(sealed, "i")
-    manifest = export_record(sealed, tmp_path / "copy", "jsonl")
+    manifest = export_record(sealed, tmp_path / "copy", "copy")
     report = verify_record(tmp_path / "copy")
     assert (report.exit_code, report.events) == (0, manifest["events"])
     assert tools(tmp_path / "copy") == list("abcdefghi")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sashizu_core.errors import UsageError
+from sashizu_core.errors import UsageError, nearest
 
 from sashizu_audit import asking_commands, care_commands, upkeep_commands
 from sashizu_audit.asking_commands import FormatOption, ask
@@ -220,18 +220,31 @@ def export(
         str,
         typer.Option(
             "--format",
-            metavar="jsonl|parquet",
-            help="The files as they are, which can be verified, or one table.",
+            metavar="FORMAT",
+            help="copy: the files as they are, which can be verified; or for other programs: "
+            "parquet, jsonl, csv, sqlite, duckdb.",
         ),
-    ] = "jsonl",
+    ] = "copy",
+    run: Annotated[
+        str,
+        typer.Option(metavar="RUN", help="One run: its id, the beginning of it, or 'last'."),
+    ] = "",
     store: StoreOption = None,
 ) -> None:
-    """Copy the record into a new folder, with a manifest of what was copied."""
-    from sashizu_audit.export import export_record
+    """Copy the record, or one run of it, into a new folder, with a manifest of what was copied."""
+    from sashizu_audit.export import FORMATS, export_record
 
-    if fmt not in ("jsonl", "parquet"):
-        raise UsageError(f"unknown format {fmt!r}; known: jsonl, parquet")
-    manifest = export_record(folder_of(ctx, store), to, fmt)  # type: ignore[arg-type]
+    if fmt not in FORMATS:
+        raise UsageError(
+            f"unknown format {fmt!r}{nearest(fmt, FORMATS)}; known: {', '.join(FORMATS)}"
+        )
+    folder = folder_of(ctx, store)
+    run_id = None
+    if run:
+        from sashizu_audit.store import AuditStore
+
+        run_id = find_run(AuditStore(folder), run)
+    manifest = export_record(folder, to, fmt, run_id=run_id)
     count = len(manifest["files"])
     typer.echo(f"{manifest['events']} events in {count} {'file' if count == 1 else 'files'}: {to}")
 

@@ -1,8 +1,8 @@
-"""Copies a record for somebody else: its files as they are, or one Parquet table.
+"""Copies a record for somebody else: its files as they are, or in a form of other programs.
 
 A copy is a folder with a `manifest.json`: which record, when, which files with bytes and SHA-256.
-In the form `jsonl` it is a record again, whose chains and checkpoints can be verified where it is.
-Texts that lie beside the record are not copied.
+In the form `copy` it is a record again, whose chains and checkpoints can be verified where it is;
+all others may be of one run, and carry no proof. Texts that lie beside the record are not copied.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from time import time_ns
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import orjson
 from sashizu_core.errors import RecordError, UsageError
@@ -28,33 +28,44 @@ from sashizu_audit.segments import SegmentFile, find_segments
 from sashizu_audit.verify import record_id
 from sashizu_audit.writer import AuditWriter
 
-__all__ = ["ExportFormat", "export_record"]
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
-ExportFormat = Literal["jsonl", "parquet"]
+__all__ = ["FORMATS", "ExportFormat", "export_record"]
+
+ExportFormat = Literal["copy", "parquet", "jsonl", "csv", "sqlite", "duckdb"]
+FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 _CHUNK = 1024 * 1024
 
 
-def export_record(folder: Path, to: Path, fmt: ExportFormat) -> Mapping[str, Any]:
-    """Copy the record in `folder` to the new folder `to`; returns the manifest. Blocks.
+def export_record(
+    folder: Path, to: Path, fmt: ExportFormat, *, run_id: str | None = None
+) -> Mapping[str, Any]:
+    """Copy the record in `folder`, or one run of it, to the new folder `to`. Blocks.
 
-    That a copy is taken is on record before there is one, and so is part of it. A copy that fails
-    leaves nothing behind.
+    Returns the manifest. That a copy is taken is on record before there is one, and so is part of
+    it. A copy that fails or is interrupted leaves nothing behind.
 
     Raises:
-        UsageError: there is no record, or `to` is there already.
+        UsageError: there is no record, `to` is there already, or the form takes no run.
         RecordError: it cannot be recorded, or not be copied.
     """
     store_id = record_id(folder)
     if os.path.lexists(to):
         raise UsageError(f"{str(to)!r} is there already; name a new folder for the copy")
+    if run_id is not None and fmt in ("copy", "parquet"):
+        rest = ", ".join(one for one in FORMATS if one not in ("copy", "parquet"))
+        raise UsageError(f"the form {fmt!r} is of the whole record; one run comes as {rest}")
     part = to.with_name(f".{to.name}.{uuid7()}")
-    _record(folder, fmt)
+    _record(folder, fmt, run_id)
     try:
         part.mkdir(mode=0o700)
         try:
-            count = _copy_files(folder, part) if fmt == "jsonl" else _write_table(folder, part)
+            count = _write(folder, part, fmt, run_id)
             manifest = _manifest(part, store_id, fmt, count)
+            if run_id is not None:
+                manifest["run_id"] = run_id
             data = orjson.dumps(manifest, option=orjson.OPT_INDENT_2) + b"\n"
             (part / "manifest.json").write_bytes(data)
             part.rename(to)
@@ -68,8 +79,9 @@ def export_record(folder: Path, to: Path, fmt: ExportFormat) -> Mapping[str, Any
     return manifest
 
 
-def _record(folder: Path, fmt: str) -> None:
-    fields = {"actor": f"user:{getpass.getuser()}", "status": "ok", "attrs": {"format": fmt}}
+def _record(folder: Path, fmt: str, run_id: str | None) -> None:
+    attrs = {"format": fmt} | ({"run_id": run_id} if run_id is not None else {})
+    fields = {"actor": f"user:{getpass.getuser()}", "status": "ok", "attrs": attrs}
     with AuditWriter(folder) as writer:
         writer.write([Event("audit.exported", fields)])
         writer.flush()
@@ -122,13 +134,38 @@ def _copy_segment(path: Path, copy: Path) -> int:
     return lines
 
 
-def _write_table(folder: Path, part: Path) -> int:
+def _write(folder: Path, part: Path, fmt: ExportFormat, run_id: str | None) -> int:
+    """Write the files of a form into the folder `part`; returns how many events they tell of."""
+    if fmt == "copy":
+        return _copy_files(folder, part)
     from sashizu_audit.store import AuditStore
 
-    return AuditStore(folder).write_parquet(part / "events.parquet")
+    store = AuditStore(folder)
+    if fmt == "parquet":
+        return store.write_parquet(part / "events.parquet")
+    snapshot = part / "record.duckdb"
+    count = store.write_snapshot(snapshot, run_id)
+    if fmt != "duckdb":
+        from sashizu_audit.snapshot import open_snapshot
+
+        with open_snapshot(snapshot) as connection:
+            _writer_of(fmt)(connection, part)
+        snapshot.unlink()
+    shutil.rmtree(snapshot.with_suffix(".tmp"), ignore_errors=True)
+    return count
 
 
-def _manifest(part: Path, store_id: str, fmt: str, events: int) -> Mapping[str, Any]:
+def _writer_of(fmt: str) -> Callable[[DuckDBPyConnection, Path], None]:
+    from sashizu_audit import rendering
+
+    return {
+        "jsonl": rendering.write_jsonl,
+        "csv": rendering.write_csv,
+        "sqlite": rendering.write_sqlite,
+    }[fmt]
+
+
+def _manifest(part: Path, store_id: str, fmt: str, events: int) -> dict[str, Any]:
     files = []
     for path in sorted(path for path in part.rglob("*") if path.is_file()):
         path.chmod(0o600)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -161,10 +161,29 @@ class AuditStore:
         Raises:
             SashizuError: the record cannot be read, or the file not be written.
         """
+        return self._written(lambda source: write_events(events_rows(source), path))
+
+    def write_snapshot(self, path: Path, run_id: str | None = None) -> int:
+        """Write all events, or those of a run, and the views to a new DuckDB file. Blocks.
+
+        Returns how many events.
+
+        Raises:
+            SashizuError: the record cannot be read, or the file not be written.
+        """
+        from sashizu_audit.snapshot import write_snapshot
+
+        def write(source: Source) -> int:
+            path.unlink(missing_ok=True)
+            return write_snapshot(source, path, run_id)
+
+        return self._written(write)
+
+    def _written(self, write: Callable[[Source], int]) -> int:
         for _ in range(_TRIES):
             source = self._source()
             try:
-                return write_events(events_rows(source), path)
+                return write(source)
             except RecordError:
                 if not _moved(source):
                     raise
