@@ -222,7 +222,7 @@ def export(
             "--format",
             metavar="FORMAT",
             help="copy: the files as they are, which can be verified; or for other programs: "
-            "parquet, jsonl, csv, sqlite, duckdb.",
+            "parquet, jsonl, csv, sqlite, duckdb, otlp, prometheus.",
         ),
     ] = "copy",
     run: Annotated[

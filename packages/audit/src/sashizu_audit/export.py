@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "ExportFormat", "export_record"]
 
-ExportFormat = Literal["copy", "parquet", "jsonl", "csv", "sqlite", "duckdb"]
+ExportFormat = Literal["copy", "parquet", "jsonl", "csv", "sqlite", "duckdb", "otlp", "prometheus"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 _CHUNK = 1024 * 1024
@@ -156,12 +156,14 @@ def _write(folder: Path, part: Path, fmt: ExportFormat, run_id: str | None) -> i
 
 
 def _writer_of(fmt: str) -> Callable[[DuckDBPyConnection, Path], None]:
-    from sashizu_audit import rendering
+    from sashizu_audit import otlp, prometheus, rendering
 
     return {
         "jsonl": rendering.write_jsonl,
         "csv": rendering.write_csv,
         "sqlite": rendering.write_sqlite,
+        "otlp": otlp.write_otlp,
+        "prometheus": prometheus.write_prometheus,
     }[fmt]
 
 

@@ -17,13 +17,19 @@ SELECT count(*), count(DISTINCT writer_id), count(DISTINCT run_id),
        count(DISTINCT agent_id), CAST(min(ts) AS VARCHAR), CAST(max(ts) AS VARCHAR)
 FROM events
 """
-_BILLS = "SELECT coalesce(sum(tokens), 0), coalesce(round(sum(cost_usd), 6), 0) FROM token_usage"
+_BILLS = """
+SELECT coalesce(sum(tokens), 0), coalesce(round(sum(cost_usd), 6), 0) FROM token_usage
+WHERE declared_by IS NULL
+"""
 _KINDS = "SELECT kind, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC, 1"
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Numbers of one record. Times are UTC; `kinds` counts events by kind."""
+    """Numbers of one record. Times are UTC; `kinds` counts events by kind.
+
+    `tokens` and `usd` are without what other programs declared.
+    """
 
     store_id: str
     events: int

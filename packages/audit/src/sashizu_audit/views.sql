@@ -5,7 +5,8 @@ SELECT s.run_id, s.ts AS started, e.ts AS ended,
        coalesce(e.status, 'unfinished') AS status, e.duration_ns / 1e6 AS duration_ms,
        s.actor, s.project, s.trace_id, s.budget_limit, e.budget_spent,
        CAST(json_extract_string(e.attrs, '$.nusd') AS BIGINT) / 1e9 AS cost_usd,
-       json_extract(s.attrs, '$.agents') AS agents
+       json_extract(s.attrs, '$.agents') AS agents,
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s
 LEFT JOIN events e ON e.run_id = s.run_id AND e.kind = 'run.ended'
 WHERE s.kind = 'run.started';
@@ -17,7 +18,8 @@ SELECT s.run_id, s.agent_id, s.parent_agent_id, s.agent_name, s.depth, s.model,
        CAST(json_extract_string(e.attrs, '$.steps') AS BIGINT) AS steps,
        CAST(json_extract_string(e.attrs, '$.tokens') AS BIGINT) AS tokens,
        CAST(json_extract_string(e.attrs, '$.requests') AS BIGINT) AS requests,
-       s.budget_id, s.budget_limit, s.policy_sha256, s.conversation_id
+       s.budget_id, s.budget_limit, s.policy_sha256, s.conversation_id,
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s
 LEFT JOIN events e ON e.agent_id = s.agent_id AND e.kind = 'agent.ended'
 WHERE s.kind = 'agent.started';
@@ -62,7 +64,8 @@ WHERE s.kind = 'tool.requested';
 CREATE VIEW token_usage AS
 SELECT CAST(ts AS DATE) AS day, ts, project, run_id, agent_id, agent_name, provider, model,
        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
-       tokens, cost_nusd / 1e9 AS cost_usd, FALSE AS in_doubt
+       tokens, cost_nusd / 1e9 AS cost_usd, FALSE AS in_doubt,
+       json_extract_string(attrs, '$.declared_by') AS declared_by
 FROM events WHERE kind IN ('model.answered', 'model.failed') AND tokens IS NOT NULL
 UNION ALL BY NAME
 SELECT CAST(ts AS DATE) AS day, ts, project, run_id, agent_id, agent_name,
