@@ -16,7 +16,8 @@ from sashizu_audit.spool import WriterOptions
 from sashizu_core.events import Event
 from sashizu_core.ids import uuid7
 
-RUN, OTHER, LEAD, CHILD = uuid7(), uuid7(), uuid7(), uuid7()
+RUN, OTHER = uuid7(now_ms=1), uuid7(now_ms=2)  # of one moment, in the order of their ids
+LEAD, CHILD = uuid7(), uuid7()
 TRACE, SPAN, ABOVE = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
 BEYOND_DOUBLES = 2**53 + 1
 
@@ -49,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(path: Path) -> list[TracesData]:
-    """Read as the published mapping has it: strictly, but for ids, which OTLP has in hexadecimal."""
+    """Read strictly as the published mapping has it, but for ids: OTLP has hexadecimal ones."""
     found = []
     for line in path.read_text("utf-8").splitlines():
         data = json.loads(line)

@@ -48,7 +48,7 @@ def test_totals_are_counted_and_hostile_names_stay_in_their_label(tmp_path: Path
     assert samples["sashizu_cost_usd_total", of_model] == 2.5
     doubtful = f'{name},provider="",model="",in_doubt="true",declared_by=""'
     assert samples["sashizu_tokens_total", doubtful] == 4
-    assert samples["sashizu_tool_calls_total", 'outcome="denied"'] == 1
+    assert samples["sashizu_tool_calls_total", 'outcome="denied",declared_by=""'] == 1
     assert samples["sashizu_refused_total", 'by="budget"'] == 1
     assert samples["sashizu_refused_total", 'by="permission"'] == 1
     assert "secret name" not in text

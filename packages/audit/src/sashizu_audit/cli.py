@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from sashizu_core.errors import UsageError, nearest
 
-from sashizu_audit import asking_commands, care_commands, upkeep_commands
+from sashizu_audit import asking_commands, care_commands, import_commands, upkeep_commands
 from sashizu_audit.asking_commands import FormatOption, ask
 from sashizu_audit.options import (
     JsonOption,
@@ -263,3 +263,4 @@ def _wanted(run: str, kind: str) -> Callable[[Mapping[str, Any]], bool]:
 asking_commands.add_to(app)
 upkeep_commands.add_to(app)
 care_commands.add_to(app)
+import_commands.add_to(app)

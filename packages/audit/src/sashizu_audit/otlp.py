@@ -29,14 +29,15 @@ _BATCH = 1000
 _RUNS = """
 SELECT CAST(s.run_id AS VARCHAR) AS run_id, s.ts_ns AS begun, e.duration_ns,
        coalesce(e.status, 'unfinished') AS status, s.trace_id, s.span_id, s.parent_span_id,
-       s.project, s.actor
+       s.project, s.actor, json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s LEFT JOIN events e ON e.run_id = s.run_id AND e.kind = 'run.ended'
 WHERE s.kind = 'run.started' ORDER BY s.ts_ns, s.run_id
 """
 _AGENTS = """
 SELECT CAST(s.agent_id AS VARCHAR) AS agent_id, CAST(s.parent_agent_id AS VARCHAR) AS parent,
        s.ts_ns AS begun, e.duration_ns, coalesce(e.status, 'unfinished') AS status, e.error_type,
-       s.agent_name, s.model, s.conversation_id, s.depth, s.budget_limit, s.policy_sha256
+       s.agent_name, s.model, s.conversation_id, s.depth, s.budget_limit, s.policy_sha256,
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s LEFT JOIN events e ON e.agent_id = s.agent_id AND e.kind = 'agent.ended'
 WHERE s.kind = 'agent.started' AND s.run_id = $run ORDER BY s.ts_ns, s.agent_id
 """
@@ -46,7 +47,8 @@ SELECT CAST(s.agent_id AS VARCHAR) AS agent_id, s.kind, s.step, s.ts_ns AS begun
        e.error_type, s.agent_name, s.provider, coalesce(s.model, e.model) AS model, e.model_used,
        e.response_id, e.finish_reason, e.input_tokens, e.output_tokens, e.cache_read_tokens,
        e.cache_write_tokens, e.reasoning_tokens, e.cost_nusd, s.tool, s.tool_type, s.tool_call_id,
-       s.mcp_server, d.decision, d.decided_by, d.decision_rule
+       s.mcp_server, d.decision, d.decided_by, d.decision_rule,
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s
 LEFT JOIN events e ON e.agent_id = s.agent_id AND e.step = s.step
   AND e.kind IN ('model.answered', 'model.failed', 'tool.ended')
@@ -57,7 +59,11 @@ QUALIFY row_number() OVER (PARTITION BY s.event_id ORDER BY e.seq DESC, d.seq) =
 ORDER BY s.ts_ns, s.agent_id, s.step
 """
 
-_ALL = {"agent_name": "gen_ai.agent.name", "error_type": "error.type"}
+_ALL = {
+    "agent_name": "gen_ai.agent.name",
+    "error_type": "error.type",
+    "declared_by": "sashizu.declared_by",
+}
 _OF_MODEL = {
     "provider": "gen_ai.provider.name",
     "model": "gen_ai.request.model",
@@ -134,6 +140,7 @@ def _run_span(run: Row) -> Span:
         "sashizu.run_id": run["run_id"],
         "sashizu.status": run["status"],
         "sashizu.actor": run["actor"],
+        "sashizu.declared_by": run["declared_by"],
     }
     # A run in the trace of a caller: its parent is a span that we do not have.
     above = _valid(run["parent_span_id"], 16)
@@ -187,7 +194,7 @@ def _span(
 def _status(status: str) -> dict[str, Any]:
     if status == "ok":
         return {"code": _OK}
-    if status in ("unfinished", "no result"):
+    if status in ("unfinished", "no result", "declared"):
         return {"code": _UNSET}
     return {"code": _ERROR, "message": status}
 

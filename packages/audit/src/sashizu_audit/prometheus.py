@@ -33,21 +33,28 @@ _METRICS: Sequence[tuple[str, str, Sequence[str], str]] = (
         "sashizu_agents_total",
         "Agent instances that began.",
         ("agent_name", "status", "declared_by"),
-        "SELECT coalesce(agent_name, ''), status, coalesce(declared_by, ''), count(*) "
-        "FROM agent_executions GROUP BY ALL ORDER BY ALL",
+        (
+            "SELECT coalesce(agent_name, ''), status, coalesce(declared_by, ''), count(*) "
+            "FROM agent_executions GROUP BY ALL ORDER BY ALL"
+        ),
     ),
     (
         "sashizu_model_calls_total",
         "Attempts at calls of models.",
-        ("provider", "model", "status"),
-        "SELECT coalesce(provider, ''), coalesce(model, ''), status, count(*) "
-        "FROM model_calls GROUP BY ALL ORDER BY ALL",
+        ("provider", "model", "status", "declared_by"),
+        (
+            "SELECT coalesce(provider, ''), coalesce(model, ''), status, "
+            "coalesce(declared_by, ''), count(*) FROM model_calls GROUP BY ALL ORDER BY ALL"
+        ),
     ),
     (
         "sashizu_tool_calls_total",
         "Tool calls that were asked for.",
-        ("outcome",),
-        "SELECT outcome, count(*) FROM tool_calls GROUP BY ALL ORDER BY ALL",
+        ("outcome", "declared_by"),
+        (
+            "SELECT outcome, coalesce(declared_by, ''), count(*) "
+            "FROM tool_calls GROUP BY ALL ORDER BY ALL"
+        ),
     ),
     (
         "sashizu_tokens_total",
@@ -65,8 +72,10 @@ _METRICS: Sequence[tuple[str, str, Sequence[str], str]] = (
         "sashizu_refused_total",
         "What was refused: calls that a budget did not hold, actions outside a permission.",
         ("by",),
-        "SELECT CASE kind WHEN 'budget.refused' THEN 'budget' ELSE 'permission' END, count(*) "
-        "FROM events WHERE kind IN ('budget.refused', 'security.denied') GROUP BY 1 ORDER BY 1",
+        (
+            "SELECT CASE kind WHEN 'budget.refused' THEN 'budget' ELSE 'permission' END, count(*) "
+            "FROM events WHERE kind IN ('budget.refused', 'security.denied') GROUP BY 1 ORDER BY 1"
+        ),
     ),
 )
 """Of each metric its name, what it counts, its labels, and the SQL of labels and value."""

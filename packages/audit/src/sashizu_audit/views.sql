@@ -42,7 +42,8 @@ SELECT s.run_id, s.agent_id, s.agent_name, s.step, s.provider, s.model, e.model_
        s.ts AS started, coalesce(e.status, 'no result') AS status, e.error_type, e.finish_reason,
        e.duration_ns / 1e6 AS duration_ms, e.ttft_ns / 1e6 AS ttft_ms,
        e.input_tokens, e.output_tokens, e.cache_read_tokens, e.cache_write_tokens,
-       e.reasoning_tokens, e.tokens, e.cost_nusd / 1e9 AS cost_usd, e.response_id
+       e.reasoning_tokens, e.tokens, e.cost_nusd / 1e9 AS cost_usd, e.response_id,
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s
 LEFT JOIN events e ON e.agent_id = s.agent_id AND e.step = s.step
                   AND e.kind IN ('model.answered', 'model.failed')
@@ -55,7 +56,8 @@ SELECT s.run_id, s.agent_id, s.agent_name, s.step, s.step_kind, s.tool, s.tool_c
             WHEN e.status IS NULL THEN 'no result'
             WHEN e.status = 'ok' THEN 'done'
             ELSE 'failed' END AS outcome,
-       e.error_type, e.duration_ns / 1e6 AS duration_ms, s.args_sha256, e.result_sha256, e.bytes
+       e.error_type, e.duration_ns / 1e6 AS duration_ms, s.args_sha256, e.result_sha256, e.bytes,
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s
 LEFT JOIN events d ON d.agent_id = s.agent_id AND d.step = s.step AND d.kind = 'tool.decided'
 LEFT JOIN events e ON e.agent_id = s.agent_id AND e.step = s.step AND e.kind = 'tool.ended'

@@ -1,0 +1,315 @@
+"""Sessions of other programs: counted once, told as declared, and whatever their files hold."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sashizu_audit import AuditStore, foreign, verify_record
+from sashizu_audit.claude_sessions import read_claude
+from sashizu_audit.cli import app
+from sashizu_audit.codex_sessions import read_codex
+from sashizu_audit.importing import Program, import_sessions
+from sashizu_audit.spool import WriterOptions
+from sashizu_audit.statistics import statistics_of
+from sashizu_core.errors import UsageError
+from typer.testing import CliRunner
+
+SMALL = WriterOptions(ballast_bytes=0)
+TIME = "2026-01-02T10:00:0{}.000Z"
+
+
+def write(path: Path, *lines: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\n".join(texts) + "\n", "utf-8")
+    return path
+
+
+def codex(kind: str, second: int = 1, /, **payload: object) -> dict[str, Any]:
+    return {"timestamp": TIME.format(second), "type": kind, "payload": payload}
+
+
+def used(response_id: str, tokens: int, **more: object) -> dict[str, Any]:
+    usage = {"input_tokens": tokens, "cached_input_tokens": 3, "output_tokens": 2}
+    return codex("token_usage_record", 3, response_id=response_id, usage=usage, **more)
+
+
+@pytest.fixture
+def rollouts(tmp_path: Path) -> Path:
+    day = tmp_path / "sessions" / "2026" / "01" / "02"
+    spawn = {"thread_spawn": {"parent_thread_id": "root", "agent_role": "explorer"}}
+    write(
+        day / "rollout-1.jsonl",
+        codex("session_meta", id="root", model_provider="openai", source="cli"),
+        codex("turn_context", model="gpt-x"),
+        used("r1", 10, thread_id="root"),
+        codex("event_msg", type="token_count", info={"last_token_usage": {"input_tokens": 10}}),
+        codex("response_item", type="function_call", name="shell", call_id="c1"),
+        codex("response_item", type="function_call_output", call_id="c1"),
+        codex("response_item", type="function_call", name="wait", call_id="c2"),
+        used("r1", 10),
+        used("r2", 20),
+    )
+    write(
+        day / "rollout-2.jsonl",
+        codex("session_meta", 4, id="child", source={"subagent": spawn}),
+        codex("session_meta", id="root"),
+        used("r1", 10, thread_id="root"),
+        {**used("copied", 1000), "ordinal": 3, "payload": {"thread_id": "root"}},
+        used("r3", 100, thread_id="child"),
+    )
+    return tmp_path / "sessions"
+
+
+@pytest.fixture
+def transcripts(tmp_path: Path) -> Path:
+    place = tmp_path / "projects"
+    usage = {"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 8}
+
+    def answer(message_id: str, output: int, *blocks: object, **more: object) -> dict[str, Any]:
+        told = {"id": message_id, "model": "claude-x", "usage": {**usage, "output_tokens": output}}
+        return {
+            "type": "assistant",
+            "sessionId": "s1",
+            "timestamp": TIME.format(5),
+            "message": {**told, "content": list(blocks)},
+            **more,
+        }
+
+    asked = {"type": "tool_use", "id": "t1", "name": "Task"}
+    result = {"type": "tool_result", "tool_use_id": "t1", "is_error": True}
+    about = {"agentId": "a1", "agentType": "Explore", "totalTokens": 10**6}
+    ended = {"type": "user", "sessionId": "s1", "toolUseResult": about}
+    write(
+        place / "p" / "s1.jsonl",
+        {"type": "summary", "summary": "x"},
+        answer("m1", 1),
+        answer("m1", 4, asked),
+        {**ended, "message": {"content": [result]}},
+        answer("none", 9) | {"message": {"model": "<synthetic>", "usage": {}}},
+    )
+    write(place / "p" / "s1" / "subagents" / "agent-a1.jsonl", answer("m2", 30, agentId="a1"))
+    write(place / "p" / "s2.jsonl", answer("m1", 4) | {"sessionId": "s2"})
+    return place
+
+
+def unchanged(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    return fields
+
+
+def imported(folder: Path, program: Program, place: Path) -> Any:
+    return import_sessions(folder, program, place, SMALL, unchanged)
+
+
+def test_a_tree_of_codex_costs_what_its_answers_cost_each_once(
+    rollouts: Path, tmp_path: Path
+) -> None:
+    done = imported(tmp_path / "audit", "codex", rollouts)
+    assert (done.runs, done.sessions, done.model_calls, done.tool_calls) == (1, 2, 3, 2)
+    assert (done.tokens, done.skipped_lines) == (12 + 22 + 102, 0)
+    store = AuditStore(tmp_path / "audit")
+    paths = store.query(
+        "SELECT t.path, sum(u.tokens) FROM agent_tree t JOIN token_usage u USING (agent_id) "
+        "GROUP BY 1 ORDER BY 1"
+    )
+    assert paths.rows == (("codex/main", 34), ("codex/main/codex/explorer", 102))
+    calls = store.query(
+        "SELECT provider, model, cache_read_tokens FROM model_calls ORDER BY tokens"
+    )
+    assert calls.rows[0] == ("openai", "gpt-x", 3)
+    tools = store.query("SELECT tool, outcome FROM tool_calls ORDER BY tool").rows
+    assert tools == (("codex/shell", "done"), ("codex/wait", "no result"))
+
+
+def test_older_rollouts_tell_of_an_answer_more_than_once(tmp_path: Path) -> None:
+    def count(last: int, total: int) -> dict[str, Any]:
+        info = {
+            "last_token_usage": {"input_tokens": last},
+            "total_token_usage": {"total_tokens": total},
+        }
+        return codex("event_msg", type="token_count", info=info)
+
+    path = write(
+        tmp_path / "old.jsonl",
+        codex("session_meta", id="a"),
+        codex("event_msg", type="token_count", info=None),
+        count(7, 7),
+        count(7, 7),
+        count(7, 14),
+    )
+    steps = read_codex(path).sessions["a"].steps
+    assert [step.usage.tokens for step in steps if isinstance(step, foreign.ModelCall)] == [7, 7]
+
+
+def test_history_that_was_copied_from_who_started_it_is_not_its_own(tmp_path: Path) -> None:
+    first = {"id": "child", "subagent_history_start_ordinal": 2, "parent_thread_id": "gone"}
+    path = write(
+        tmp_path / "child.jsonl",
+        {**codex("session_meta", **first), "ordinal": 0},
+        {**used("r1", 1000), "ordinal": 1},
+        {**used("r2", 10), "ordinal": 2},
+    )
+    (step,) = read_codex(path).sessions["child"].steps
+    assert isinstance(step, foreign.ModelCall)
+    assert step.response_id == "r2"
+
+
+def test_a_tree_of_claude_costs_what_its_answers_cost_each_once(
+    transcripts: Path, tmp_path: Path
+) -> None:
+    done = imported(tmp_path / "audit", "claude", transcripts)
+    assert (done.runs, done.sessions, done.model_calls, done.tool_calls) == (2, 3, 2, 1)
+    assert done.tokens == (20 + 4) + (20 + 30)
+    store = AuditStore(tmp_path / "audit")
+    usage = store.query(
+        "SELECT agent_name, input_tokens, cache_read_tokens, cache_write_tokens, tokens "
+        "FROM token_usage ORDER BY tokens"
+    )
+    assert usage.rows == (("claude/main", 20, 7, 8, 24), ("claude/Explore", 20, 7, 8, 50))
+    assert store.query("SELECT tool, outcome FROM tool_calls").rows == (("claude/Task", "failed"),)
+
+
+@pytest.mark.parametrize("program", ["codex", "claude"])
+def test_a_second_import_adds_nothing(
+    rollouts: Path, transcripts: Path, tmp_path: Path, program: Program
+) -> None:
+    place = rollouts if program == "codex" else transcripts
+    first = imported(tmp_path / "audit", program, place)
+    again = imported(tmp_path / "audit", program, place)
+    assert (again.sessions, again.tokens, again.known) == (0, 0, first.sessions)
+
+
+def test_what_is_imported_is_never_told_as_seen(rollouts: Path, tmp_path: Path) -> None:
+    imported(tmp_path / "audit", "codex", rollouts)
+    store = AuditStore(tmp_path / "audit")
+    marks = store.query(
+        "SELECT DISTINCT json_extract_string(attrs, '$.declared_by'), writer_id FROM events "
+        "WHERE NOT starts_with(kind, 'writer.')"
+    ).rows
+    assert len(marks) == 1
+    assert marks[0][0] == "codex"
+    for view in ("runs", "agent_executions", "token_usage"):
+        assert store.query(f"SELECT DISTINCT declared_by FROM {view}").rows == (("codex",),)
+    statuses = store.query("SELECT DISTINCT status FROM agent_executions").rows
+    assert statuses == (("declared",),)
+    assert statistics_of(tmp_path / "audit").tokens == 0
+    assert verify_record(tmp_path / "audit").exit_code == 0
+
+
+def test_lines_that_cannot_be_true_or_read_are_skipped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "LONGEST_LINE", 4096)
+    path = write(
+        tmp_path / "bad.jsonl",
+        codex("session_meta", id="a"),
+        "{",
+        "[1]",
+        '"\\ud800"',
+        "[" * 4000,
+        json.dumps(used("big", 1) | {"x": "y" * 10_000}),
+        used("negative", -1),
+        used("huge", 10**13),
+        codex("token_usage_record", usage={"input_tokens": True}),
+        codex("token_usage_record", usage={"input_tokens": "1"}),
+        codex("token_usage_record", usage=None),
+        "",
+        used("good", 1),
+    )
+    found = read_codex(path)
+    (step,) = found.sessions["a"].steps
+    assert isinstance(step, foreign.ModelCall)
+    assert step.response_id == "good"
+    assert found.skipped_lines == 10
+
+
+def test_links_and_pipes_are_not_opened(tmp_path: Path) -> None:
+    secret = write(tmp_path / "secret.jsonl", codex("session_meta", id="a"), used("r", 1))
+    (tmp_path / "sessions").mkdir()
+    (tmp_path / "sessions" / "link.jsonl").symlink_to(secret)
+    os.mkfifo(tmp_path / "sessions" / "pipe.jsonl")
+    found = read_codex(tmp_path / "sessions")
+    assert (found.sessions, found.files, found.skipped_files) == ({}, 0, 2)
+
+
+def test_threads_that_started_each_other_are_trees_of_their_own(tmp_path: Path) -> None:
+    for one, other in (("a", "b"), ("b", "a")):
+        meta = codex("session_meta", id=one, parent_thread_id=other)
+        write(tmp_path / "round" / f"{one}.jsonl", meta, used(one, 1))
+    done = imported(tmp_path / "audit", "codex", tmp_path / "round")
+    assert (done.runs, done.sessions, done.tokens) == (2, 2, 6)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+NAMES = ("id", "source", "usage", "info", "content", "call_id", "name", "model", "response_id")
+KINDS = (
+    *("session_meta", "turn_context", "token_usage_record", "event_msg", "response_item"),
+    *("assistant", "user"),
+)
+PARTS = st.dictionaries(st.sampled_from((*NAMES, "type", "thread_id", "message")), JSON, max_size=6)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    lines=st.lists(
+        st.fixed_dictionaries(
+            {
+                "type": st.sampled_from(KINDS),
+                "payload": PARTS | JSON,
+                "message": PARTS | JSON,
+                "sessionId": st.just("s") | JSON,
+                "timestamp": JSON | st.text(max_size=30),
+                "ordinal": JSON,
+                "agentId": JSON,
+                "toolUseResult": PARTS | JSON,
+            }
+        ),
+        max_size=6,
+    )
+)
+def test_whatever_lines_hold_reading_goes_on(tmp_path: Path, lines: list[object]) -> None:
+    path = write(tmp_path / "any.jsonl", codex("session_meta", id="a"), *lines)
+    assert "a" in read_codex(path).sessions
+    read_claude(path)
+
+
+def test_sessions_are_imported_by_command_without_secrets(rollouts: Path, tmp_path: Path) -> None:
+    key = "sk-proj-" + "a1B2" * 12
+    write(
+        rollouts / "secret.jsonl",
+        codex("session_meta", id="leaky"),
+        codex("response_item", type="function_call", name=key, call_id="c9"),
+        "{",
+    )
+    (tmp_path / "audit").mkdir()
+    words = ["import", "codex", str(rollouts), "--store", str(tmp_path / "audit")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == (
+        "3 sessions in 2 runs: 3 model calls, 3 tool calls, 136 tokens, as codex declares them\n"
+    )
+    assert "1 of 17 lines could not be read" in done.stderr
+    written = b"".join(path.read_bytes() for path in (tmp_path / "audit" / "hot").iterdir())
+    assert key.encode() not in written
+    again = CliRunner().invoke(app, [*words, "--json"])
+    assert json.loads(again.stdout)["known"] == 3
+
+
+def test_unknown_programs_and_places_are_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["import", "codec", str(tmp_path)])
+    assert "known: codex, claude" in str(result.exception)
+    with pytest.raises(UsageError, match="name a file or a folder"):
+        read_codex(tmp_path / "nothing")
