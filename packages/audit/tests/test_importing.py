@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sashizu_audit import AuditStore, foreign, verify_record
 from sashizu_audit.claude_sessions import read_claude
 from sashizu_audit.cli import app
 from sashizu_audit.codex_sessions import read_codex
+from sashizu_audit.export import export_record
 from sashizu_audit.importing import Program, import_sessions
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.statistics import statistics_of
@@ -201,6 +203,26 @@ def test_what_is_imported_is_never_told_as_seen(rollouts: Path, tmp_path: Path) 
     assert statuses == (("declared",),)
     assert statistics_of(tmp_path / "audit").tokens == 0
     assert verify_record(tmp_path / "audit").exit_code == 0
+
+
+def test_traces_and_totals_tell_what_was_declared_and_no_cost(
+    rollouts: Path, tmp_path: Path
+) -> None:
+    imported(tmp_path / "audit", "codex", rollouts)
+    export_record(tmp_path / "audit", tmp_path / "traces", "otlp")
+    data = json.loads((tmp_path / "traces" / "traces.jsonl").read_bytes())
+    spans = data["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    mark = {"key": "sashizu.declared_by", "value": {"stringValue": "codex"}}
+    assert len(spans) == 8
+    assert all(mark in span["attributes"] for span in spans)
+    begun = datetime.fromisoformat(TIME.format(1)).timestamp()
+    assert min(int(span["startTimeUnixNano"]) for span in spans) == begun * 1e9
+    export_record(tmp_path / "audit", tmp_path / "totals", "prometheus")
+    text = (tmp_path / "totals" / "metrics.prom").read_text("utf-8")
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert samples
+    assert all('declared_by="codex"' in line for line in samples)
+    assert not any(line.startswith("sashizu_cost_usd_total") for line in samples)
 
 
 def test_lines_that_cannot_be_true_or_read_are_skipped_and_counted(

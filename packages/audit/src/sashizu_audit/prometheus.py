@@ -17,8 +17,8 @@ __all__ = ["metric_lines", "write_prometheus"]
 
 _SPENT = """
 SELECT coalesce(agent_name, ''), coalesce(provider, ''), coalesce(model, ''), in_doubt,
-       coalesce(declared_by, ''), coalesce(sum({column}), 0)
-FROM token_usage GROUP BY ALL ORDER BY ALL
+       coalesce(declared_by, ''), sum({column})
+FROM token_usage WHERE {column} IS NOT NULL GROUP BY ALL ORDER BY ALL
 """
 _BY_WHAT = ("agent_name", "provider", "model", "in_doubt", "declared_by")
 
@@ -64,7 +64,7 @@ _METRICS: Sequence[tuple[str, str, Sequence[str], str]] = (
     ),
     (
         "sashizu_cost_usd_total",
-        "Cost in US dollars.",
+        "Cost in US dollars, of calls whose cost is known.",
         _BY_WHAT,
         _SPENT.format(column="cost_usd"),
     ),
