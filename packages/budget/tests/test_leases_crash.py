@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def group_lives(group: int) -> bool:
 
 
 def rows(spend: Path, query: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect(spend) as db:
+    with closing(sqlite3.connect(spend)) as db, db:
         return db.execute(query).fetchall()
 
 
@@ -113,7 +114,7 @@ def test_no_level_is_exceeded_whoever_dies(tmp_path: Path, seed: int) -> None:
     spend = tmp_path / "spend.sqlite"
     assert check_history(spend) > 10
     check_bills(spend, tmp_path / "log")
-    with sqlite3.connect(spend) as db:
+    with closing(sqlite3.connect(spend)) as db, db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -164,7 +165,7 @@ def test_a_process_draws_more_than_it_needs_so_that_the_next_call_is_in_memory(
     run = place.ledger().root("run", Limits())
     for _ in range(50):
         held(run, tokens=100).settle(Amount(tokens=100))
-    with sqlite3.connect(place.spend) as db:
+    with closing(sqlite3.connect(place.spend)) as db, db:
         (draws,) = db.execute(
             "SELECT count(*) FROM window_movement WHERE kind = 'drawn'"
         ).fetchone()
@@ -430,7 +431,7 @@ def test_a_file_of_leases_from_before_windows_is_taken_over(place: Place) -> Non
     lease = ledger.lease(Node("run", Limits()), "share", Limits(tokens=10))
     assert not isinstance(lease, Busy | Refused)
     ledger.close()
-    with sqlite3.connect(place.spend) as db:
+    with closing(sqlite3.connect(place.spend)) as db, db:
         for name in ("limit", "floor", "chunk", "movement"):
             db.execute(f"DROP TABLE window_{name}")
         db.execute("DROP TABLE window")

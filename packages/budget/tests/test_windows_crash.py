@@ -7,6 +7,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def spent_by(folder: Path, seed: int) -> tuple[Windows, list[int]]:
 
 
 def movements(folder: Path) -> list[tuple[str, dict[str, list[object]]]]:
-    with sqlite3.connect(folder / "spend.sqlite") as db:
+    with closing(sqlite3.connect(folder / "spend.sqlite")) as db, db:
         found = db.execute("SELECT kind, windows FROM window_movement ORDER BY seq").fetchall()
     return [(kind, json.loads(windows)) for kind, windows in found]
 
