@@ -23,7 +23,7 @@ for number in range(int(sys.argv[1])):
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     try:
         with urllib.request.urlopen(urllib.request.Request(f"{url}/responses", body, headers)) as a:
-            a.read()  # one who leaves before has the whole hold charged
+            a.read()
             statuses.append(a.status)
     except urllib.error.HTTPError as error:
         statuses.append(error.code)

@@ -1,6 +1,7 @@
 """What clients, services and the network can do to a gateway, and what it costs."""
 
 import json
+from functools import partial
 
 import anyio
 import pytest
@@ -188,6 +189,106 @@ async def test_a_client_that_hangs_up_after_the_bill_pays_the_bill(opened, servi
         )
 
     assert bench.state.spent.tokens == 7
+
+
+async def _half_and_the_rest(wire, gone, rest: bytes) -> None:
+    """An answer that is no stream, whose client has hung up in the middle of it."""
+    half = b'{"id": "r", "status": "completed", '
+    told = f"content-type: application/json\r\ncontent-length: {len(half + rest)}"
+    await wire.stream.send(f"HTTP/1.1 200 OK\r\n{told}\r\n\r\n".encode() + half)
+    await gone.wait()
+    await anyio.wait_all_tasks_blocked()
+    await wire.stream.send(rest)
+
+
+async def test_a_client_that_hangs_up_on_an_answer_on_its_way_pays_the_bill(opened, service):
+    bench = await opened()
+    gone = anyio.Event()
+
+    async def waits(wire, asked):
+        await _half_and_the_rest(wire, gone, b'"usage": {"input_tokens": 5, "output_tokens": 2}}')
+
+    service.does(waits)
+    with anyio.fail_after(10):
+        await bench.ask("/v1/responses", ASK, hung_up=gone, on_piece=lambda _: gone.set())
+
+    (settled,) = bench.of("budget.settled")
+    assert (settled["budget_spent"], settled["attrs"]["in_doubt"]) == (7, False)
+    assert bench.state.spent.tokens == 7
+    assert bench.state.held.tokens == 0
+
+
+async def test_the_rest_of_an_answer_that_nobody_wants_is_not_waited_for_for_long(
+    opened, service, monkeypatch
+):
+    monkeypatch.setattr("sashizu_gateway.gateway.REST_S", 0.05)
+    bench = await opened()
+    gone, noticed = anyio.Event(), anyio.Event()
+
+    async def stalls(wire, asked):
+        await wire.stream.send(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+        )
+        await wire.gone()
+        noticed.set()
+
+    service.does(stalls)
+    with anyio.fail_after(10):
+        await bench.ask("/v1/responses", ASK, hung_up=gone, on_piece=lambda _: gone.set())
+        await noticed.wait()
+
+    (settled,) = bench.of("budget.settled")
+    assert settled["attrs"]["in_doubt"] is True
+    assert bench.state.spent.tokens == settled["budget_held"]
+    assert bench.state.held.tokens == 0
+
+
+async def test_the_rest_of_an_answer_that_is_too_large_to_be_read_is_not_waited_for(
+    opened, service, monkeypatch
+):
+    monkeypatch.setattr("sashizu_gateway.reading.LARGEST", 1000)
+    bench = await opened()
+    gone, noticed = anyio.Event(), anyio.Event()
+
+    async def floods(wire, asked):
+        half = b'{"id": "' + b"x" * 600
+        told = f"content-type: application/json\r\ncontent-length: {10**9}"
+        await wire.stream.send(f"HTTP/1.1 200 OK\r\n{told}\r\n\r\n".encode() + half)
+        await gone.wait()
+        await anyio.wait_all_tasks_blocked()
+        await wire.stream.send(half)
+        await wire.gone()
+        noticed.set()
+
+    service.does(floods)
+    with anyio.fail_after(8):  # less than an answer gets that can be read
+        await bench.ask("/v1/responses", ASK, hung_up=gone, on_piece=lambda _: gone.set())
+        await noticed.wait()
+
+    assert bench.of("budget.settled")[0]["attrs"]["in_doubt"] is True
+
+
+async def test_a_client_that_hangs_up_on_a_failure_pays_for_a_request(opened, service):
+    bench = await opened()
+    gone, begun = anyio.Event(), anyio.Event()
+
+    async def fails(wire, asked):
+        await wire.stream.send(
+            b"HTTP/1.1 500 No\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+        )
+        begun.set()
+        await wire.gone()
+
+    service.does(fails)
+    with anyio.fail_after(4):
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(bench.ask, "/v1/responses", ASK, hung_up=gone))
+            await begun.wait()
+            await anyio.wait_all_tasks_blocked()
+            gone.set()
+
+    assert bench.state.spent.tokens == bench.state.held.tokens == 0
+    assert bench.state.spent.requests == 1
 
 
 async def test_a_call_waits_for_room_and_then_goes_out(opened, service):

@@ -106,6 +106,32 @@ async def test_a_client_that_closes_its_connection_ends_the_call(served, service
     assert served.of("budget.settled")[0]["attrs"]["in_doubt"] is True
 
 
+async def test_a_client_that_leaves_as_the_gateway_ends_pays_the_bill(opened, service):
+    bench = await opened(Limits(tokens=100_000))
+
+    async def waits(wire, asked):
+        whole = b'{"id": "r", "usage": {"input_tokens": 5, "output_tokens": 2}}'
+        await wire.stream.send(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n" % len(whole)
+        )
+        while not bench.gateway.ended:
+            await anyio.sleep(0)
+        await wire.stream.send(whole)
+
+    service.does(waits)
+    with anyio.fail_after(10):
+        async with (
+            serve(bench.gateway, Address("127.0.0.1", 0)) as bench.address,
+            await anyio.connect_tcp("127.0.0.1", bench.address.port) as stream,
+        ):
+            await stream.send(raw(bench, body=json.dumps(ASK).encode()))
+            assert b"200 OK" in await stream.receive()
+
+    (settled,) = bench.of("budget.settled")
+    assert (settled["budget_spent"], settled["attrs"]["in_doubt"]) == (7, False)
+
+
 async def test_a_service_that_dies_breaks_the_connection_off(served, service):
     async def dies(wire, asked):
         await wire.begin()

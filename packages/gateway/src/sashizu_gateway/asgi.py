@@ -9,7 +9,7 @@ import anyio
 import orjson
 
 from sashizu_gateway.dialects.refusals import RequestRefused
-from sashizu_gateway.forwarding import ToClient
+from sashizu_gateway.forwarding import ToClient, is_stream
 
 __all__ = ["Incoming", "Receive", "Scope", "Send"]
 
@@ -31,7 +31,11 @@ _BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "openai-", "x-codex-")
 
 
 class Incoming:
-    """One request of a client, and the answer to it, which has `begun` and is `completed`."""
+    """One request of a client, and the answer to it, which has `begun` and is `completed`.
+
+    `streams` says that the answer comes as it is made; `unreadable` that it is too large to say
+    what it cost.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -39,6 +43,8 @@ class Incoming:
         self.query: bytes = scope.get("query_string", b"")
         self.begun = False
         self.completed = False
+        self.streams = False
+        self.unreadable = anyio.Event()
         self._headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             self._headers.setdefault(name, value)
@@ -116,7 +122,7 @@ class Incoming:
         """Passes an upstream's answer on; of its headers those that mean something to a client."""
 
         async def begin(status: int, headers: Sequence[tuple[str, str]]) -> None:
-            self.begun = True
+            self.begun, self.streams = True, is_stream(headers)
             back = [
                 (name, value)
                 for name, value in headers
@@ -135,7 +141,7 @@ class Incoming:
             self.completed = True
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        return ToClient(begin, piece, end)
+        return ToClient(begin, piece, end, self.unreadable.set)
 
 
 def _is_plain(text: str) -> bool:

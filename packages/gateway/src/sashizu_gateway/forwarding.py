@@ -18,7 +18,7 @@ from sashizu_gateway.dialects.found import Found
 from sashizu_gateway.reading import StreamReader, WholeReader
 from sashizu_gateway.upstream import LARGEST_ERROR, Answer, Unanswered, Upstream
 
-__all__ = ["Forwarded", "Outgoing", "Relayed", "ToClient", "counted"]
+__all__ = ["Forwarded", "Outgoing", "Relayed", "ToClient", "counted", "is_stream"]
 
 Headers = Sequence[tuple[str, str]]
 
@@ -33,11 +33,15 @@ class Relayed(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class ToClient:
-    """The way back to the client: `begin` with status and headers, then `piece` by piece, `end`."""
+    """The way back to the client: `begin` with status and headers, then `piece` by piece, `end`.
+
+    `unreadable` is told that the answer is too large to say what it cost.
+    """
 
     begin: Callable[[int, Headers], Awaitable[None]]
     piece: Callable[[bytes], Awaitable[None]]
     end: Callable[[], Awaitable[None]]
+    unreadable: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -167,12 +171,11 @@ class Forwarded:
     async def _pass(self, answer: Answer, found: Found, started: int) -> int | None:
         """Pass an answer on, piece by piece; nanoseconds to the first one."""
         outgoing = self._outgoing
-        streamed = answer.header("content-type").startswith("text/event-stream")
         reader: StreamReader | WholeReader = (
             StreamReader(
                 outgoing.dialect, found, text=outgoing.keeps_text, hide=outgoing.hides_usage
             )
-            if streamed
+            if is_stream(answer.headers)
             else WholeReader(outgoing.dialect, found)
         )
         self.answered = True
@@ -183,25 +186,41 @@ class Forwarded:
                 ttft_ns = monotonic_ns() - started
             if shown := reader.feed(piece):
                 await self._client.piece(shown)
+            if isinstance(reader, WholeReader) and reader.lost:
+                self._client.unreadable()
         if shown := reader.end():
             await self._client.piece(shown)
         await self._client.end()
         return ttft_ns
 
     async def _fail(self, answer: Answer) -> None:
-        """Pass a failure on, without our key in it."""
-        body = self._upstream.without_secrets(await answer.beginning())
-        self.answered = True
-        kept = [pair for pair in answer.headers if pair[0] != "content-length"]
-        await self._client.begin(answer.status, kept)
-        await self._client.piece(body[:LARGEST_ERROR])
-        await self._client.end()
-        raise Relayed(
+        """Pass a failure on, without our key in it.
+
+        Raises:
+            Relayed: always, also when the client has hung up.
+        """
+        failure = Relayed(
             f"status {answer.status}",
             fault=_fault(answer.status),
             sent=answer.status in (504, 524),  # who waited for the service gave up, not the service
             status=answer.status,
         )
+        try:
+            body = self._upstream.without_secrets(await answer.beginning())
+            self.answered = True
+            kept = [pair for pair in answer.headers if pair[0] != "content-length"]
+            await self._client.begin(answer.status, kept)
+            await self._client.piece(body[:LARGEST_ERROR])
+            await self._client.end()
+        except anyio.get_cancelled_exc_class():
+            raise failure from None
+        raise failure
+
+
+def is_stream(headers: Headers) -> bool:
+    """Whether an answer's headers, with names in lower case, say that it is a stream of events."""
+    kind = next((value for name, value in headers if name == "content-type"), "")
+    return kind.startswith("text/event-stream")
 
 
 def _bill(found: Found) -> Usage | None:

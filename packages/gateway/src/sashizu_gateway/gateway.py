@@ -26,6 +26,9 @@ __all__ = ["PREFIX", "Gateway"]
 
 DIALECTS: tuple[Dialect, ...] = (Responses(), ChatCompletions(), Messages())
 
+REST_S = 10.0
+"""Seconds that the rest of an answer gets which says what it cost, once its client has gone."""
+
 PREFIX = "/v1"
 """Where the paths of the services begin."""
 
@@ -157,8 +160,11 @@ def _check_model(upstream: Upstream, model: str) -> None:
 
 
 async def _until_gone(request: Incoming, scope: anyio.CancelScope) -> None:
-    """A client that hangs up ends its call."""
+    """A client that hangs up ends its call, but not an answer that is on its way as a whole."""
     await request.hung_up()
+    if request.begun and not request.streams:
+        with anyio.move_on_after(REST_S):
+            await request.unreadable.wait()
     scope.cancel()
 
 

@@ -24,10 +24,15 @@ class WholeReader:
         self._pieces: list[bytes] = []
         self._size = 0
 
+    @property
+    def lost(self) -> bool:
+        """Whether it is too large to be read."""
+        return self._size > LARGEST
+
     def feed(self, piece: bytes) -> bytes:
         """Take a piece; returns what goes on to the client."""
         self._size += len(piece)
-        if self._size <= LARGEST:
+        if not self.lost:
             self._pieces.append(piece)
         else:
             self._pieces.clear()
@@ -35,7 +40,7 @@ class WholeReader:
 
     def end(self) -> bytes:
         """The answer has come to its end; returns what goes on to the client."""
-        if self._size <= LARGEST:
+        if not self.lost:
             try:
                 self._dialect.read_whole(orjson.loads(b"".join(self._pieces)), self._found)
             except orjson.JSONDecodeError:
