@@ -13,10 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sashizu_budget.ledger import Ledger
+from sashizu_budget.spend_connection import SpendFile
+from sashizu_budget.windows import Windows
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.errors import ModelError, UsageError
 from sashizu_core.plugins import Registry
-from sashizu_core.protocols import Budget
+from sashizu_core.protocols import Budget, Busy, Refused
 from sashizu_core.runtime import delegate_parallel
 from sashizu_core.runtime.shared_budget import shared_budget
 from sashizu_core.settings import Settings
@@ -30,6 +32,7 @@ from sashizu_core.testing.fakes import (
     scripted_model,
 )
 from sashizu_core.types import (
+    Amount,
     Bound,
     Completion,
     Limits,
@@ -274,6 +277,74 @@ async def test_a_conversation_goes_on_without_what_was_said_of_an_older_budget()
     await run(None, kept, continue_conversation=conversation)
     assert run.notes() == []
     assert [m.role for m in run.main.requests[-1].messages][-2:] == ["assistant", "user"]
+
+
+def spent_of_a_day(folder: Path, tokens: int, limit: Limits) -> Ledger:
+    """A ledger below a window of a day of which so much is spent."""
+    spend = folder / "spend.sqlite"
+    Windows(SpendFile(spend), str(folder)).set("day", limit)
+    other = Ledger(spend=spend, project=folder).root("other", Limits())
+    hold = other.reserve(Amount(tokens=tokens))
+    assert not isinstance(hold, Busy | Refused), hold
+    hold.settle(Amount(tokens=tokens))
+    other.close()
+    return Ledger(spend=spend, project=folder)
+
+
+async def test_a_window_counts_like_a_limit_as_large_as_what_was_left_of_it(tmp_path: Path) -> None:
+    run = Run(steps(*[850] * 10, 100), most=850)
+    run.ledger = spent_of_a_day(tmp_path, 90_000, Limits(tokens=100_000))
+    report = await run(Limits(tokens=1_000_000))
+    assert report.results[0].ok, report.results[0].error
+    told = [[m for m in r.messages if m.content.startswith("[budget]")] for r in run.main.requests]
+    assert [len(notes) for notes in told] == [0] * 10 + [1]
+    (note,) = run.notes()
+    day = report_day(run)
+    assert f"85% of the tokens that were left of {day!r} are used up. Left: 1,500 tokens" in note
+    warned, told_agent = run.degraded()
+    assert warned["attrs"] == {
+        "how": "window",
+        "window": day,
+        "share": 0.9,
+        "left": {"tokens": 10_000},
+        "told": warned["attrs"]["told"],
+    }
+    assert warned["attrs"]["told"].startswith(f"{day}: 10,000 of 100,000 tokens left, starts anew")
+    assert "agent_id" not in warned
+    assert (warned["budget_spent"], warned["budget_limit"]) == (90_000, 100_000)
+    assert told_agent["attrs"]["window"] == day
+    assert (told_agent["budget_spent"], told_agent["budget_limit"]) == (8_500, 10_000)
+
+
+def report_day(run: Run) -> str:
+    """The window that the run was told of."""
+    return str(run.degraded()[0]["attrs"]["window"])
+
+
+async def test_a_window_has_the_fallback_go_on_in_time(tmp_path: Path) -> None:
+    run = Run(steps(6_000, 1), lambda r: SPOKEN[turn(r) - 1], most=6_000)
+    run.ledger = spent_of_a_day(tmp_path, 1_000, Limits(tokens=11_000))
+    report = await run(None, FALLS)
+    assert report.results[0].ok, report.results[0].error
+    (event,) = run.degraded()
+    assert event["attrs"]["how"] == "fallback"
+    assert event["attrs"]["window"].startswith("day ")
+    assert len(run.spare.requests) == 2
+
+
+async def test_a_window_of_which_less_than_two_calls_are_left_is_told(tmp_path: Path) -> None:
+    run = Run(steps(6_000, 6_000, 100), most=6_000)
+    run.ledger = spent_of_a_day(tmp_path, 5_000, Limits(tokens=25_000))
+    report = await run()
+    assert report.results[0].ok, report.results[0].error
+    assert "Less than two more calls of this size are left. Left: 8,000 tokens" in run.notes()[0]
+
+
+async def test_windows_are_told_to_nobody_where_the_settings_say_never(tmp_path: Path) -> None:
+    run = Run(steps(*[850] * 10, 100), most=850)
+    run.ledger = spent_of_a_day(tmp_path, 90_000, Limits(tokens=100_000))
+    assert (await run(warn_at=1)).results[0].ok
+    assert run.degraded() == []
 
 
 async def test_without_a_limit_nobody_is_told_anything() -> None:

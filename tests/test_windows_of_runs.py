@@ -18,12 +18,13 @@ from sashizu_core.agents import AgentDefinition
 from sashizu_core.errors import UsageError
 from sashizu_core.events import Event
 from sashizu_core.plugins import Registry
+from sashizu_core.protocols import Busy, Refused
 from sashizu_core.runtime import delegate_parallel
 from sashizu_core.runtime.planning import planned_run
 from sashizu_core.settings import Settings
 from sashizu_core.supervisor import supervise
 from sashizu_core.testing.fakes import MemorySink, ScriptedModel, scripted_model
-from sashizu_core.types import Limits, ModelInfo, Outcome, Price, RunReport, Task
+from sashizu_core.types import Amount, Limits, ModelInfo, Outcome, Price, RunReport, Task
 
 MODEL = ModelInfo("fake/m", "fake", min_output_tokens=16, max_output_tokens=500)
 PRICED = replace(MODEL, price=Price(1000, 2000, source="a test", date="2026-11-21"))
@@ -265,6 +266,46 @@ def test_a_plan_of_the_command_line_goes_by_what_is_on_record(cli: Cli) -> None:
     assert "(1 earlier run)" in out
     assert "at most: 400,000 tokens, 0 USD, time without limit" in out
     assert json.loads(cli("runs", "list", "--json")[1])[1:] == []
+
+
+@pytest.fixture
+def mostly_spent(cli: Cli) -> str:
+    """The day of which 90 % of a million tokens are spent."""
+    assert cli("budget", "set", "--day", "1000k")[0] == 0
+    run = Ledger().root("theirs", Limits())
+    hold = run.reserve(Amount(tokens=900_000))
+    assert not isinstance(hold, Busy | Refused)
+    hold.settle(hold.amount)
+    run.close()
+    Path("pay.py").write_text("import os\n")
+    return str(json.loads(cli("budget", "status", "--json")[1])["windows"][0]["key"])
+
+
+def test_a_plan_says_what_windows_leave_and_which_is_nearly_used_up(
+    cli: Cli, mostly_spent: str
+) -> None:
+    assert cli("budget", "set", "--month", "5000k")[0] == 0
+    code, out, _ = cli("delegate", "code-reviewer", "--scope", ".", "--plan")
+    assert code == 0
+    lines = out.splitlines()
+    at = lines.index("- windows of spend")
+    assert lines[at + 1].startswith(f"  day {mostly_spent}: 100,000 of 1,000,000 tokens left, ")
+    assert lines[at + 1].endswith(": nearly used up")
+    assert lines[at + 2].startswith(f"  month {mostly_spent[:7]}: 4,100,000 of 5,000,000 tokens")
+    assert not lines[at + 2].endswith(": nearly used up")
+
+
+def test_a_run_says_at_its_start_which_window_is_nearly_used_up(
+    cli: Cli, mostly_spent: str
+) -> None:
+    code, _, err = cli("delegate", "code-reviewer", "--scope", ".")
+    assert code == 0
+    first, *rest = err.splitlines()
+    told = f"sashizu: nearly used up: day {mostly_spent}: 100,000 of 1,000,000 tokens left, "
+    assert first.startswith(told)
+    assert not [line for line in rest if "used up" in line]
+    sql = "select count(*) as n from events where kind = 'budget.degraded'"
+    assert json.loads(cli("audit", "sql", "--format", "json", sql)[1]) == [{"n": 1}]
 
 
 # --- reports of what is on record -----------------------------------------------------------------

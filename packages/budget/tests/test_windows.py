@@ -22,7 +22,7 @@ from sashizu_budget.spend_connection import SpendFile
 from sashizu_budget.window_rows import Stand
 from sashizu_budget.windows import Windows
 from sashizu_core.errors import BudgetRefused, SashizuError
-from sashizu_core.protocols import BudgetNode, Busy, Hold, Refused
+from sashizu_core.protocols import BudgetNode, Busy, Hold, Refused, WindowedNode
 from sashizu_core.testing.budget_room import held
 from sashizu_core.types import Amount, Limits
 
@@ -182,6 +182,40 @@ async def test_a_process_that_stays_idle_gives_back_what_it_kept(place: Place) -
         await other.room(Amount(tokens=159_900))
     assert place.stand("day").held[0] == 159_900
     assert place.stand("day").spent[0] == 100
+
+
+def test_a_run_can_be_told_how_its_windows_stand(place: Place) -> None:
+    place.windows().set("day", Limits(tokens=1000))
+    place.windows().set("project", Limits(requests=9))
+    other = place.ledger().root("other", Limits())
+    held(other, tokens=300).settle(Amount(tokens=300))
+    other.close()
+    run = place.ledger().root("run", Limits(tokens=10)).open("agent", Limits())
+    assert isinstance(run, WindowedNode)
+    held(run, tokens=10, requests=1).settle(Amount(tokens=6, requests=1))
+    day, project = run.windows()
+    assert (day.name, day.spent.tokens, day.left("nusd")) == ("day 2026-11-21", 306, None)
+    assert day.limits == Limits(tokens=1000)
+    assert (day.held.tokens, day.left("tokens")) == (0, 694)
+    assert day.starts_anew is not None
+    assert day.starts_anew.isoformat()[:19] == "2026-11-22T00:00:00"
+    assert (project.name, project.spent.requests) == ("project /one", 1)
+    assert project.starts_anew is None
+
+
+def test_what_others_spend_of_a_window_is_told_before_long(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sashizu_budget.windows.LOOKS_S", 0.0)
+    place.windows().set("day", Limits(tokens=1000))
+    run, other = (place.ledger().root(name, Limits()) for name in ("run", "other"))
+    assert isinstance(run, WindowedNode)
+    assert run.windows()[0].spent.tokens == 0
+    held(other, tokens=300).settle(Amount(tokens=300))
+    other.close()
+    assert run.windows()[0].spent.tokens == 300
+    place.windows().set("day", Limits())
+    assert run.windows() == []
 
 
 def test_a_limit_that_is_raised_counts_for_runs_that_are_under_way(place: Place) -> None:

@@ -85,6 +85,34 @@ def test_plain_lines_tell_of_begin_denial_and_end(capfd):
     ]
 
 
+def near(told: str) -> Event:
+    attrs = {"how": "window", "told": told}
+    return Event("budget.degraded", {"budget_unit": "tokens", "attrs": attrs})
+
+
+def test_plain_lines_tell_of_a_window_that_is_nearly_used_up_and_of_no_agent(capfd):
+    shown = view()
+    PlainLines(shown).write([near("day 2026-11-21: 5 of 10 tokens left")])
+
+    told = "sashizu: nearly used up: day 2026-11-21: 5 of 10 tokens left\n"
+    assert capfd.readouterr().err == told
+    assert shown.rows == {}
+
+
+async def test_the_live_display_leaves_a_window_that_is_nearly_used_up_on_the_screen():
+    console, stream = terminal(encoding="ascii")
+    display = LiveDisplay(view(), console)
+
+    with display.shown():
+        display.write([near("project /a[red]b…\x1b[2J: 5 of 10 tokens left")])
+        with anyio.move_on_after(0.01):
+            await display.keep_fresh()
+
+    lines = [line for line in shown(stream).splitlines() if "nearly" in line]
+    assert len(lines) == 1
+    assert "sashizu: nearly used up: project /a[red]b.\\x1b[2J: 5 of 10 tokens left" in lines[0]
+
+
 def test_plain_lines_tell_what_happens_as_a_budget_runs_low(capfd):
     def degraded(model: str = "", **attrs: str) -> Event:
         return event("budget.degraded", model=model, attrs=attrs)

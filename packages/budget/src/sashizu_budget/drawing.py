@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
 
 from anyio.lowlevel import checkpoint_if_cancelled
 from sashizu_core.errors import BudgetRefused
 from sashizu_core.protocols import Busy, Hold, Refused
-from sashizu_core.types import UNITS, Amount, BudgetState, Limits
+from sashizu_core.types import UNITS, Amount, BudgetState, Limits, SpendWindow
 
 from sashizu_budget.drawn import Drawn, Waiting
 from sashizu_budget.holds import LedgerHold
@@ -174,6 +175,14 @@ class DrawingNode:
     def state(self) -> BudgetState:
         """The node as it is in this process; the root of a lease has the limits of the lease."""
         return self._shown(self._node.state())
+
+    def windows(self) -> Sequence[SpendWindow]:
+        """The windows of spend above it; see `WindowedNode`.
+
+        Raises:
+            SashizuError: they cannot be read.
+        """
+        return self._drawn.windows()
 
     def close(self) -> BudgetState:
         """End the node. Closing the top one gives back what is left of what was drawn."""

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import anyio
 from sashizu_core.errors import SashizuError
-from sashizu_core.types import UNITS, Limits
+from sashizu_core.types import UNITS, Limits, SpendWindow
 
 from sashizu_budget.nodes import Node
 from sashizu_budget.spend_rows import Shortage
@@ -78,12 +78,22 @@ class Source(Protocol):
         """Book what was spent and give back all else, for good."""
         ...
 
-    def hopeless(self, asked: Four, unbooked: Four) -> Shortage | None:
-        """Why an amount cannot fit even if nothing were held; None if it could."""
+    def hopeless(self, asked: Four, unbooked: Four, free: Four) -> Shortage | None:
+        """Why an amount cannot fit even if nothing were held; None if it could.
+
+        `unbooked` is spent of what was drawn, and `free` neither spent nor held.
+        """
         ...
 
     def more(self, unit: int) -> int:
         """How much could be drawn now."""
+        ...
+
+    def windows(self, unbooked: Four, free: Four) -> Sequence[SpendWindow]:
+        """The windows of spend that it draws from, told of what they do not know.
+
+        `unbooked` is spent of what was drawn, and `free` neither spent nor held.
+        """
         ...
 
 
@@ -147,7 +157,12 @@ class Drawn:
         """Why an amount cannot fit even if nothing were held; None if it could."""
         if not any(self.need(asked)):
             return None
-        return self.source.hopeless(asked, self._unbooked())
+        return self.source.hopeless(asked, self._unbooked(), self._free())
+
+    def windows(self) -> Sequence[SpendWindow]:
+        """The windows of spend as they stand, with what this process has spent of them."""
+        with self.root._lock:
+            return self.source.windows(self._unbooked(), self._free())
 
     def trim(self) -> None:
         """Give back what is not needed. The tree's lock is taken."""

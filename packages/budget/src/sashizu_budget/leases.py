@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from time import time_ns
 
 from sashizu_core.errors import UsageError
 from sashizu_core.handoff import Leased
 from sashizu_core.protocols import BudgetNode, Busy, Hold, Refused
-from sashizu_core.types import UNITS, Amount, Limits
+from sashizu_core.types import UNITS, Amount, Limits, SpendWindow
 
 from sashizu_budget.drawing import DrawingNode
 from sashizu_budget.drawn import NEVER_NS, Drawn
@@ -145,13 +146,22 @@ class LeaseSource:
     def leave(self, spent: Four) -> None:
         self._store.leave(self.row.lease_id, self._chunk, spent)
 
-    def hopeless(self, asked: Four, unbooked: Four) -> Shortage | None:
+    def hopeless(
+        self,
+        asked: Four,
+        unbooked: Four,
+        free: Four,  # noqa: ARG002 - the row knows no others that would be told
+    ) -> Shortage | None:
         row = self._store.row(self.row.lease_id)
         for i, wanted in enumerate(asked):
             limit, left = row.limits[i], row.left(i)
             if limit is not None and wanted > limit - row.spent[i] - unbooked[i]:
                 return Shortage(i, left or 0, final=True, ended=row.ended)
         return None
+
+    def windows(self, unbooked: Four, free: Four) -> Sequence[SpendWindow]:  # noqa: ARG002
+        """None: they stand above who gave the lease, and the whole of it is held there."""
+        return ()
 
     def more(self, unit: int) -> int:
         return self._store.row(self.row.lease_id).left(unit) or 0

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet, finalize
@@ -45,17 +45,28 @@ class SpendFile:
         self._closing: finalize[Any, Any] | None = None
         _files.add(self)
 
-    @contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
+    def change(self) -> AbstractContextManager[sqlite3.Connection]:
         """One transaction: all of it, on disk, or nothing.
 
         Raises:
             SashizuError: the file cannot be made, read or written.
         """
+        return self._transaction("BEGIN IMMEDIATE")
+
+    def look(self) -> AbstractContextManager[sqlite3.Connection]:
+        """One reading of several rows, which holds up nobody who changes them.
+
+        Raises:
+            SashizuError: the file cannot be made or read.
+        """
+        return self._transaction("BEGIN")
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
                 db = self._connected()
-                db.execute("BEGIN IMMEDIATE")
+                db.execute(begin)
                 try:
                     yield db
                     db.execute("COMMIT")

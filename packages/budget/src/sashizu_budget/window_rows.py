@@ -34,6 +34,16 @@ class Stand:
     held: Four
     spent: Four
 
+    @property
+    def name(self) -> str:
+        """What people know it by: `day 2026-11-21`."""
+        return f"{self.scope} {self.key}"
+
+    @property
+    def limited(self) -> bool:
+        """Whether it has a limit in any unit."""
+        return any(limit is not None for limit in self.limits)
+
     def left(self, unit: int) -> int | None:
         """What can be drawn now; None without a limit."""
         limit = self.limits[unit]
@@ -66,13 +76,21 @@ class WindowRows:
 
     def keys(self, project: str) -> Keys:
         """The windows of now. No day is followed by an earlier one, whatever the clock says."""
-        day = day_of(self._now_ns)
-        found = self._db.execute("SELECT key FROM window_floor WHERE scope = 'day'").fetchone()
-        latest = found[0] if found is not None else ""
+        day, latest = day_of(self._now_ns), self._latest_day()
         if day > latest:
             self.follow_clock(day)
-        day = max(day, latest)
+        return self._keys(max(day, latest), project)
+
+    def keys_seen(self, project: str) -> Keys:
+        """The same, where nothing may be changed."""
+        return self._keys(max(day_of(self._now_ns), self._latest_day()), project)
+
+    def _keys(self, day: str, project: str) -> Keys:
         return day, month_of(day), project
+
+    def _latest_day(self) -> str:
+        found = self._db.execute("SELECT key FROM window_floor WHERE scope = 'day'").fetchone()
+        return str(found[0]) if found is not None else ""
 
     def follow_clock(self, day: str) -> None:
         """Let windows begin on a day that may be earlier than the latest one was."""

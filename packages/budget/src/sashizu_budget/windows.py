@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 
-from sashizu_core.types import UNITS, Limits
+from sashizu_core.types import UNITS, Amount, Limits, SpendWindow
 
 from sashizu_budget.drawn import NEVER_NS
 from sashizu_budget.periods import day_of, next_start, zone
@@ -23,6 +24,9 @@ from sashizu_budget.units import Four, amount_text, first_asked
 from sashizu_budget.window_rows import Keys, Stand, WindowRows
 
 __all__ = ["WindowSource", "Windows", "WindowsNow"]
+
+LOOKS_S = 1.0
+"""How old what a process knows of the windows may be that it only tells, in seconds."""
 
 KEEPS_S = 0.25
 """How long a process that has just begun to be idle keeps what it drew, in seconds."""
@@ -53,6 +57,12 @@ class Windows:
         """One transaction of the rows."""
         with self._file.change() as db:
             yield WindowRows(db, self._file.now_ns())
+
+    def stands(self) -> list[Stand]:
+        """How the windows stand, without a word to anybody else who uses them."""
+        with self._file.look() as db:
+            rows = WindowRows(db, self._file.now_ns())
+            return rows.stands(rows.keys_seen(self.project))
 
     def source(self) -> WindowSource | None:
         """Something to draw from; None while no window of any project is limited.
@@ -120,10 +130,13 @@ class WindowSource:
         self.drawn_units = drawn_units
         self.until_ns = _until_ns(keys)
         self.now_ns = windows.now_ns
+        self._seen: Sequence[Stand] = ()
+        self._seen_until = 0.0
 
     def draw(
         self, spent: Four, back: Four, need: Four, asked: Four
     ) -> tuple[Four, Four] | Shortage:
+        self._seen_until = 0.0
         with self._windows.change() as rows:
             rows.book(self._chunk, spent, back)
             chunk = rows.chunk(self._chunk)
@@ -151,6 +164,7 @@ class WindowSource:
         return drawn, spare
 
     def book(self, spent: Four, back: Four) -> bool:
+        self._seen_until = 0.0
         with self._windows.change() as rows:
             return rows.book(self._chunk, spent, back)
 
@@ -162,13 +176,13 @@ class WindowSource:
             rows.book(self._chunk, spent, found[1])
             rows.drop(self._chunk)
 
-    def hopeless(self, asked: Four, unbooked: Four) -> Shortage | None:
+    def hopeless(self, asked: Four, unbooked: Four, free: Four) -> Shortage | None:
         with self._windows.change() as rows:
             for stand in rows.stands(rows.keys(self._windows.project)):
                 for i, wanted in enumerate(asked):
                     limit = stand.limits[i]
                     if limit is not None and wanted > limit - stand.spent[i] - unbooked[i]:
-                        return _short(stand, i, final=True)
+                        return _short(stand, i, free[i], final=True)
         return None
 
     def more(self, unit: int) -> int:
@@ -176,6 +190,25 @@ class WindowSource:
             stands = rows.stands(rows.keys(self._windows.project))
         lefts = [left for stand in stands if (left := stand.left(unit)) is not None]
         return min(lefts, default=0)
+
+    def windows(self, unbooked: Four, free: Four) -> list[SpendWindow]:
+        if monotonic() >= self._seen_until:
+            self._seen = self._windows.stands()
+            self._seen_until = monotonic() + LOOKS_S
+        return [_spend_window(stand, unbooked, free) for stand in self._seen if stand.limited]
+
+
+def _spend_window(stand: Stand, unbooked: Four, free: Four) -> SpendWindow:
+    """A window; what was spent of a chunk and not booked, and what is free of it, is held there."""
+    spent = [s + more for s, more in zip(stand.spent, unbooked, strict=True)]
+    held = [max(0, h - u - f) for h, u, f in zip(stand.held, unbooked, free, strict=True)]
+    return SpendWindow(
+        stand.name,
+        Limits(**dict(zip(UNITS, stand.limits, strict=True))),
+        Amount(*spent),
+        Amount(*held),
+        next_start(stand.scope, stand.key),
+    )
 
 
 def _shortage(stands: Sequence[Stand], wanted: Sequence[Four], asked: Four) -> Shortage | None:
@@ -189,25 +222,26 @@ def _shortage(stands: Sequence[Stand], wanted: Sequence[Four], asked: Four) -> S
             limit, left = stand.limits[unit], stand.left(unit)
             if limit is None or left is None or need <= left:
                 continue
-            short = _short(stand, unit, final=asked[unit] > limit - stand.spent[unit])
+            free = max(0, asked[unit] - need) if need else 0
+            short = _short(stand, unit, free, final=asked[unit] > limit - stand.spent[unit])
             if short.final:
                 return short
             busy = busy or short
     return busy
 
 
-def _short(stand: Stand, unit: int, *, final: bool) -> Shortage:
+def _short(stand: Stand, unit: int, free: int, *, final: bool) -> Shortage:
+    """Of what is held, `free` is what who asks has drawn and not used: nothing that is missing."""
     limit = stand.limits[unit] or 0
     starts = next_start(stand.scope, stand.key)
     again = f", starts anew at {_minute(starts)}" if starts is not None else ""
     remedy = (
         f"the limit of this {stand.scope} is {amount_text(unit, limit)}, of which "
         f"{amount_text(unit, stand.spent[unit])} are spent and "
-        f"{amount_text(unit, stand.held[unit])} held{again}: "
+        f"{amount_text(unit, max(0, stand.held[unit] - free))} held{again}: "
         f"'sashizu budget set --{stand.scope} LIMIT' changes it"
     )
-    name = f"{stand.scope} {stand.key}"
-    return Shortage(unit, stand.left(unit) or 0, final=final, name=name, remedy=remedy)
+    return Shortage(unit, stand.left(unit) or 0, final=final, name=stand.name, remedy=remedy)
 
 
 def _spare(stands: Sequence[Stand], need: Four) -> Four:

@@ -51,6 +51,11 @@ def print_forecast(found: Forecast, *, to_stderr: bool = False) -> None:
     elif not found.agents or found.worst != found.agents[0].worst:
         render.line("- the run", to_stderr=to_stderr)
         _print_costs(found.worst, to_stderr, priced=not found.unpriced)
+    if found.windows:
+        render.line("- windows of spend", to_stderr=to_stderr)
+    for window in found.windows:
+        more = ": nearly used up" if window.nearly else ""
+        render.line(f"  {one_line(window.told)}{more}", to_stderr=to_stderr)
     render.line(to_stderr=to_stderr)
 
 

@@ -16,6 +16,7 @@ from sashizu_core.protocols import EventSink
 
 from sashizu_cli import render
 from sashizu_cli.json_text import json_text
+from sashizu_cli.plain import one_line
 from sashizu_cli.view import RunView, count_text, elapsed_text
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ class PlainLines(Display):
                 )
             case "model.failed":
                 return self._waits(fields)
+            case "budget.degraded" if told := window_told(event):
+                return told
             case "budget.degraded":
                 return f"{self.view.row(fields).name}: {_degraded(fields)}"
             case "budget.rebalanced":
@@ -178,6 +181,14 @@ class PlainLines(Display):
             return ""
         why = str(fields.get("error_type", "")).replace("_", " ")
         return f"{self.view.row(fields).name}: {why}, asked to wait {elapsed_text(seconds)}"
+
+
+def window_told(event: Event) -> str:
+    """What is told of a window of spend that is nearly used up; empty for any other event."""
+    attrs = event.fields.get("attrs")
+    if event.kind != "budget.degraded" or not isinstance(attrs, Mapping):
+        return ""
+    return f"nearly used up: {attrs.get('told', '')}" if attrs.get("how") == "window" else ""
 
 
 def _degraded(fields: Mapping[str, Any]) -> str:
@@ -211,6 +222,14 @@ class LiveDisplay(Display):
         self._live: Live | None = None
         self._shown = False
         self._only_ascii = not console.encoding.lower().startswith("utf")
+
+    def look(self, events: Sequence[Event]) -> None:
+        super().look(events)
+        for event in events:
+            if told := window_told(event):  # stays above what changes
+                text = f"sashizu: {one_line(told)}"
+                text = _in_ascii(text) if self._only_ascii else text
+                self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def picture(self) -> Text:
         """What is shown now."""

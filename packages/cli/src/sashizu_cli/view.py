@@ -236,6 +236,8 @@ def _tool_asked(view: RunView, fields: Mapping[str, Any]) -> None:
 
 def _degraded(view: RunView, fields: Mapping[str, Any]) -> None:
     how = (fields.get("attrs") or {}).get("how", "warned")
+    if how == "window":
+        return  # of the run, and of no agent
     if how == "warned":
         view.row(fields).state = "wrapping up"
     elif how == "fallback":

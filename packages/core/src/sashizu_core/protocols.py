@@ -21,6 +21,7 @@ from sashizu_core.types import (
     ModelInfo,
     ModelRequest,
     Price,
+    SpendWindow,
     StepKind,
     Task,
     ToolResult,
@@ -55,6 +56,7 @@ __all__ = [
     "ToolSource",
     "ToolsServed",
     "ToolsWanted",
+    "WindowedNode",
 ]
 
 T = TypeVar("T")
@@ -431,6 +433,15 @@ class BudgetNode(Protocol):
 
     def close(self) -> BudgetState:
         """End the node: no further holds; those still open are charged in full."""
+        ...
+
+
+@runtime_checkable
+class WindowedNode(BudgetNode, Protocol):
+    """A node above which windows of spend may stand, that other runs spend of as well."""
+
+    def windows(self) -> Sequence[SpendWindow]:
+        """The windows that have a limit, as they are now or were a second ago."""
         ...
 
 

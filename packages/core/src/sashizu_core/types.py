@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ __all__ = [
     "Price",
     "Role",
     "RunReport",
+    "SpendWindow",
     "StepKey",
     "StepKind",
     "Task",
@@ -291,6 +293,28 @@ class BudgetState:
 
     def left(self, unit: str) -> int | None:
         """What can still be reserved at this node alone, never below 0; None without a limit."""
+        limit = getattr(self.limits, unit)
+        if limit is None:
+            return None
+        return max(0, int(limit - getattr(self.spent, unit) - getattr(self.held, unit)))
+
+
+@dataclass(frozen=True, slots=True)
+class SpendWindow:
+    """A limit that all runs of a user share, as it stands: `day 2026-11-21`.
+
+    `spent` and `held` are those of all processes together. `starts_anew` is None for one that never
+    does.
+    """
+
+    name: str
+    limits: Limits
+    spent: Amount
+    held: Amount
+    starts_anew: datetime | None = None
+
+    def left(self, unit: str) -> int | None:
+        """What can still be held, never below 0; None without a limit."""
         limit = getattr(self.limits, unit)
         if limit is None:
             return None

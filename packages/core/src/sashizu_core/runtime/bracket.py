@@ -17,6 +17,7 @@ from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.instance import RunParts
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.turn.steps import LAST_WORDS_S
+from sashizu_core.turn.windows import nearly_used_up, window_text
 from sashizu_core.types import Amount, RunReport
 
 __all__ = ["RunStatus", "bracketed", "deadline", "run_status", "sandbox_events"]
@@ -59,7 +60,8 @@ async def bracketed(
         if asked.budget.tokens is not None:
             fields["budget_limit"] = asked.budget.tokens
         fields["attrs"]["limits"] = counted_limits(asked.budget)
-    await recorder.record([recorder.event("run.started", fields), *sandbox_events(parts)])
+    begun = [recorder.event("run.started", fields), *sandbox_events(parts), *_window_events(parts)]
+    await recorder.record(begun)
     started, status = monotonic(), RunStatus()
     try:
         yield status
@@ -103,6 +105,28 @@ def sandbox_events(parts: RunParts) -> list[Event]:
         "attrs": {"sandbox": info.name, "reason": info.reason},
     }
     return [parts.recorder.event("security.sandbox", fields)]
+
+
+def _window_events(parts: RunParts) -> list[Event]:
+    """The windows of spend that are nearly used up as the run begins."""
+    return [
+        parts.recorder.event(
+            "budget.degraded",
+            {
+                "budget_unit": unit,
+                "budget_spent": getattr(window.spent, unit),
+                "budget_limit": getattr(window.limits, unit),
+                "attrs": {
+                    "how": "window",
+                    "window": window.name,
+                    "share": round(share, 4),
+                    "left": {unit: window.left(unit)},
+                    "told": window_text(window, unit),
+                },
+            },
+        )
+        for window, unit, share in nearly_used_up(parts.windows, parts.warn_at)
+    ]
 
 
 @asynccontextmanager

@@ -15,9 +15,20 @@ from sashizu_core.protocols import Budget
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.spawning import spawns
 from sashizu_core.turn.attempts import BILLED_RETRIES
-from sashizu_core.types import Bound, Limits, ModelInfo, Price
+from sashizu_core.turn.windows import LIMITABLE, nearly_used_up, window_text
+from sashizu_core.types import Bound, Limits, ModelInfo, Price, SpendWindow
 
-__all__ = ["AgentForecast", "Cost", "Forecast", "Likely", "exceeds", "forecast_of", "worst_case"]
+__all__ = [
+    "AgentForecast",
+    "Cost",
+    "Forecast",
+    "Likely",
+    "ToldWindow",
+    "exceeds",
+    "forecast_of",
+    "told_windows",
+    "worst_case",
+]
 
 N = TypeVar("N", int, float)
 
@@ -62,13 +73,33 @@ class AgentForecast:
 
 
 @dataclass(frozen=True, slots=True)
+class ToldWindow:
+    """One limit of a window of spend, in its unit. `told` is what people read of it.
+
+    `nearly` says that as much of it is spent as `run.warn_at` says.
+    """
+
+    name: str
+    unit: str
+    limit: int
+    spent: int
+    left: int
+    nearly: bool
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
-    """A run: its agents, and all of them together. `likely` is known if it is of every agent."""
+    """A run: its agents, and all of them together. `likely` is known if it is of every agent.
+
+    `windows` are the limits that it shares with all other runs.
+    """
 
     run_id: str
     agents: tuple[AgentForecast, ...]
     worst: Cost
     likely: Cost | None
+    windows: tuple[ToldWindow, ...] = ()
 
     @property
     def unpriced(self) -> tuple[str, ...]:
@@ -146,6 +177,25 @@ def forecast_of(
             max(took) if at_once else sum(took) / jobs,
         )
     return Forecast(run_id, tuple(agents), total, likely)
+
+
+def told_windows(windows: Sequence[SpendWindow], warn_at: float) -> tuple[ToldWindow, ...]:
+    """Every limit of the windows; `warn_at` is the share from which one is nearly used up."""
+    nearly = {(window.name, unit) for window, unit, _ in nearly_used_up(windows, warn_at)}
+    return tuple(
+        ToldWindow(
+            window.name,
+            unit,
+            limit,
+            getattr(window.spent, unit),
+            window.left(unit) or 0,
+            (window.name, unit) in nearly,
+            window_text(window, unit),
+        )
+        for window in windows
+        for unit in LIMITABLE
+        if (limit := getattr(window.limits, unit)) is not None
+    )
 
 
 def exceeds(worst: Cost, above: Limits) -> bool:

@@ -66,6 +66,7 @@ from sashizu_core.types import (
     Criterion,
     Message,
     Outcome,
+    SpendWindow,
     StepKind,
 )
 
@@ -106,7 +107,8 @@ class AgentProgress:
 class RunParts:
     """What all agents of a run share.
 
-    `nodes` are the ledger's from `root` upwards, as far as this process knows them.
+    `nodes` are the ledger's from `root` upwards, as far as this process knows them; `windows` are
+    those of spend above them, as they were when the run began.
     """
 
     run_id: RunId
@@ -133,6 +135,7 @@ class RunParts:
     warn_at: float = 1.0
     pools: SharePools | None = None
     nodes: tuple[BudgetNode, ...] = ()
+    windows: Sequence[SpendWindow] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:

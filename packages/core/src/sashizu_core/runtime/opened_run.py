@@ -33,6 +33,7 @@ from sashizu_core.runtime.spawning import Spawning, spawns
 from sashizu_core.skills.shelf import load_shelf
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.shares import SharePools
+from sashizu_core.turn.windows import windows_of
 
 __all__ = ["OpenedRun", "check_ledger", "guarded", "opened_run", "sources_of"]
 
@@ -216,4 +217,5 @@ async def _parts(
         hosts=hosts,
         warn_at=run.warn_at,
         nodes=_nodes(budget, root),
+        windows=windows_of(root),
     )

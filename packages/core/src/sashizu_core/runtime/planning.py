@@ -19,6 +19,7 @@ from sashizu_core.runtime.forecast import (
     Forecast,
     Likely,
     forecast_of,
+    told_windows,
     worst_case,
 )
 from sashizu_core.runtime.opened_run import sources_of
@@ -27,7 +28,8 @@ from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import run_redactor
 from sashizu_core.specs import RecordRows
 from sashizu_core.turn.record import Recorder
-from sashizu_core.types import Task
+from sashizu_core.turn.windows import windows_of
+from sashizu_core.types import SpendWindow, Task
 
 __all__ = ["PlannedRun", "planned_run"]
 
@@ -79,9 +81,11 @@ async def planned_run(
         models = await opened.models(plans)
         ledger = await opened.ledger(asked.budget, plans, models)
         budget, left = None, asked.budget
+        windows: Sequence[SpendWindow] = ()
         if ledger is not None:
             budget, root = ledger
             left = replace(left, tokens=root.left("tokens"), nusd=root.left("nusd"))
+            windows = windows_of(root)
             root.close()
         agents = [_forecast(plan, models, budget, asked) for plan in plans]
         if likely and agents and asked.audit:
@@ -89,6 +93,7 @@ async def planned_run(
         found = forecast_of(
             asked.run_id, agents, left, deadline_s=asked.deadline_s, jobs=asked.jobs
         )
+        found = replace(found, windows=told_windows(windows, asked.settings.run.warn_at))
         fields = {"op": "invoke_workflow", "attrs": _told(found)}
         await recorder.record([recorder.event("run.planned", fields)])
         yield PlannedRun(found, recorder)
@@ -165,4 +170,5 @@ def _told(found: Forecast) -> dict[str, Any]:
         for agent in found.agents
     ]
     likely = asdict(found.likely) if found.likely is not None else None
-    return {"agents": agents, "worst": asdict(found.worst), "likely": likely}
+    windows = [asdict(window) for window in found.windows]
+    return {"agents": agents, "worst": asdict(found.worst), "likely": likely, "windows": windows}

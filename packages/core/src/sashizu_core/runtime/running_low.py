@@ -13,6 +13,7 @@ from sashizu_core.turn.inference import Inference
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.shares import Share
 from sashizu_core.turn.standing import Clock, Standing
+from sashizu_core.turn.windows import spent_before
 
 if TYPE_CHECKING:
     from sashizu_core.runtime.instance import RunParts
@@ -41,13 +42,13 @@ def degradation_of(
     parts: RunParts,
     inference: Inference,
     recorder: Recorder,
-    standing: tuple[tuple[BudgetNode, ...], Callable[[], float]],
+    stands: tuple[tuple[BudgetNode, ...], Callable[[], float]],
 ) -> Degradation:
     """What is done before an agent's budget ends.
 
-    `standing` are its nodes of the ledger, its own first, and what tells when its own time ends.
+    `stands` are its nodes of the ledger, its own first, and what tells when its own time ends.
     """
-    nodes, ends = standing
+    nodes, ends = stands
 
     def clocks() -> list[Clock]:
         """The deadlines that it works under: the run's, and its own."""
@@ -62,4 +63,5 @@ def degradation_of(
         model = parts.models[plan.fallback]
         fallback = Fallback(model, parts.gate(model), own.fallback_at)
     warn_at = own.warn_at or parts.warn_at
-    return Degradation(Standing(nodes, clocks), inference, recorder, warn_at, fallback)
+    standing = Standing(nodes, clocks, spent_before(parts.windows))
+    return Degradation(standing, inference, recorder, warn_at, fallback)

@@ -195,6 +195,8 @@ class Degradation:
             }
             if used.node_id:
                 told["budget_id"] = used.node_id
+            if used.window:
+                told["attrs"]["window"] = used.name
         self.recorder.write([self.recorder.event("budget.degraded", told)])
 
 
@@ -209,7 +211,8 @@ def _wrap_up(used: Used | None, left: Mapping[str, int]) -> str:
         first = "Less than two more calls of this size are left."
     else:
         unit = "USD" if used.unit == "nusd" else used.unit
-        first = f"{used.share:.0%} of the {unit} of {used.name!r} are used up."
+        of = f"that were left of {used.name!r}" if used.window else f"of {used.name!r}"
+        first = f"{used.share:.0%} of the {unit} {of} are used up."
     return (
         f"[budget] {first} Left: {_told(left)}. "
         "Wrap up now: begin nothing new, and give your final answer with what you have."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from sashizu_core.protocols import BudgetNode
+from sashizu_core.protocols import BudgetNode, WindowedNode
 from sashizu_core.types import UNITS
 
 __all__ = ["Clock", "Standing", "Used"]
@@ -30,7 +30,8 @@ class Used:
     """How far one limit is used up.
 
     `name` is the node that has it, `unit` one of the ledger's, or `seconds`; `spent` and `limit`
-    are in that unit. `node_id` is empty for time.
+    are in that unit. `node_id` is empty for time, and for a window of spend, which `window` says it
+    is; a window counts as a limit as large as what was left of it when the run began.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Used:
     spent: float
     limit: float
     node_id: str = ""
+    window: bool = False
 
     @property
     def share(self) -> float:
@@ -49,14 +51,20 @@ class Standing:
     """What an agent has used up, and may still use.
 
     `nodes` are its own node of the ledger and those above it, its own first; none without a ledger.
-    `clocks` gives the deadlines that run.
+    `clocks` gives the deadlines that run. `before` is what was spent of each window of spend when
+    the run began, by its name and the unit.
     """
 
     def __init__(
-        self, nodes: Sequence[BudgetNode], clocks: Callable[[], Sequence[Clock]] = tuple
+        self,
+        nodes: Sequence[BudgetNode],
+        clocks: Callable[[], Sequence[Clock]] = tuple,
+        before: Mapping[tuple[str, str], int] | None = None,
     ) -> None:
         self._nodes = tuple(nodes)
         self._clocks = clocks
+        self._before = before or {}
+        self._windowed = next((n for n in self._nodes if isinstance(n, WindowedNode)), None)
 
     def nearest(self) -> Used | None:
         """The limit of which the largest share is used up; None without limits.
@@ -79,6 +87,12 @@ class Standing:
                 if limit is not None:
                     spent = getattr(state.spent, unit)
                     yield Used(state.name, unit, spent, limit, state.node_id)
+        for window in self._windowed.windows() if self._windowed is not None else ():
+            for unit in STOPPING:
+                if (limit := getattr(window.limits, unit)) is not None:
+                    before = self._before.get((window.name, unit), 0)
+                    spent = getattr(window.spent, unit) - before
+                    yield Used(window.name, unit, spent, max(0, limit - before), window=True)
 
     def unspent(self) -> Mapping[str, int]:
         """What could be used if nothing were held, of each unit that stops model calls."""

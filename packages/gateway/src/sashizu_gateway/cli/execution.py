@@ -31,6 +31,7 @@ from sashizu_gateway.cli.options import (
     limits_of,
     summary,
     table_of,
+    window_lines,
 )
 from sashizu_gateway.cli.sharing import shared
 from sashizu_gateway.pointing import Pointed, pointed
@@ -114,6 +115,8 @@ async def _run(
         start = pointed(
             command, session.address.url, client.secret, os.environ, [n for n in hidden if n]
         )
+        if not quiet:
+            _told(window_lines(session.parts))
         with shared(session, client, share, asked) as lent:
             start = replace(start, environment={**start.environment, **lent})
             code = await _held(start)
@@ -121,9 +124,12 @@ async def _run(
     if session.scope.cancelled_caught:
         code = TIMEOUT if session.handle.expired else CANCELLED
     if not quiet:
-        lines = summary(session.clients, session.budget)
-        sys.stderr.write("".join(f"sashizu: {line}\n" for line in lines))
+        _told(summary(session.clients, session.budget))
     return code
+
+
+def _told(lines: Sequence[str]) -> None:
+    sys.stderr.write("".join(f"sashizu: {line}\n" for line in lines))
 
 
 async def _held(start: Pointed) -> int:

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 from sashizu_core.limits import narrowed, parse_budget_flags, parse_duration, parse_limits
 from sashizu_core.runtime.asked import Asked, asked_by
+from sashizu_core.runtime.instance import RunParts
 from sashizu_core.settings import Settings, load_settings
+from sashizu_core.turn.windows import nearly_used_up, window_text
 from sashizu_core.types import BudgetState, Limits
 
 from sashizu_gateway.clients import Client
@@ -26,6 +28,7 @@ __all__ = [
     "limits_of",
     "summary",
     "table_of",
+    "window_lines",
 ]
 
 BudgetFlags = Annotated[
@@ -104,6 +107,12 @@ def table_of(asked: Asked, openai_url: str, anthropic_url: str) -> GatewaySettin
 def limits_of(texts: Sequence[str] | None) -> Limits:
     """The limits of each agent."""
     return parse_limits(texts or ())
+
+
+def window_lines(parts: RunParts) -> list[str]:
+    """What is told at the beginning of windows of spend that are nearly used up."""
+    found = nearly_used_up(parts.windows, parts.warn_at)
+    return [f"nearly used up: {window_text(window, unit)}" for window, unit, _ in found]
 
 
 def summary(clients: Sequence[Client], whole: BudgetState | None) -> list[str]:

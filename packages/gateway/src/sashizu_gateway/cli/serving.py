@@ -30,6 +30,7 @@ from sashizu_gateway.cli.options import (
     limits_of,
     summary,
     table_of,
+    window_lines,
 )
 from sashizu_gateway.clients import Client
 from sashizu_gateway.serving import address_of
@@ -140,7 +141,7 @@ def _announce(session: Session, token_file: str) -> None:
         lines.append(f"sashizu: the tokens are in {token_file}")
     else:
         lines += [f"sashizu: token of {client.name}: {client.secret}" for client in session.clients]
-    _told(lines)
+    _told([*lines, *(f"sashizu: {line}" for line in window_lines(session.parts))])
 
 
 def _write_tokens(file: Path, url: str, clients: Sequence[Client]) -> None:
