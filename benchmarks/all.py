@@ -20,6 +20,7 @@ def main() -> None:
         "client_cost",
         "permission_cost",
         "process_tree",
+        "reserve",
         "sandbox_cost",
         "shared_limit",
         "shell_decisions",

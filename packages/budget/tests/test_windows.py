@@ -174,6 +174,47 @@ def test_a_process_draws_more_than_it_needs_so_that_the_next_call_is_in_memory(
     assert place.stand("day").spent[0] == 5000
 
 
+class Alarm:
+    """A timer that rings when it is told to."""
+
+    daemon = False
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.ring = ring
+
+    def start(self) -> None:
+        """It waits to be told."""
+
+    def cancel(self) -> None:
+        """It rings for nobody any more."""
+
+
+def test_a_process_of_short_calls_speaks_with_the_file_only_when_it_has_been_idle(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarms: list[Alarm] = []
+
+    def alarm(_: float, ring: Callable[[], None]) -> Alarm:
+        alarms.append(Alarm(ring))
+        return alarms[-1]
+
+    monkeypatch.setattr("sashizu_budget.drawn.Timer", alarm)
+    monkeypatch.setattr("sashizu_budget.windows.WindowSource.keeps_s", 3600.0)
+    place.windows().set("day", Limits(tokens=160_000))
+    run = place.ledger().root("run", Limits())
+    for calls in range(1, 6):
+        held(run, tokens=100).settle(Amount(tokens=100))
+        if calls > 1:
+            alarms[-1].ring()
+        assert len(alarms) == calls
+        assert place.stand("day").spent[0] == 0  # nothing was booked so far
+    assert place.stand("day").held[0] > 500
+    monkeypatch.setattr("sashizu_budget.drawn.monotonic", lambda: float("inf"))
+    alarms[-1].ring()
+    day = place.stand("day")
+    assert (day.spent[0], day.held[0]) == (500, 0)
+
+
 async def test_a_process_that_stays_idle_gives_back_what_it_kept(place: Place) -> None:
     place.windows().set("day", Limits(tokens=160_000))
     idle, other = (place.ledger().root("run", Limits()) for _ in range(2))

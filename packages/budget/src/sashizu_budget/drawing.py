@@ -1,10 +1,9 @@
-"""Nodes of a tree whose root is as large as what a process has drawn, and holds in it."""
+"""Nodes of a tree whose root is as large as what a process has drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from time import monotonic
 
 from anyio.lowlevel import checkpoint_if_cancelled
 from sashizu_core.errors import BudgetRefused
@@ -13,11 +12,11 @@ from sashizu_core.types import UNITS, Amount, BudgetState, Limits, SpendWindow
 
 from sashizu_budget.drawn import Drawn, Waiting
 from sashizu_budget.holds import LedgerHold
-from sashizu_budget.nodes import NOTHING, Node
+from sashizu_budget.nodes import Node
 from sashizu_budget.spend_rows import Shortage
 from sashizu_budget.units import Four, first_asked, four, index_of
 
-__all__ = ["DrawingNode", "DrawnHold"]
+__all__ = ["DrawingNode"]
 
 
 class DrawingNode:
@@ -53,7 +52,7 @@ class DrawingNode:
             fits = node.reserve(amount)
             if isinstance(fits, LedgerHold):
                 self._my_turn = False
-                return DrawnHold(fits, drawn)
+                return fits
         asked = four(amount)
         turn, self._my_turn = self._my_turn, False
         with node._lock:
@@ -64,8 +63,7 @@ class DrawingNode:
             short = drawn.top_up(asked)
         if short is not None:
             return self._answer(asked, short)
-        found = node.reserve(amount)
-        return DrawnHold(found, drawn) if isinstance(found, LedgerHold) else found
+        return node.reserve(amount)
 
     def _below(self, asked: Four) -> Busy | Refused | None:
         """What the levels below the lease, and a closed root, have against an amount."""
@@ -199,51 +197,3 @@ class DrawingNode:
         if self._node is not self._drawn.root:
             return state
         return replace(state, limits=self._drawn.source.limits)
-
-
-class DrawnHold:
-    """A hold of what was drawn."""
-
-    __slots__ = ("_drawn", "_hold")
-
-    def __init__(self, hold: LedgerHold, drawn: Drawn) -> None:
-        self._hold = hold
-        self._drawn = drawn
-
-    @property
-    def amount(self) -> Amount:
-        return self._hold.amount
-
-    def settle(self, actual: Amount) -> Amount:
-        """Book what was billed; an excess is in the row before anything else is done."""
-        hold, drawn = self._hold, self._drawn
-        over = hold._node._end(hold, hold._asked, four(actual))
-        if over is NOTHING:
-            if drawn.timer is None or drawn.line:
-                self._trim()
-            return over
-        with self._drawn.root._lock:
-            if not self._drawn.left:
-                self._drawn.book()
-        self._drawn.wake()
-        return over
-
-    def charge(self) -> None:
-        """Book the hold in full."""
-        self._hold.charge()
-        self._trim()
-
-    def release(self) -> None:
-        """Give the hold back."""
-        self._hold.release()
-        self._trim()
-
-    def _trim(self) -> None:
-        drawn = self._drawn
-        if not drawn.line and monotonic() < drawn.quiet_until:
-            if drawn.timer is None:
-                drawn.trim_later()
-            return
-        with drawn.root._lock:
-            drawn.trim()
-        drawn.wake()

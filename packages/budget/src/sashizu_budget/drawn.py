@@ -6,95 +6,27 @@ import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Timer, get_ident
 from time import monotonic
-from typing import Protocol
 from weakref import WeakSet
 
 import anyio
 from sashizu_core.errors import SashizuError
 from sashizu_core.types import UNITS, Limits, SpendWindow
 
+from sashizu_budget.drawn_holds import DrawnHold
 from sashizu_budget.nodes import Node
+from sashizu_budget.sources import Source
 from sashizu_budget.spend_rows import Shortage
 from sashizu_budget.units import Four
 
-__all__ = ["NEVER_NS", "Drawn", "Source", "Waiting"]
+__all__ = ["Drawn", "Waiting"]
 
 POLL_S = 0.05
 """How often somebody looks who waits for what another process holds, in seconds."""
 
 NONE: Four = (0, 0, 0, 0)
-
-
-NEVER_NS = 1 << 63
-
-
-class Source(Protocol):
-    """Where a process draws from: rows that it shares with others.
-
-    `drawn_units` says of each unit whether it has to be drawn; the others are only counted. Of
-    `keeps_s` seconds after it last spoke with the rows, a process that is idle keeps what it drew.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def drawn_units(self) -> Sequence[bool]: ...
-
-    @property
-    def limits(self) -> Limits:
-        """What the root is said to be limited to."""
-        ...
-
-    @property
-    def keeps_s(self) -> float: ...
-
-    def now_ns(self) -> int:
-        """The wall clock, in Unix nanoseconds."""
-        ...
-
-    @property
-    def until_ns(self) -> int:
-        """When what was drawn has to be drawn anew, in Unix nanoseconds."""
-        ...
-
-    def draw(
-        self, spent: Four, back: Four, need: Four, asked: Four
-    ) -> tuple[Four, Four] | Shortage:
-        """Book what was spent, give back, and draw what is needed and a little more, or nothing.
-
-        `asked` is the whole amount that has to fit, `need` what is missing for it. Returns what was
-        drawn, and the part of it that was not needed.
-        """
-        ...
-
-    def book(self, spent: Four, back: Four) -> bool:
-        """Book what was spent and give back; False if nothing is drawn any more."""
-        ...
-
-    def leave(self, spent: Four) -> None:
-        """Book what was spent and give back all else, for good."""
-        ...
-
-    def hopeless(self, asked: Four, unbooked: Four, free: Four) -> Shortage | None:
-        """Why an amount cannot fit even if nothing were held; None if it could.
-
-        `unbooked` is spent of what was drawn, and `free` neither spent nor held.
-        """
-        ...
-
-    def more(self, unit: int) -> int:
-        """How much could be drawn now."""
-        ...
-
-    def windows(self, unbooked: Four, free: Four) -> Sequence[SpendWindow]:
-        """The windows of spend that it draws from, told of what they do not know.
-
-        `unbooked` is spent of what was drawn, and `free` neither spent nor held.
-        """
-        ...
 
 
 class Drawn:
@@ -107,7 +39,7 @@ class Drawn:
     def __init__(self, source: Source, name: str = "", limits: Limits | None = None) -> None:
         self.source = source
         empty = {unit: 0 if source.drawn_units[i] else None for i, unit in enumerate(UNITS)}
-        self.root = Node(source.name, Limits(**empty))
+        self.root = Node(source.name, Limits(**empty), holding=partial(DrawnHold, self))
         self.top = self.root if limits is None else self.root.open(name, limits)
         self.line: deque[Waiting] = deque()
         self.left = False
@@ -117,6 +49,7 @@ class Drawn:
         self.timer: Timer | None = None
         self._booked: Four = NONE
         self._spare: Four = NONE
+        self._taken_before: tuple[int, ...] = NONE
         _drawn.add(self)
 
     def need(self, asked: Four, back: Four = NONE) -> Four:
@@ -187,14 +120,17 @@ class Drawn:
 
         Nobody else can tell it to: its own thread may wait for something else for hours.
         """
-        seconds = max(0.0, self.quiet_until - monotonic())
-        self.timer = timer = Timer(seconds, self._trim_now)
+        self._taken_before = tuple(self.root._taken)
+        self.timer = timer = Timer(self.source.keeps_s, self._trim_now)
         timer.daemon = True
         timer.start()
 
     def _trim_now(self) -> None:
         with self.root._lock:
             self.timer = None
+            if not self.left and not self.line and self._taken_before != tuple(self.root._taken):
+                self.trim_later()  # its calls are so short that it was never idle for long
+                return
             with suppress(SashizuError):  # whoever reserves next is told
                 self.trim()
         self.wake()

@@ -11,7 +11,10 @@ from sashizu_budget.units import Four, four
 if TYPE_CHECKING:
     from sashizu_budget.nodes import Node
 
-__all__ = ["LedgerHold"]
+__all__ = ["NO_EXCESS", "LedgerHold"]
+
+NO_EXCESS = Amount()
+"""What a bill within its hold exceeds it by; this very object."""
 
 
 class LedgerHold:

@@ -19,8 +19,9 @@ from sashizu_core.protocols import BudgetNode, Busy, Hold, Refused
 from sashizu_core.types import UNITS, Amount, Limits, SpendWindow
 
 from sashizu_budget.drawing import DrawingNode
-from sashizu_budget.drawn import NEVER_NS, Drawn
+from sashizu_budget.drawn import Drawn
 from sashizu_budget.nodes import Node
+from sashizu_budget.sources import NEVER_NS
 from sashizu_budget.spend_rows import LeaseRow, Shortage
 from sashizu_budget.spend_store import SpendStore
 from sashizu_budget.units import Four

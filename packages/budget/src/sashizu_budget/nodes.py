@@ -13,7 +13,7 @@ lock per tree guards all of it; nothing is awaited, and nobody else's code runs,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Lock
 
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -22,13 +22,11 @@ from sashizu_core.ids import uuid7
 from sashizu_core.protocols import Busy, Refused
 from sashizu_core.types import UNITS, Amount, BudgetState, Limits
 
-from sashizu_budget.holds import LedgerHold
+from sashizu_budget.holds import NO_EXCESS, LedgerHold
 from sashizu_budget.units import ENDLESS, Four, ceilings, first_asked, four, index_of
 from sashizu_budget.waiting import Obstacle, Queue, Waiter
 
 __all__ = ["Node"]
-
-NOTHING = Amount()
 
 FIRST = -1
 """The ticket that nobody has an earlier one than."""
@@ -51,7 +49,7 @@ class Tree:
 class Node:
     """One level of the ledger; thread-safe.
 
-    `name` appears in refusals, `node_id` in records.
+    `name` appears in refusals, `node_id` in records; `holding` makes the holds of the whole tree.
     """
 
     __slots__ = (
@@ -59,6 +57,7 @@ class Node:
         "_children",
         "_excess",
         "_held",
+        "_holding",
         "_holds",
         "_limits",
         "_lock",
@@ -68,11 +67,19 @@ class Node:
         "_taken",
         "_tree",
         "_turn",
+        "_waiting",
         "name",
         "node_id",
     )
 
-    def __init__(self, name: str, limits: Limits, parent: Node | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        parent: Node | None = None,
+        *,
+        holding: Callable[[Node, Amount, Four], LedgerHold] = LedgerHold,
+    ) -> None:
         self.node_id = uuid7()
         self.name = name
         self._limits = limits
@@ -83,6 +90,10 @@ class Node:
         self._holds: set[LedgerHold] = set()
         self._children: dict[str, Node] = {}
         self._queue = Queue()
+        self._waiting = self._queue.waiters
+        self._holding: Callable[[Node, Amount, Four], LedgerHold] = (
+            holding if parent is None else parent._holding
+        )
         self._shut = False
         self._turn = LATER
         self._tree: Tree = Tree() if parent is None else parent._tree
@@ -120,8 +131,8 @@ class Node:
                     taken[0] + tokens > ceiling[0]
                     or taken[1] + nusd > ceiling[1]
                     or taken[2] + requests > ceiling[2]
-                    or taken[3] + agents > ceiling[3]
-                    or node._queue
+                    or (agents and taken[3] + agents > ceiling[3])
+                    or node._waiting
                     or node._shut
                 ):
                     obstacle = self._obstacle(asked, self._turn)
@@ -134,12 +145,13 @@ class Node:
                 taken[0] += tokens
                 taken[1] += nusd
                 taken[2] += requests
-                taken[3] += agents
                 held[0] += tokens
                 held[1] += nusd
                 held[2] += requests
-                held[3] += agents
-            hold = LedgerHold(self, amount, asked)
+                if agents:  # few calls start any
+                    taken[3] += agents
+                    held[3] += agents
+            hold = self._holding(self, amount, asked)
             self._holds.add(hold)
             return hold
 
@@ -182,7 +194,7 @@ class Node:
     def _end(self, hold: LedgerHold, asked: Four, booked: Four) -> Amount:
         with self._lock:
             if hold not in self._holds:
-                return NOTHING
+                return NO_EXCESS
             return self._book(hold, asked, booked)
 
     def _book(self, hold: LedgerHold, asked: Four, booked: Four) -> Amount:
@@ -193,19 +205,22 @@ class Node:
         more_nusd = booked[1] - nusd
         more_requests = booked[2] - requests
         more_agents = booked[3] - agents
+        others = more_requests or more_agents or agents
         waited = False
         for node in self._path:
             taken, held = node._taken, node._held
             taken[0] += more_tokens
             taken[1] += more_nusd
-            taken[2] += more_requests
-            taken[3] += more_agents
             held[0] -= tokens
             held[1] -= nusd
             held[2] -= requests
-            held[3] -= agents
-            waited = waited or bool(node._queue)
-        over = NOTHING
+            if others:  # most bills say of these what was held
+                taken[2] += more_requests
+                taken[3] += more_agents
+                held[3] -= agents
+            if node._waiting:
+                waited = True
+        over = NO_EXCESS
         if more_tokens > 0 or more_nusd > 0 or more_requests > 0 or more_agents > 0:
             over = self._overrun((more_tokens, more_nusd, more_requests, more_agents))
         if waited:

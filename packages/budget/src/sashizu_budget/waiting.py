@@ -99,31 +99,31 @@ class Waiter:
 
 
 class Queue:
-    """Those who wait at one node, oldest ticket first."""
+    """Those who wait at one node, oldest ticket first; `waiters` is always the same list."""
 
-    __slots__ = ("_asking", "_waiters")
+    __slots__ = ("_asking", "waiters")
 
     def __init__(self) -> None:
-        self._waiters: list[Waiter] = []
+        self.waiters: list[Waiter] = []
         self._asking = [0, 0, 0, 0]  # how many of them ask for each unit
 
     def __bool__(self) -> bool:
-        return bool(self._waiters)
+        return bool(self.waiters)
 
     def has_before(self, ticket: int) -> bool:
         """Whether somebody waits here who came earlier."""
-        return bool(self._waiters) and self._waiters[0].ticket < ticket
+        return bool(self.waiters) and self.waiters[0].ticket < ticket
 
     def shares(self, asked: Four) -> bool:
         """Whether somebody waits here who asks for a unit of this amount as well."""
         return any(wanted and n for wanted, n in zip(asked, self._asking, strict=True))
 
     def insert(self, waiter: Waiter) -> None:
-        insort(self._waiters, waiter, key=lambda other: other.ticket)
+        insort(self.waiters, waiter, key=lambda other: other.ticket)
         self._count(waiter, 1)
 
     def remove(self, waiter: Waiter) -> None:
-        self._waiters.remove(waiter)
+        self.waiters.remove(waiter)
         self._count(waiter, -1)
 
     def _count(self, waiter: Waiter, change: int) -> None:
@@ -133,8 +133,8 @@ class Queue:
 
     def advance(self) -> None:
         """Call the head if it may go; send on everybody who now waits for another node."""
-        while self._waiters:
-            head = self._waiters[0]
+        while self.waiters:
+            head = self.waiters[0]
             obstacle = head.obstacle()
             if obstacle is None or obstacle.final:
                 head.call()
