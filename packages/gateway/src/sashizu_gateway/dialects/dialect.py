@@ -17,6 +17,9 @@ Provider = Literal["openai", "anthropic"]
 LONGEST_MODEL = 200
 """Characters of a model's name."""
 
+LARGEST_CAP = 1_000_000_000
+"""The largest output cap, in tokens: no model writes as much, and sums of it fit into 64 bits."""
+
 STATUS: Mapping[Kind, int] = {
     "malformed": 400,
     "unauthorized": 401,
@@ -99,7 +102,7 @@ class Dialect(ABC):
         return item
 
     def cap(self, body: Mapping[str, Any]) -> int | None:
-        """The output that the client asks for at most, in tokens.
+        """The output that the client asks for at most, in tokens; no more than `LARGEST_CAP`.
 
         Raises:
             RequestRefused: it is no number above zero.
@@ -110,7 +113,7 @@ class Dialect(ABC):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise RequestRefused("malformed", f"{name!r} has to be a number above zero")
-            return value
+            return min(value, LARGEST_CAP)
         return None
 
     def put_cap(self, body: dict[str, Any], cap: int) -> None:

@@ -10,7 +10,7 @@ from sashizu_core.types import FinishReason, Usage
 
 __all__ = ["Found", "anthropic_usage", "openai_usage"]
 
-MOST_TOKENS = 10**12
+MOST_TOKENS = 10**10
 """Counts above this are no counts."""
 
 MOST_TEXT = 1_000_000
