@@ -1,4 +1,4 @@
-"""What clients write so that a call costs more than it was bounded at, or so that nothing goes on."""
+"""What clients write so that calls cost more than their bounds, or that nothing goes on."""
 
 import pytest
 from sashizu_core.types import Limits
@@ -20,3 +20,187 @@ async def test_no_number_of_a_client_is_larger_than_the_record_can_hold(opened, 
         assert event["budget_held"] <= MOST
         assert event["attrs"].get("nusd", 0) <= MOST
     assert not bench.gateway.ended
+
+
+# --- references ---------------------------------------------------------------------------------
+
+
+def asks(*items):
+    return {"model": "gpt-5", "input": [{"role": "user", "content": "hello"}, *items]}
+
+
+def messages(*content, **more):
+    said = [{"role": "assistant", "content": list(content)}]
+    return {"model": "claude-sonnet-4-5", "max_tokens": 1000, "messages": said, **more}
+
+
+def spoke(audio):
+    said = [{"role": "assistant", "audio": audio}, *CHAT["messages"]]
+    return {**CHAT, "messages": said}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", asks({"id": "msg_1"})),
+        ("/v1/responses", asks({"id": "msg_1", "type": None})),
+        ("/v1/responses", asks({"type": "compaction_trigger"})),
+        ("/v1/responses", asks({"type": "reasoning", "id": "rs_1", "summary": []})),
+        ("/v1/responses", asks({"type": "image_generation_call", "id": "ig_1", "result": None})),
+        ("/v1/responses", asks({"type": "web_search_call", "id": "ws_1"})),
+        ("/v1/responses", asks() | {"instructions": [{"type": "input_file", "file_id": "f"}]}),
+        ("/v1/chat/completions", spoke({"id": "audio_1"})),
+        ("/v1/messages", messages() | {"system": [{"type": "document", "source": {"type": []}}]}),
+    ],
+)
+async def test_what_lies_at_the_provider_is_not_asked_for_by_its_name(opened, service, path, body):
+    bench = await opened()
+    service.says()
+
+    answered = await bench.ask(path, body)
+
+    assert answered.status == 400
+    assert "refers to something else" in str(answered.json) or "images" in str(answered.json)
+    assert not service.calls
+
+
+async def test_reasoning_that_the_gateway_saw_billed_may_be_named_by_its_id(opened, service):
+    bench = await opened()
+    service.does(
+        reasons("rs_1", billed=700),
+        reasons("rs_2", billed=300),
+    )
+    first = asks()
+    item = {"type": "reasoning", "id": "rs_1", "summary": []}
+
+    assert (await bench.ask("/v1/responses", {**first, "max_output_tokens": 1000})).status == 200
+    went_on = await bench.ask("/v1/responses", {**asks(item), "max_output_tokens": 1000})
+    anew = await bench.ask(
+        "/v1/responses", {**asks(item), "instructions": "else", "max_output_tokens": 1000}
+    )
+
+    assert [went_on.status, anew.status] == [200, 200]
+    _, second, third = bench.of("budget.held")
+    assert second["attrs"]["rule"] == "previous call + text added"
+    text = len('{"type":"reasoning","id":"rs_1","summary":[]}')
+    # the bill of the call before holds the reasoning; without that bill it is added
+    assert second["budget_held"] == 100 + 700 + text + 16 + 1024 + 1000
+    assert third["budget_held"] > 700 + 2 * 16 + 1024 + 1000
+
+
+def reasons(name, *, billed):
+    async def handler(wire, asked):
+        used = {"input_tokens": 100, "output_tokens": billed + 10}
+        used["output_tokens_details"] = {"reasoning_tokens": billed}
+        output = [{"type": "reasoning", "id": name, "summary": []}]
+        await wire.answer(200, {"status": "completed", "output": output, "usage": used})
+
+    return handler
+
+
+# --- JSON of anybody's ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given", [{"type": ["string", "null"]}, {"type": "file"}, {"type": "image"}, {"type": {}}]
+)
+async def test_arguments_of_tools_are_text_whatever_they_look_like(opened, service, given):
+    bench = await opened()
+    service.says()
+    call = {"type": "tool_use", "id": "t", "name": "n", "input": {"what": given, **given}}
+
+    assert (await bench.ask("/v1/messages", messages(call))).status == 200
+
+
+async def test_schemas_of_tools_in_a_conversation_are_text(opened, service):
+    bench = await opened()
+    service.says()
+    schema = {"type": "object", "properties": {"type": {"type": ["string", "null"]}}}
+    tool = {"type": "function", "name": "f", "parameters": schema}
+
+    found = {"type": "tool_search_output", "tools": [tool]}
+    answered = await bench.ask("/v1/responses", asks(found))
+
+    assert answered.status == 200
+
+
+@pytest.mark.parametrize("tool", [{"type": []}, {"type": {"a": 1}}, 5, None])
+async def test_tools_that_are_none_are_left_out(opened, service, tool):
+    bench = await opened()
+    service.says()
+
+    answered = await bench.ask("/v1/responses", {**asks(), "tools": [tool]})
+
+    assert answered.status == 200
+    assert "tools" not in service.calls[0].json
+
+
+async def test_tools_have_to_be_a_list(opened, service):
+    bench = await opened()
+    service.says()
+
+    answered = await bench.ask("/v1/responses", {**asks(), "tools": {"type": "web_search"}})
+
+    assert answered.status == 400
+    assert not service.calls
+
+
+@pytest.mark.parametrize("place", ["metadata", "input", "text"])
+async def test_a_request_that_is_nested_too_deeply_costs_nothing(opened, service, place):
+    bench = await opened()
+    service.says()
+    body = b'{"model":"gpt-5","input":"x","%b":%b1%b}' % (place.encode(), b"[" * 500, b"]" * 500)
+
+    answered = await bench.ask("/v1/responses", body)
+
+    assert answered.status == 400
+    assert answered.error["type"] == "invalid_request_error"
+    assert bench.state.spent.tokens == bench.state.held.tokens == 0
+
+
+async def test_names_of_tools_that_were_left_out_are_plain_and_few(opened, service):
+    bench = await opened()
+    service.says()
+    tools = [{"type": "a\r\nset-cookie: x=y"}, *({"type": f"tool{n}"} for n in range(5000))]
+
+    answered = await bench.ask("/v1/responses", {**asks(), "tools": tools})
+
+    told = answered.headers["x-sashizu-removed"]
+    assert told.startswith("a--set-cookie--x-y, tool0")
+    assert len(told) < 2000
+    (denied,) = bench.of("security.denied")
+    assert len(denied["attrs"]["removed"]) <= 50
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+async def held_for(bench, path, body):
+    answered = await bench.ask(path, body)
+    assert answered.status == 200, answered.body
+    return bench.of("budget.held")[-1]["budget_held"]
+
+
+async def test_an_image_takes_nothing_off_the_bound_of_a_text(opened, service):
+    bench = await opened(upstream={"image_tokens": 1500})
+    service.says()
+    text = {"type": "text", "text": "\uff21" * 10_000}
+    image = {"type": "image", "source": {"type": "url", "url": "https://x"}}
+    image["image_url"] = "\ufdfa" * 900
+    call = {"type": "tool_use", "id": "t", "name": "n"}
+    picture = {"type": "image", "source": "x" * 30_000}
+
+    assert await held_for(bench, "/v1/messages", messages(text, image)) > 30_000
+    assert await held_for(bench, "/v1/messages", messages({**call, "input": picture})) > 30_000
+
+
+async def test_an_image_at_an_address_may_be_another_one_by_the_next_call(opened, service):
+    bench = await opened(upstream={"image_tokens": 5000})
+    service.says(inputs=100)
+    image = {"type": "image", "source": {"type": "url", "url": "https://x/y"}}
+    body = messages(image)
+    await bench.ask("/v1/messages", body)
+
+    more = {**body, "messages": [*body["messages"], {"role": "user", "content": "and?"}]}
+
+    assert await held_for(bench, "/v1/messages", more) > 5000

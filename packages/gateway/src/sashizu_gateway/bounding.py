@@ -14,11 +14,18 @@ from sashizu_core.types import Usage
 
 from sashizu_gateway.dialects.dialect import Dialect, Rules
 from sashizu_gateway.dialects.hosted import References
+from sashizu_gateway.dialects.refusals import RequestRefused
 
-__all__ = ["Measure", "Prefixes", "encoded", "measured"]
+__all__ = ["Begun", "Measure", "Prefixes", "encoded", "measured"]
 
 MOST_REMEMBERED = 512
 """Requests of one client whose bills are remembered."""
+
+MOST_THOUGHTS = 8192
+"""Ids of reasoning of one client that are remembered."""
+
+Mark = tuple[int, bytes]
+"""Names a request by what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +40,22 @@ class Measure:
 
     input_tokens: int
     rule: str
-    mark: tuple[int, bytes]
+    mark: Mark
     items: Sequence[bytes]
     fresh: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """How a request begins: with `count` items that were sent before as `under`, for `usage`.
+
+    `mark` names all of it. Without such a beginning `count` is 0, the others are None.
+    """
+
+    count: int
+    usage: Usage | None
+    under: Mark | None
+    mark: Mark
 
 
 class Prefixes:
@@ -45,11 +65,16 @@ class Prefixes:
     """
 
     def __init__(self) -> None:
-        self._bills: OrderedDict[tuple[int, bytes], Usage] = OrderedDict()
+        self._bills: OrderedDict[Mark, Usage] = OrderedDict()
         self._lengths: dict[int, int] = {}
+        self._thoughts: OrderedDict[str, tuple[Mark, int]] = OrderedDict()
 
-    def remember(self, mark: tuple[int, bytes], usage: Usage) -> None:
-        """Keep a bill."""
+    def remember(self, mark: Mark, usage: Usage, thoughts: Iterable[str] = ()) -> None:
+        """Keep a bill, and the ids of the reasoning in the answer."""
+        for name in thoughts:
+            self._thoughts[name] = mark, usage.reasoning_tokens
+            if len(self._thoughts) > MOST_THOUGHTS:
+                self._thoughts.popitem(last=False)
         if mark not in self._bills:
             self._lengths[mark[0]] = self._lengths.get(mark[0], 0) + 1
         self._bills[mark] = usage
@@ -60,21 +85,30 @@ class Prefixes:
             if not self._lengths[length]:
                 del self._lengths[length]
 
-    def longest(
-        self, head: bytes, items: Sequence[bytes]
-    ) -> tuple[int, Usage | None, tuple[int, bytes]]:
-        """How many items were billed before, for how much, and the mark of all of them."""
+    def thought(self, name: str, begun: Begun) -> int | None:
+        """The tokens that an id of reasoning adds to a request; None if it is not known.
+
+        What the bill counts that the request begins with is not counted again.
+        """
+        known = self._thoughts.get(name)
+        if known is None:
+            return None
+        mark, tokens = known
+        return 0 if mark == begun.under else tokens
+
+    def longest(self, head: bytes, items: Sequence[bytes]) -> Begun:
+        """The longest beginning that was billed before."""
         chain = blake2b(head, digest_size=16)
-        found: tuple[int, Usage | None] = 0, None
+        count, usage, under = 0, None, None
         lengths = self._lengths
         for number, item in enumerate(items, 1):
             chain.update(len(item).to_bytes(8, "big"))
             chain.update(item)
             if number in lengths:
-                usage = self._bills.get((number, chain.digest()))
-                if usage is not None:
-                    found = number, usage
-        return *found, (len(items), chain.digest())
+                mark = number, chain.digest()
+                if (found := self._bills.get(mark)) is not None:
+                    count, usage, under = number, found, mark
+        return Begun(count, usage, under, (len(items), chain.digest()))
 
 
 def measured(
@@ -99,30 +133,66 @@ def measured(
         if name != dialect.items and name not in dialect.untold
     }
     head = _json(settings)
-    count, usage, mark = prefixes.longest(
-        b"%b %b %b" % (upstream.encode(), dialect.name.encode(), head), items
-    )
-    images = References(dialect.runs_at_client, rules.image_tokens)
-    if rules.counted:
-        images.walk(conversation[count:])
+    begun = prefixes.longest(b"%b %b %b" % (upstream.encode(), dialect.name.encode(), head), items)
+    count = begun.count
     added = _bound_of(items[count:]) + overhead.per_message * (len(items) - count)
-    added += images.images * (rules.image_tokens or 0) - images.inline
-    if usage is not None:
+    if rules.counted:
+        added += _not_text(body, conversation, dialect, rules, prefixes, begun)
+    if (usage := begun.usage) is not None:
         tokens = usage.input_tokens + usage.reasoning_tokens + added
-        return Measure(tokens, "previous call + text added", mark, items, len(items) - count)
+        fresh = len(items) - count
+        return Measure(tokens, "previous call + text added", begun.mark, items, fresh)
     tools = body.get("tools")
     count_of_tools = _tools_in(tools) if isinstance(tools, list) else 0
     tokens = added + _bound_of([head]) + overhead.per_tool * count_of_tools
-    return Measure(tokens, "text of everything", mark, items, len(items))
+    return Measure(tokens, "text of everything", begun.mark, items, len(items))
+
+
+def _not_text(
+    body: Mapping[str, Any],
+    conversation: Sequence[Any],
+    dialect: Dialect,
+    rules: Rules,
+    prefixes: Prefixes,
+    begun: Begun,
+) -> int:
+    """What is added to the bound of the text for what is none; less where it is images.
+
+    Raises:
+        RequestRefused: something refers to what is not in the request.
+    """
+    found = References(
+        dialect.runs_at_client, rules.image_tokens, lambda name: prefixes.thought(name, begun)
+    )
+    found.items(conversation[begun.count :])
+    if begun.usage is None:
+        found.walk([part for name in _TOLD if isinstance(part := body.get(name), list)])
+    tokens = found.images * (rules.image_tokens or 0) - found.inline + found.thoughts
+    if rules.image_tokens and begun.count:  # an address may hold another image by now
+        before = References(dialect.runs_at_client, rules.image_tokens, lambda _: 0)
+        before.walk(conversation[: begun.count])
+        tokens += before.remote * rules.image_tokens
+    return tokens
+
+
+_TOLD = ("system", "instructions")
+"""What a model is told besides the conversation."""
 
 
 def encoded(body: dict[str, Any]) -> bytes:
-    """A request as it is sent: what was judged, and nothing that another parser could see in it."""
-    return orjson.dumps(body)
+    """A request as it is sent: what was judged, and nothing that another parser could see in it.
+
+    Raises:
+        RequestRefused: it is nested too deeply.
+    """
+    return _json(body)
 
 
 def _json(value: Any) -> bytes:
-    return orjson.dumps(value)
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise RequestRefused("malformed", f"the body cannot be passed on: {error}") from error
 
 
 def _bound_of(parts: Iterable[bytes]) -> int:

@@ -27,6 +27,12 @@ __all__ = ["Call", "along", "make_call", "rules_of"]
 BUSY_AGAIN_S = 10
 """Seconds after which a call is worth another attempt for which there was no room."""
 
+MOST_TOLD = 50
+"""Names of what was left out of a request that are told; the client chooses them."""
+
+MOST_RECORDED = 200
+"""Names of what was left out of an agent's requests that are recorded."""
+
 _ALONG = frozenset(
     {
         *("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "originator"),
@@ -65,7 +71,7 @@ async def make_call(call: Call, body: dict[str, Any]) -> None:
     dialect, upstream, agent = call.dialect, call.upstream, call.agent
     rules = rules_of(agent.node, upstream)
     info = _info(call, body["model"], rules)
-    removed = dialect.restrict(body, rules)
+    removed = dialect.restrict(body, rules)[:MOST_TOLD]
     choices, cap = dialect.choices(body), _cap(call, body)
     measure = measured(
         body,
@@ -194,7 +200,7 @@ def _info(call: Call, model: str, rules: Rules) -> ModelInfo:
 async def _record_removed(agent: Agent, dialect: Dialect, removed: Sequence[str]) -> None:
     """Put on record, once for an agent, what is left out of its requests."""
     new = [name for name in dict.fromkeys(removed) if name not in agent.removed]
-    if not new:
+    if not new or len(agent.removed) >= MOST_RECORDED:
         return
     agent.removed.update(new)
     fields = {

@@ -80,6 +80,7 @@ class Forwarded:
         self._outgoing = outgoing
         self._client = client
         self._prefixes = prefixes
+        self._thoughts: Sequence[str] = ()
         self.answered = False
 
     @property
@@ -97,7 +98,7 @@ class Forwarded:
 
     def learn(self, bound: Bound, usage: Usage) -> None:
         self._upstream.overhead.learn(bound.input_tokens, usage.input_tokens)
-        self._prefixes.remember(self._outgoing.measure.mark, usage)
+        self._prefixes.remember(self._outgoing.measure.mark, usage, self._thoughts)
 
     async def count(self, request: ModelRequest) -> int | None:  # noqa: ARG002 - it is one request
         """Ask the upstream, which may say that it does not count."""
@@ -154,7 +155,7 @@ class Forwarded:
                 raise
             # The client has read as far as it wanted to, and the bill is known.
             raise Relayed("the client hung up", fault="transport", sent=True, usage=usage) from None
-        usage = _bill(found)
+        usage, self._thoughts = _bill(found), found.thoughts
         if found.failed:
             raise Relayed(
                 f"the provider reports: {found.failed}", fault="transport", sent=True, usage=usage

@@ -10,6 +10,7 @@ import orjson
 from sashizu_core.errors import BudgetRefused, RecordError
 
 from sashizu_gateway.asgi import Incoming, Receive, Scope, Send
+from sashizu_gateway.bounding import encoded
 from sashizu_gateway.call import Call, make_call
 from sashizu_gateway.callers import caller_of
 from sashizu_gateway.clients import Agent, Client
@@ -110,6 +111,7 @@ class Gateway:
     async def _asked(self, request: Incoming, dialect: Dialect, client: Client) -> None:
         """Serve what costs something."""
         body = dialect.check(_parsed(await request.body(self.settings.max_body)))
+        encoded(body)  # what cannot be sent is refused before anything is held for it
         upstream = self._upstream(dialect)
         try:
             agent = client.agent_of(caller_of(request.header))

@@ -22,7 +22,8 @@ class Found:
     """What was read of one answer so far.
 
     `ended` says that the answer was told to be complete; `failed` is what the provider says went
-    wrong in the middle of it. `pieces` are its text, in order, where somebody asked for it.
+    wrong in the middle of it. `thoughts` are the ids of its reasoning, `pieces` its text, in order,
+    where somebody asked for it.
     """
 
     usage: Usage | None = None
@@ -31,6 +32,7 @@ class Found:
     finish: FinishReason = "stop"
     ended: bool = False
     failed: str = ""
+    thoughts: list[str] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     size: int = 0
 

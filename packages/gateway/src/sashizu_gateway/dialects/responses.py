@@ -17,6 +17,9 @@ __all__ = ["Responses"]
 
 _AT_CLIENT = frozenset({"function", "custom", "local_shell", "apply_patch"})
 _ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
+MOST_ITEMS = 1000
+"""Items of an answer whose ids are looked at."""
+
 _STATE = ("previous_response_id", "conversation", "prompt", "background")
 
 
@@ -62,7 +65,7 @@ class Responses(Dialect):
             return not isinstance(place, dict) or place.get("type") == "local"
         if kind == "tool_search":
             return tool.get("execution") == "client"
-        return kind in _AT_CLIENT
+        return isinstance(kind, str) and kind in _AT_CLIENT
 
     def matters(self, data: bytes, *, text: bool) -> bool:
         if any(end in data for end in _ENDS):
@@ -100,6 +103,11 @@ class Responses(Dialect):
             told = error.get("message") if isinstance(error, dict) else None
             found.failed = str(told or "the provider failed")[:300]
         found.finish = _finish(answer)
+        found.thoughts = [
+            str(item["id"])
+            for item in _list(answer.get("output"))[:MOST_ITEMS]
+            if isinstance(item, dict) and item.get("type") == "reasoning" and item.get("id")
+        ]
 
     def error(self, refused: RequestRefused) -> dict[str, Any]:
         return openai_error(refused)
