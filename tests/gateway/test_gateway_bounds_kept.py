@@ -204,3 +204,71 @@ async def test_an_image_at_an_address_may_be_another_one_by_the_next_call(opened
     more = {**body, "messages": [*body["messages"], {"role": "user", "content": "and?"}]}
 
     assert await held_for(bench, "/v1/messages", more) > 5000
+
+
+# --- prices and bills -----------------------------------------------------------------------------
+
+
+def kept(seconds):
+    return {"cache_control": {"type": "ephemeral", "ttl": seconds}}
+
+
+async def test_under_a_limit_in_dollars_nothing_is_cached_at_a_rate_that_no_price_names(
+    opened, service
+):
+    bench = await opened(Limits(nusd=10**9))
+    service.says()
+    text = {"type": "text", "text": "x"}
+    inner = {"type": "tool_result", "tool_use_id": "t", "content": [{**text, **kept("1h")}]}
+    named = {"name": "n", "input_schema": {"properties": kept("1h")}}
+    body = messages({**text, **kept("1h")}, inner, {**text, **kept("5m")}, **kept("1h"))
+    body |= {"system": [{**text, **kept("1h")}], "tools": [{**named, **kept("1h")}]}
+
+    answered = await bench.ask("/v1/messages", body)
+
+    assert answered.headers["x-sashizu-removed"] == "cache_control.ttl"
+    (sent,) = service.calls
+    assert sent.json["tools"][0]["input_schema"] == named["input_schema"]
+    assert str(sent.json).count("1h") == 1
+    assert str(sent.json).count("'type': 'ephemeral'") == 7
+
+
+async def test_without_a_limit_in_dollars_caches_are_kept_as_long_as_asked(opened, service):
+    bench = await opened(Limits(tokens=100_000))
+    service.says()
+
+    await bench.ask("/v1/messages", messages(**kept("1h")))
+
+    assert service.calls[0].json["cache_control"]["ttl"] == "1h"
+
+
+async def test_a_stream_that_tells_its_output_only_when_it_begins_has_no_bill(opened, service):
+    bench = await opened(Limits(tokens=100_000))
+
+    async def handler(wire, asked):
+        used = {"input_tokens": 5, "output_tokens": 1}
+        await wire.begin()
+        await wire.event({"type": "message_start", "message": {"id": "m", "usage": used}})
+        await wire.event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}})
+        await wire.event({"type": "message_stop"})
+        await wire.end()
+
+    service.does(handler)
+    answered = await bench.ask("/v1/messages", messages(stream=True))
+
+    assert answered.complete
+    (settled,) = bench.of("budget.settled")
+    assert settled["attrs"]["in_doubt"] is True
+    assert bench.state.spent.tokens == bench.of("budget.held")[0]["budget_held"]
+
+
+async def test_a_count_that_is_an_estimate_is_held_with_a_margin(opened, service):
+    bench = await opened(Limits(tokens=12_000))
+    service.says(inputs=10_000)
+
+    answered = await bench.ask("/v1/messages", messages({"type": "text", "text": "x" * 20_000}))
+
+    assert answered.status == 200
+    (held,) = bench.of("budget.held")
+    assert held["attrs"]["rule"].startswith("provider's count")
+    assert held["budget_held"] == 10_000 + 328 + 1000

@@ -114,7 +114,8 @@ class Forwarded:
                     upstream.counts = False
                 if answer.status != 200:
                     return None
-                return counted(await answer.beginning())
+                tokens = counted(await answer.beginning())
+                return None if tokens is None else dialect.with_margin(tokens)
         except Unanswered:
             return None  # then the bound from the text has to do
 

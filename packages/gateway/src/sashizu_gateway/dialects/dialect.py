@@ -149,6 +149,10 @@ class Dialect(ABC):
 
     counted_keys: ClassVar[frozenset[str]] = frozenset()
 
+    def with_margin(self, tokens: int) -> int:
+        """The most that a request is billed whose tokens the provider counted."""
+        return tokens
+
     # --- answers ----------------------------------------------------------------------------------
 
     @abstractmethod

@@ -22,8 +22,8 @@ class Found:
     """What was read of one answer so far.
 
     `ended` says that the answer was told to be complete; `failed` is what the provider says went
-    wrong in the middle of it. `thoughts` are the ids of its reasoning, `pieces` its text, in order,
-    where somebody asked for it.
+    wrong in the middle of it; `counted` that its output was counted after it began. `thoughts` are
+    the ids of its reasoning, `pieces` its text, in order, where somebody asked for it.
     """
 
     usage: Usage | None = None
@@ -32,6 +32,7 @@ class Found:
     finish: FinishReason = "stop"
     ended: bool = False
     failed: str = ""
+    counted: bool = False
     thoughts: list[str] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     size: int = 0

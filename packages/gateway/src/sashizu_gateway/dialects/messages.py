@@ -85,10 +85,15 @@ class Messages(Dialect):
             kept_tools(body, self.runs_at_client, removed)
         if rules.priced:
             drop(body, ("speed", "inference_geo"), removed)
+            _cached_as_listed(body, removed)
             if body.get("service_tier") not in (None, "standard_only"):
                 body["service_tier"] = "standard_only"
                 removed.append("service_tier")
         return removed
+
+    def with_margin(self, tokens: int) -> int:
+        """The service calls its count an estimate, which bills may exceed by a little."""
+        return tokens + 128 + tokens // 50
 
     def runs_at_client(self, tool: Any) -> bool:
         if not isinstance(tool, dict):
@@ -128,6 +133,7 @@ class Messages(Dialect):
         """The last count of output is that of all of it; input may be told again, or not."""
         told = event.get("usage")
         if isinstance(told, dict):
+            found.counted = found.counted or told.get("output_tokens") is not None
             before = found.usage
             known: dict[str, Any] = {}
             if before is not None:
@@ -145,6 +151,8 @@ class Messages(Dialect):
         if isinstance(reason, str):
             found.finish = _FINISHES.get(reason, "stop")
             found.ended = True
+            if not found.counted:  # what was told at the beginning is no bill
+                found.usage = None
 
     def read_whole(self, answer: Any, found: Found) -> None:
         if not isinstance(answer, dict):
@@ -165,6 +173,27 @@ def _unmarked(part: Any) -> Any:
     if not isinstance(part, dict) or "cache_control" not in part:
         return part
     return {name: value for name, value in part.items() if name != "cache_control"}
+
+
+def _cached_as_listed(body: dict[str, Any], removed: list[str]) -> None:
+    """Have nothing kept in a cache for longer than usual, which costs more than prices say."""
+    waiting: list[Any] = [body]
+    before = len(removed)
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, list):
+            waiting += found
+        if not isinstance(found, dict):
+            continue
+        mark = found.get("cache_control")
+        if isinstance(mark, dict) and mark.get("ttl") not in (None, "5m"):
+            found["cache_control"] = {key: mark[key] for key in mark if key != "ttl"}
+            removed[before:] = ["cache_control.ttl"]
+        waiting += [value for name, value in found.items() if name not in _FOREIGN]
+
+
+_FOREIGN = frozenset({"cache_control", "input", "input_schema"})
+"""Where nothing of the API itself lies."""
 
 
 def _without_compaction(body: dict[str, Any], removed: list[str]) -> None:
