@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketListener
+from anyio.abc import SocketListener
 from sashizu_core.errors import SandboxError
 from sashizu_core.sandboxing import Confinement, SandboxedProcess, SandboxInfo
 
@@ -27,6 +26,7 @@ from sashizu_sandbox.bubblewrap.program import (
     find_bubblewrap,
     takes_descriptors,
 )
+from sashizu_sandbox.bubblewrap.serving import serve_inside
 from sashizu_sandbox.bubblewrap.staging import PLACE
 from sashizu_sandbox.seccomp.program import finished_program
 
@@ -179,22 +179,8 @@ async def _ways_out(
             proxy = await SocketListener.from_socket(waiting.pop(0))
             group.start_soon(partial(serve_proxy, proxy, confinement.judge, token=token))
         for listener, handler in zip(waiting, confinement.served.values(), strict=True):
-            group.start_soon(_serve, await SocketListener.from_socket(listener), handler)
+            group.start_soon(serve_inside, await SocketListener.from_socket(listener), handler)
         try:
             yield
         finally:
             group.cancel_scope.cancel()
-
-
-async def _serve(
-    listener: SocketListener, handler: Callable[[ByteStream], Awaitable[None]]
-) -> None:
-    """Hand every connection to who answers it; what breaks one ends no other."""
-
-    async def answered(stream: ByteStream) -> None:
-        async with stream:
-            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-                await handler(stream)
-
-    async with listener:
-        await listener.serve(answered)
