@@ -140,6 +140,10 @@ def test_dollars_of_a_window_need_the_price_of_what_a_program_asks_for(place, up
 
 
 def test_a_program_gets_no_key_of_the_service(place, upstream):
+    folder, env = place
+    with (folder.parent / "config/sashizu/sashizu.toml").open("a") as file:
+        file.write("headers = {'x-team' = '$TEAM_KEY'}\n")
+    env["TEAM_KEY"] = "sk-real-of-the-team"
     words = ["exec-with-budget", "--", sys.executable, "-c", ASKS, "1", "0"]
 
     found = run(place, *words)
@@ -149,6 +153,17 @@ def test_a_program_gets_no_key_of_the_service(place, upstream):
     assert "sk-real" not in json.dumps(environment)
     assert environment["OPENAI_API_KEY"].startswith("sk-sashizu-")
     assert upstream.keys == ["Bearer sk-real-0123456789"]
+
+
+def test_a_program_behind_a_proxy_reaches_the_gateway_without_it(place, upstream):
+    _, env = place
+    env["http_proxy"] = "http://127.0.0.1:9"
+    env["no_proxy"] = "127.0.0.1"  # for the gateway, whose service is on this machine as well
+    alone = "import os; [os.environ.pop(n, 0) for n in ('no_proxy',)]\n" + ASKS
+
+    found = run(place, "exec-with-budget", "--", sys.executable, "-c", alone, "1", "0")
+
+    assert json.loads(found.stdout)["statuses"] == [200]
 
 
 def test_the_exit_code_is_that_of_the_program(place):

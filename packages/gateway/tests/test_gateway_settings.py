@@ -134,3 +134,39 @@ def test_claude_code_tells_agents_of_a_session():
     assert named(x_claude_code_session_id="s") == Caller("s")
     found = named(x_claude_code_session_id="s", x_claude_code_agent_id="agent-0001")
     assert found == Caller("agent-0001", "s", "ent-0001")
+
+
+def test_claude_code_is_led_to_no_other_service():
+    env = {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_BEARER_TOKEN_BEDROCK": "real", "HOME": "/h"}
+
+    start = pointed(["claude"], URL, "token", env)
+
+    assert start.environment["HOME"] == "/h"
+    assert not {*env} - {"HOME"} & {*start.environment}
+
+
+@pytest.mark.parametrize(
+    ("env", "past"),
+    [
+        ({"https_proxy": "http://p"}, "127.0.0.1,localhost,::1"),
+        ({"HTTP_PROXY": "http://p", "NO_PROXY": "x.org"}, "x.org,127.0.0.1,localhost,::1"),
+        ({"ALL_PROXY": "p", "no_proxy": "a", "NO_PROXY": "b"}, "a,127.0.0.1,localhost,::1"),
+    ],
+)
+def test_no_proxy_is_asked_for_the_gateway(env, past):
+    start = pointed(["python"], URL, "token", env)
+
+    assert start.environment["no_proxy"] == start.environment["NO_PROXY"] == past
+
+
+def test_without_proxies_nothing_is_said_of_them():
+    assert "no_proxy" not in pointed(["python"], URL, "token", {}).environment
+
+
+def test_the_variables_of_a_service_are_that_of_its_key_and_those_of_its_headers():
+    table = GatewaySettings(
+        openai={"key_env": "A_KEY", "headers": {"x-one": "$ONE", "x-two": "plain"}}
+    )
+
+    assert table.openai.variables == ("A_KEY", "ONE")
+    assert table.anthropic.variables == ()

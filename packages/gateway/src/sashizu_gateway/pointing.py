@@ -15,10 +15,16 @@ PROVIDER = "sashizu"
 _KEYS = frozenset(
     {
         *("OPENAI_API_KEY", "CODEX_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"),
+        *("OPENAI_ADMIN_KEY", "AZURE_OPENAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"),
         *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
+        *("ANTHROPIC_FOUNDRY_API_KEY", "CLAUDE_CODE_USE_FOUNDRY"),
+        *("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
     }
 )
 """Variables by which clients would find a way around the gateway."""
+
+_HERE = ("127.0.0.1", "localhost", "::1")
+"""What no proxy is asked for: the gateway is on this machine, and its token is for nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ def pointed(
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": token,
         TOKEN_VARIABLE: token,
+        **_past_proxies(environment),
     }
     words = tuple(argv)
     if client == "codex":
@@ -58,6 +65,14 @@ def pointed(
         environment["ANTHROPIC_AUTH_TOKEN"] = token
         environment.setdefault("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
     return Pointed(words, environment, client)
+
+
+def _past_proxies(env: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables that lead past the proxies of an environment to the gateway."""
+    if not any(name.lower().endswith("_proxy") for name in env):
+        return {}
+    before = [env[name] for name in ("no_proxy", "NO_PROXY") if env.get(name)][:1]
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join((*before, *_HERE)))
 
 
 def codex_flags(base_url: str) -> tuple[str, ...]:

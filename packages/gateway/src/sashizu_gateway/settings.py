@@ -75,6 +75,12 @@ class UpstreamTable(Table):
     count: bool | None = None
     local: Annotated[bool, Field(strict=True)] = False
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables of the environment that hold what only the service may see."""
+        named = [value[1:] for value in self.headers.values() if value.startswith("$")]
+        return (*([self.key_env] if self.key_env else []), *named)
+
 
 class GatewaySettings(Table):
     """The table `[gateway]`.

@@ -111,10 +111,8 @@ async def _run(
     async with open_session(asked, redactor, address, table=table, about=about) as session:
         name = os.path.basename(command[0])[:64] or "command"  # noqa: PTH119 - a name, no place
         client = session.client(name, per_agent=per_agent)
-        hidden = [target.table.key_env for target in targets(table).values()]
-        start = pointed(
-            command, session.address.url, client.secret, os.environ, [n for n in hidden if n]
-        )
+        hidden = [name for each in targets(table).values() for name in each.table.variables]
+        start = pointed(command, session.address.url, client.secret, os.environ, hidden)
         if not quiet:
             _told(window_lines(session.parts))
         with shared(session, client, share, asked) as lent:
