@@ -274,3 +274,58 @@ def test_what_cannot_be_meant_is_told(place, words, said):
     found = run(place, "gateway", *words, expected=2)
 
     assert said in " ".join(found.stderr.split())
+
+
+def test_a_call_that_the_end_of_the_gateway_cuts_is_booked_before_its_agent_ends(
+    place, tmp_path, upstream
+):
+    folder, env = place
+    came, go_on = threading.Event(), threading.Event()
+
+    class Slow(Handler):
+        def do_POST(self) -> None:
+            came.set()
+            go_on.wait(60)
+
+    upstream.RequestHandlerClass = Slow
+    tokens = tmp_path / "tokens.json"
+    words = ["gateway", "--listen", "127.0.0.1:0", "--budget", "50000"]
+    words += ["--token-file", str(tokens)]
+    process = subprocess.Popen(
+        [str(SCRIPT), *words], cwd=folder, env=env, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        for _ in range(2):
+            process.stderr.readline()
+        told = json.loads(tokens.read_text())
+        asking = threading.Thread(target=ask_and_be_cut, args=(told,))
+        asking.start()
+        assert came.wait(60)
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
+        asking.join()
+    finally:
+        go_on.set()
+        process.kill()
+        process.wait()
+
+    assert process.returncode == 0, rest
+    sql = "select kind, attrs from events where agent_id is not null order by ts_ns, seq"
+    found = json.loads(run(place, "audit", "sql", "--format", "json", sql).stdout)
+    kinds = [event["kind"] for event in found]
+    assert kinds[-2:] == ["budget.settled", "agent.ended"]
+    settled, ended = (json.loads(event["attrs"]) for event in found[-2:])
+    assert settled["in_doubt"] is True
+    assert ended["doubtful_tokens"] > 500
+    assert ended["requests"] == 1
+
+
+def ask_and_be_cut(told) -> None:
+    body = {"model": "gpt-5", "input": "hi", "max_output_tokens": 500}
+    (token,) = told["tokens"].values()
+    with httpx2.Client(base_url=told["base_url"], trust_env=False, timeout=60) as client:
+        try:
+            client.post("/responses", json=body, headers={"authorization": f"Bearer {token}"})
+        except httpx2.HTTPError:
+            return

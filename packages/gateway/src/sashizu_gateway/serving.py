@@ -28,6 +28,9 @@ LARGEST_HEAD = 512 * 1024
 GRACE_S = 2
 """Seconds that calls get to end when the gateway does."""
 
+FAREWELL_S = 2
+"""Seconds that calls which were cut get to be booked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -86,7 +89,7 @@ async def serve(
             finally:
                 server.should_exit = True
                 gateway.ended = gateway.ended or "it is being stopped"
-                with anyio.move_on_after(GRACE_S + 1, shield=True):
+                with anyio.move_on_after(GRACE_S + FAREWELL_S + 1, shield=True):
                     await server.gone.wait()
                 group.cancel_scope.cancel()
     finally:
@@ -115,6 +118,9 @@ class _Server(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             await super().serve(sockets)
+            with anyio.move_on_after(FAREWELL_S):
+                while self.server_state.tasks:  # noqa: ASYNC110 - cancelled; nobody tells of their end
+                    await anyio.sleep(0.01)
         finally:
             self.gone.set()
 

@@ -140,19 +140,23 @@ async def open_session(
         parts = opened.parts
         for target in services.values():
             parts.recorder.redactor.learn(*target.secrets)
+        clients: list[Client] = []
         with anyio.CancelScope() as scope:
-            async with (
-                deadline(asked, parts.handle),
-                serve(gateway, address) as taken,
-            ):
-                assert taken is not None
-                session = Session(gateway, parts, taken, status, scope)
-                parts.handle.snapshot = session.progress
-                parts.handle.track("gateway", scope)
-                try:
-                    yield session
-                finally:
-                    for client in session.clients:
-                        gateway.dismiss(client)
-                        client.end()
+            try:
+                async with (
+                    deadline(asked, parts.handle),
+                    serve(gateway, address) as taken,
+                ):
+                    assert taken is not None
+                    session = Session(gateway, parts, taken, status, scope, clients)
+                    parts.handle.snapshot = session.progress
+                    parts.handle.track("gateway", scope)
+                    try:
+                        yield session
+                    finally:
+                        for client in clients:
+                            gateway.dismiss(client)
+            finally:  # their calls have ended by now, and are booked
+                for client in clients:
+                    client.end()
         opened.control.ended(status.text, 0)
