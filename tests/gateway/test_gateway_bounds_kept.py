@@ -2,6 +2,7 @@
 
 import pytest
 from sashizu_core.types import Limits
+from sashizu_gateway.clients import DEEPEST
 
 CHAT = {"model": "gpt-5", "messages": [{"role": "user", "content": "hello"}]}
 MOST = 2**63 - 1
@@ -272,3 +273,19 @@ async def test_a_count_that_is_an_estimate_is_held_with_a_margin(opened, service
     (held,) = bench.of("budget.held")
     assert held["attrs"]["rule"].startswith("provider's count")
     assert held["budget_held"] == 10_000 + 328 + 1000
+
+
+# --- agents ---------------------------------------------------------------------------------------
+
+
+async def test_agents_beneath_agents_have_an_end(opened, service):
+    bench = await opened(Limits(tokens=10_000_000))
+    service.says()
+
+    for number in range(DEEPEST + 10):
+        told = {"x_sashizu_agent": f"a{number}", "x_sashizu_parent": f"a{number - 1}"}
+        assert (await bench.ask("/v1/responses", asks(), **told)).status == 200
+
+    agents = list(bench.client.agents)
+    assert max(agent.depth for agent in agents) == DEEPEST
+    assert sum(agent.used.requests for agent in agents) == DEEPEST + 10

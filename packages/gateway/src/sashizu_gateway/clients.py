@@ -18,7 +18,10 @@ from sashizu_core.types import Amount, Limits, Usage
 from sashizu_gateway.bounding import Prefixes
 from sashizu_gateway.callers import Caller
 
-__all__ = ["Agent", "Client", "new_token"]
+__all__ = ["DEEPEST", "Agent", "Client", "new_token"]
+
+DEEPEST = 32
+"""Levels of agents below a client's first that are told apart."""
 
 
 def new_token() -> str:
@@ -115,6 +118,9 @@ class Client:
         if known is not None:
             return known
         above = self._agents.get(caller.parent) or self._root
+        top = self._root.depth if self._root is not None else 0
+        if above is not None and above.depth - top >= DEEPEST:
+            return above  # still counted, but not apart
         if len(self._agents) >= self._most and (above or self._agents):
             return above or next(iter(self._agents.values()))  # still counted, but not apart
         agent = self._begun(caller, above)
