@@ -147,3 +147,14 @@ def test_any_text_is_a_limit_above_zero_or_a_usage_error(text: str) -> None:
     given_values += [value for value in (limits.agents, limits.seconds) if value]
     assert len(given_values) == 1
     assert given_values[0] > 0
+
+
+@pytest.mark.parametrize("text", ["9223372037usd", "999999999999usd"])
+def test_a_limit_that_nobody_can_count_is_refused(text):
+    with pytest.raises(UsageError, match="larger than"):
+        parse_limit(text)
+
+
+def test_the_largest_limits_are_counted():
+    assert parse_limit("9223372036usd").nusd == 9223372036 * 10**9
+    assert parse_limit("999999999999k").tokens == 999999999999000

@@ -33,7 +33,7 @@ _FORMS = (
 )
 _DURATION_FORMS = "write it as 90s, 15m or 2h"
 
-# The numbers of digits keep every value far below 2**63 and every sum exact.
+# The numbers of digits keep every sum exact.
 _QUANTITY = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))? ?([a-z]*)")
 
 
@@ -53,6 +53,8 @@ def parse_limit(text: str) -> Limits:
     value = number * factor
     if value != int(value):
         raise UsageError(f"the limit {text!r} is no whole number of {_name(unit)}: {_FORMS}")
+    if value >= 2**63:
+        raise UsageError(f"the limit {text!r} is larger than anybody can count: {_FORMS}")
     return Limits(**{unit: int(value)})
 
 
