@@ -125,6 +125,15 @@ def test_what_a_program_says_it_did_is_on_record_as_its_words(kind, events, ende
     assert all(event["tool_type"] == "foreign" for event in told)
 
 
+def test_codex_has_not_failed_that_complains_and_then_completes_its_turn():
+    complaint = {"type": "error", "message": "Reconnecting... 1/5"}
+
+    listener, _ = heard("codex", [complaint, *CODEX])
+
+    assert listener.heard.failed == ""
+    assert listener.heard.answer == "all good"
+
+
 @pytest.mark.parametrize(
     ("kind", "event", "why"),
     [
@@ -155,6 +164,7 @@ def test_a_program_that_fails_says_why(kind, event, why):
         {"type": "turn.failed", "error": 5},
         {"type": "assistant", "message": {"content": [5, {"type": "tool_use"}]}},
         {"type": "assistant", "message": "text"},
+        {"type": "assistant", "message": {"content": 5}},
         {"type": "user", "message": {"content": {"a": 1}}},
         {"type": "result", "usage": [], "text": 5, "result": 5},
         {"type": "tool.started", "id": {}, "name": [], "about": [1]},

@@ -66,6 +66,10 @@ class Listener:
         """It says what went wrong."""
         self.heard.failed = str(text)[:2000] or "it failed"
 
+    def recovered(self) -> None:
+        """What went wrong was no failure: it went on."""
+        self.heard.failed = ""
+
     def tool(
         self,
         kind: str,

@@ -83,6 +83,7 @@ class Codex(Tongue):
                 self._item(item, "error" if _went_wrong(item) else "ok", listener)
             case "turn.completed":
                 listener.used(_codex_usage(event.get("usage")))
+                listener.recovered()  # it complains of every attempt that it makes again
             case "turn.failed":
                 error = event.get("error")
                 listener.failed(error.get("message") if isinstance(error, dict) else error)
@@ -174,7 +175,9 @@ class Claude(Tongue):
 def _parts(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     message = event.get("message")
     content = message.get("content") if isinstance(message, dict) else None
-    return [part for part in content or () if isinstance(part, dict)]
+    if not isinstance(content, list):
+        return []
+    return [part for part in content if isinstance(part, dict)]
 
 
 def _input_of(part: Mapping[str, Any]) -> Mapping[str, Any]:
