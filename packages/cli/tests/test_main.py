@@ -36,6 +36,7 @@ FLAGS = {
     "agent-create": SHARED
     | (RUNNING - {"--scope", "--isolation"})
     | {"PROMPT", "--save", "--run", "--yes"},
+    "replay": SHARED | {"RUN", "--json", "--no-audit"},
     "runs": set(),
     "runs list": SHARED | {"--json"},
     "runs status": SHARED | {"RUN"},

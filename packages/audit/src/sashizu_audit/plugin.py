@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 from sashizu_core.hookspecs import hookimpl
 from sashizu_core.protocols import EventSink
+from sashizu_core.recorded import RecordedRun
 from sashizu_core.settings import Settings
 from sashizu_core.specs import CommandSpec, RecordRows, SinkSpec
 
@@ -34,8 +35,13 @@ def register_sinks(settings: Settings) -> Sequence[SinkSpec]:
 
         return asked(own.folder, sql, limit=limit, timeout_s=timeout_s)
 
+    def recorded(run_id: str) -> RecordedRun:
+        from sashizu_audit.recorded import recorded_run
+
+        return recorded_run(own.folder, run_id)
+
     summary = f"the durable record in {own.folder}"
-    return [SinkSpec("audit", summary, open_, query, open_beneath)]
+    return [SinkSpec("audit", summary, open_, query, open_beneath, recorded)]
 
 
 @hookimpl

@@ -37,7 +37,12 @@ _VIEWS = """
 CREATE VIEW pruned AS FROM (VALUES {pruned}) AS p(writer_id, events);
 CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts FROM ({rows})
 """
-_TABLES = "SELECT {columns} FROM read_parquet({files})"
+# What was sealed by an earlier version lacks the columns that came later.
+_TABLES = """
+SELECT {columns} FROM (
+  FROM read_parquet({files}, union_by_name=true) UNION ALL BY NAME SELECT {nothing} WHERE false
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +107,17 @@ def events_rows(source: Source) -> str:
     parts = []
     if source.tables:
         names = ", ".join(f'"{name}"' for name in COLUMNS)
-        parts.append(_TABLES.format(columns=names, files=quoted_list(source.tables)))
+        files = quoted_list(source.tables)
+        parts.append(_TABLES.format(columns=names, files=files, nothing=_nothing()))
     if source.lines:
         parts.append(read_lines(source.lines))
     if not parts:
-        nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in COLUMNS.items())
-        parts.append(f"SELECT {nothing} WHERE false")
+        parts.append(f"SELECT {_nothing()} WHERE false")
     return " UNION ALL BY NAME ".join(parts)
+
+
+def _nothing() -> str:
+    return ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in COLUMNS.items())
 
 
 def events_view(source: Source) -> str:

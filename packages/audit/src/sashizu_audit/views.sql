@@ -6,7 +6,7 @@ SELECT s.run_id, s.ts AS started, e.ts AS ended,
        s.actor, s.project, s.trace_id, s.budget_limit, e.budget_spent,
        CAST(json_extract_string(e.attrs, '$.nusd') AS BIGINT) / 1e9 AS cost_usd,
        json_extract(s.attrs, '$.agents') AS agents,
-       json_extract_string(s.attrs, '$.declared_by') AS declared_by
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by, s.replay_of
 FROM events s
 LEFT JOIN events e ON e.run_id = s.run_id AND e.kind = 'run.ended'
 WHERE s.kind = 'run.started';
@@ -19,7 +19,7 @@ SELECT s.run_id, s.agent_id, s.parent_agent_id, s.agent_name, s.depth, s.model,
        CAST(json_extract_string(e.attrs, '$.tokens') AS BIGINT) AS tokens,
        CAST(json_extract_string(e.attrs, '$.requests') AS BIGINT) AS requests,
        s.budget_id, s.budget_limit, s.policy_sha256, s.conversation_id,
-       json_extract_string(s.attrs, '$.declared_by') AS declared_by
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by, s.replay_of
 FROM events s
 LEFT JOIN events e ON e.agent_id = s.agent_id AND e.kind = 'agent.ended'
 WHERE s.kind = 'agent.started';
@@ -43,7 +43,7 @@ SELECT s.run_id, s.agent_id, s.agent_name, s.step, s.provider, s.model, e.model_
        e.duration_ns / 1e6 AS duration_ms, e.ttft_ns / 1e6 AS ttft_ms,
        e.input_tokens, e.output_tokens, e.cache_read_tokens, e.cache_write_tokens,
        e.reasoning_tokens, e.tokens, e.cost_nusd / 1e9 AS cost_usd, e.response_id,
-       json_extract_string(s.attrs, '$.declared_by') AS declared_by
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by, s.replay_of
 FROM events s
 LEFT JOIN events e ON e.agent_id = s.agent_id AND e.step = s.step
                   AND e.kind IN ('model.answered', 'model.failed')
@@ -57,7 +57,7 @@ SELECT s.run_id, s.agent_id, s.agent_name, s.step, s.step_kind, s.tool, s.tool_c
             WHEN e.status = 'ok' THEN 'done'
             ELSE 'failed' END AS outcome,
        e.error_type, e.duration_ns / 1e6 AS duration_ms, s.args_sha256, e.result_sha256, e.bytes,
-       json_extract_string(s.attrs, '$.declared_by') AS declared_by
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by, s.replay_of
 FROM events s
 LEFT JOIN events d ON d.agent_id = s.agent_id AND d.step = s.step AND d.kind = 'tool.decided'
 LEFT JOIN events e ON e.agent_id = s.agent_id AND e.step = s.step AND e.kind = 'tool.ended'
@@ -68,12 +68,15 @@ SELECT CAST(ts AS DATE) AS day, ts, project, run_id, agent_id, agent_name, provi
        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
        tokens, cost_nusd / 1e9 AS cost_usd, FALSE AS in_doubt,
        json_extract_string(attrs, '$.declared_by') AS declared_by
-FROM events WHERE kind IN ('model.answered', 'model.failed') AND tokens IS NOT NULL
+FROM events
+WHERE kind IN ('model.answered', 'model.failed') AND tokens IS NOT NULL AND replay_of IS NULL
 UNION ALL BY NAME
 SELECT CAST(ts AS DATE) AS day, ts, project, run_id, agent_id, agent_name,
        budget_spent AS tokens, CAST(json_extract_string(attrs, '$.nusd') AS BIGINT) / 1e9 AS cost_usd,
        TRUE AS in_doubt
-FROM events WHERE kind = 'budget.settled' AND json_extract_string(attrs, '$.in_doubt') = 'true';
+FROM events
+WHERE kind = 'budget.settled' AND json_extract_string(attrs, '$.in_doubt') = 'true'
+  AND replay_of IS NULL;
 
 CREATE VIEW security_events AS
 SELECT ts, kind, severity, category, run_id, agent_id, agent_name, tool, tool_call_id,

@@ -22,6 +22,7 @@ Commands:
   delegate-parallel  Give several agents their tasks at once and print...
   supervisor         Have a goal planned, carried out by several agents,...
   agent-create       Have a model write the definition of an agent, and...
+  replay             Make a recorded run once more with the answers and...
   runs               See and end runs.
   agent              See and check agents.
   trust              Show what a repository brings, and trust its agents...
@@ -261,6 +262,25 @@ Options:
   -c KEY=VALUE     Set one setting for this call; repeatable.
   -v, --verbose    Log more, and show tracebacks.
   -h, --help       Show this message and exit.
+""",
+    "replay": """\
+Usage: sashizu replay [OPTIONS] {RUN}
+
+  Make a recorded run once more with the answers and results of its record.
+
+  No model is asked, no tool runs, nothing is paid. Exit code 4 says that
+  something came out differently than it is recorded.
+
+Arguments:
+  RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
+
+Options:
+  --json         Events as JSON lines on stdout, all else on stderr.
+  --no-audit     Run without a durable record.
+  -C, --cd DIR   Work in this folder instead of the current one.
+  -c KEY=VALUE   Set one setting for this call; repeatable.
+  -v, --verbose  Log more, and show tracebacks.
+  -h, --help     Show this message and exit.
 """,
     "runs": """\
 Usage: sashizu runs [OPTIONS] COMMAND [ARGS]...

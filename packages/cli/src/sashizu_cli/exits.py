@@ -6,6 +6,7 @@
 | 1 | an agent failed |
 | 2 | usage or configuration |
 | 3 | an agent's budget was refused |
+| 4 | a replay came out differently than it is recorded |
 | 124 | an agent met its deadline |
 | 130 | interrupted or cancelled |
 

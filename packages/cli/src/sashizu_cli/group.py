@@ -29,6 +29,7 @@ OWN = {
     "delegate-parallel": "sashizu_cli.commands.delegate_parallel:app",
     "supervisor": "sashizu_cli.commands.supervisor:app",
     "agent-create": "sashizu_cli.commands.agent_create:app",
+    "replay": "sashizu_cli.commands.replay:app",
     "runs": "sashizu_cli.commands.runs:app",
     "agent": "sashizu_cli.commands.agent:app",
     "trust": "sashizu_cli.commands.trust:app",

@@ -9,6 +9,7 @@ SashizuError               raised on purpose; the CLI prints it without a traceb
 ├─ MissingPackage          what was asked needs a package that is not installed; exit code 2
 ├─ BudgetRefused           a reservation does not fit; .node .unit .asked .left; exit code 3
 ├─ RecordError             the record cannot be written: nothing further is done; exit code 1
+├─ Diverged                a replay asks for something else than is recorded; exit code 4
 ├─ ModelError              an attempt at a model call failed; .fault, .sent (it may be billed)
 ├─ PermissionDenied        a tool call is not allowed; .decision
 └─ ToolError               a tool failed; its message goes back to the model
@@ -36,6 +37,7 @@ __all__ = [
     "ArgumentsError",
     "BudgetRefused",
     "ConfigError",
+    "Diverged",
     "Fault",
     "MissingPackage",
     "ModelError",
@@ -197,6 +199,23 @@ class BudgetRefused(SashizuError):
 
 class RecordError(SashizuError):
     """The record cannot be written, so nothing further is done."""
+
+
+class Diverged(SashizuError):
+    """A replay asks for something else than what is recorded.
+
+    `agent` is the name of the agent, `step` the number of its step; `recorded` and `asked` say in
+    words what stood there and what came now.
+    """
+
+    exit_code = 4
+
+    def __init__(self, agent: str, step: int, recorded: str, asked: str) -> None:
+        super().__init__(f"{agent}, step {step}: recorded was {recorded}; asked for now is {asked}")
+        self.agent = agent
+        self.step = step
+        self.recorded = recorded
+        self.asked = asked
 
 
 class ModelError(SashizuError):

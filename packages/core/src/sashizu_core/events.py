@@ -88,6 +88,7 @@ COLUMNS: Mapping[str, str] = {
     "trace_id": "VARCHAR",
     "span_id": "VARCHAR",
     "parent_span_id": "VARCHAR",
+    "replay_of": "UUID",
     # outcome
     "status": "VARCHAR",
     "error_type": "VARCHAR",
@@ -138,7 +139,11 @@ COLUMNS: Mapping[str, str] = {
     "blobs": "VARCHAR[]",
     "attrs": "JSON",
 }
-"""Column to DuckDB type. `*_ns` are nanoseconds, `*_nusd` 10⁻⁹ USD, the rest counts."""
+"""Column to DuckDB type. `*_ns` are nanoseconds, `*_nusd` 10⁻⁹ USD, the rest counts.
+
+`replay_of` is the run whose recorded outcome an event repeats: nothing was done for it, and nothing
+was paid.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,9 @@ __all__ = [
     "Leased",
     "LeasingBudget",
     "Received",
+    "grants_from",
     "hand_off",
+    "plain_grants",
 ]
 
 LEASE_VARIABLE = "SASHIZU_LEASE"
@@ -236,11 +238,12 @@ def hand_off(
 def _written(handoff: Handoff) -> str:
     """A handoff as JSON, without its lease."""
     values = asdict(replace(handoff, lease_id=""))
-    values["ceiling"] = [_plain(grants) for grants in handoff.ceiling]
+    values["ceiling"] = [plain_grants(grants) for grants in handoff.ceiling]
     return json.dumps(values, ensure_ascii=False, sort_keys=True)
 
 
-def _plain(grants: Grants) -> dict[str, Any]:
+def plain_grants(grants: Grants) -> dict[str, Any]:
+    """Grants as JSON values."""
     values = asdict(grants)
     for name, value in values.items():
         if isinstance(value, frozenset):
@@ -251,7 +254,7 @@ def _plain(grants: Grants) -> dict[str, Any]:
 def _read(terms: str) -> Handoff:
     try:
         values = json.loads(terms)
-        ceiling = tuple(_grants(level) for level in values.pop("ceiling"))
+        ceiling = tuple(grants_from(level) for level in values.pop("ceiling"))
         return Handoff(**values, ceiling=ceiling)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(
@@ -259,7 +262,9 @@ def _read(terms: str) -> Handoff:
         ) from error
 
 
-def _grants(values: dict[str, Any]) -> Grants:
+def grants_from(values: Mapping[str, Any]) -> Grants:
+    """The grants of such values."""
+    values = dict(values)
     rules = tuple(Rule(**rule) for rule in values.pop("rules"))
     sets = {"tools", "spawn", "devices", "silent_on"}
     made: dict[str, Any] = {}

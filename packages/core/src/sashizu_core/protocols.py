@@ -154,8 +154,10 @@ class Spawner(Protocol):
         """
         ...
 
-    async def spawn(self, task: Task) -> AgentReport:
+    async def spawn(self, task: Task, *, step: int = -1) -> AgentReport:
         """Run one agent to its end. The caller has judged the request; the scope holds names.
+
+        `step` is the number of the step of the caller that asks for it, -1 where it has none.
 
         Who is cancelled here cancels the agent, and waits until it has ended.
 
@@ -209,7 +211,8 @@ class ToolContext:
     `sandbox` starts programs, held by `confinement`, which is made from the agent's effective
     permission; None where no program can be started. `judge` decides on a request that comes up
     while the tool runs, such as a redirect, and records the decision. `spawner` starts agents;
-    None for an agent that may start none. `skills` are those that the agent was told of.
+    None for an agent that may start none. `skills` are those that the agent was told of. `step` is
+    the number of the step that a call of a tool is, -1 outside of calls.
     """
 
     agent_id: str
@@ -224,6 +227,7 @@ class ToolContext:
     judge: Callable[[PermissionRequest], Awaitable[Decision]] | None = None
     spawner: Spawner | None = None
     skills: tuple[Skill, ...] = ()
+    step: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from sashizu_core.hosts import AgentHost
 from sashizu_core.isolation import Isolation
 from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool, ToolSource
+from sashizu_core.recorded import RecordedRun
 from sashizu_core.sandboxing import Sandbox, SandboxInfo
 
 __all__ = [
@@ -125,6 +126,8 @@ class SinkSpec:
     changes nothing but that the question is recorded, may block, and raises `UsageError` for what
     it does not allow. None where the record cannot be asked. `open_beneath` opens it in a process
     that another one started, with what `child_handoff` said there; None opens it as anywhere else.
+    `recorded` reads one run back, by its id or the beginning of it; it may block, and raises
+    `UsageError` where there is none. None where runs cannot be read back.
     """
 
     name: str
@@ -134,6 +137,7 @@ class SinkSpec:
     open_beneath: Callable[[Mapping[str, str]], AbstractAsyncContextManager[EventSink]] | None = (
         None
     )
+    recorded: Callable[[str], RecordedRun] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class Delegate(TypedTool[DelegateArguments]):
             limits=parse_limits(arguments.budget),
         )
         try:
-            report = await spawner.spawn(task)
+            report = await spawner.spawn(task, step=context.step)
         except SpawnRefused as refused:
             return ToolResult(_refusal(task.agent, refused), True, "spawn_refused")
         return ToolResult(_told(report), not report.ok, "" if report.ok else report.outcome.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Approver, EventSink
 from sashizu_core.runtime.conversation import Conversation, load_conversation
 from sashizu_core.runtime.reserved import check_workspace
+from sashizu_core.runtime.run_past import RunPast
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.types import Limits, Task
 
@@ -33,7 +34,8 @@ class Asked:
     """Everything a caller of `delegate_parallel` can say, once.
 
     `received` is what another process handed over: all of it happens below that. `settings_root` is
-    the folder whose agents are known and trusted, None for `root`.
+    the folder whose agents are known and trusted, None for `root`. `past` is the run that is made
+    again or gone on with, `supervised` what a supervisor was asked, as JSON values.
     """
 
     tasks: Sequence[Task]
@@ -57,6 +59,8 @@ class Asked:
     received: Received | None = None
     settings_root: Path | None = None
     rebalance: bool = False
+    past: RunPast | None = None
+    supervised: Mapping[str, Any] | None = None
 
 
 def asked_by(

@@ -60,6 +60,8 @@ async def bracketed(
         if asked.budget.tokens is not None:
             fields["budget_limit"] = asked.budget.tokens
         fields["attrs"]["limits"] = counted_limits(asked.budget)
+    if parts.document:
+        fields |= recorder.keep(parts.document)
     begun = [recorder.event("run.started", fields), *sandbox_events(parts), *_window_events(parts)]
     await recorder.record(begun)
     started, status = monotonic(), RunStatus()

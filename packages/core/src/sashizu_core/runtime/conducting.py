@@ -24,6 +24,7 @@ from sashizu_core.runtime.opened_run import OpenedRun, check_ledger, opened_run
 from sashizu_core.runtime.places import with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.repeated_plans import repeated_plans
 from sashizu_core.runtime.spawning import Spawning, spawning_plans
 from sashizu_core.trust import TrustStore
 from sashizu_core.types import AgentReport, ModelInfo, RunReport, Task
@@ -206,9 +207,22 @@ async def conducting(
 async def _planned(
     asked: Asked, sources: Sources, tasks: Sequence[Task], folders: dict[str, int], *, jobs: int
 ) -> list[AgentPlan]:
-    entries = [sources.catalogue.entry(task.agent) for task in tasks]
-    await anyio.to_thread.run_sync(TrustStore().require, asked.root, entries)
-    plans = plan_agents(
+    def anew(tasks: Sequence[Task]) -> list[AgentPlan]:
+        return spawning_plans(_new_plans(asked, sources, tasks, folders), asked)
+
+    if asked.past is not None:
+        plans = repeated_plans(tasks, asked, anew)
+    else:
+        entries = [sources.catalogue.entry(task.agent) for task in tasks]
+        await anyio.to_thread.run_sync(TrustStore().require, asked.root, entries)
+        plans = anew(tasks)
+    return await with_isolation(plans, asked.registry, asked.root, asked=asked.isolation, jobs=jobs)
+
+
+def _new_plans(
+    asked: Asked, sources: Sources, tasks: Sequence[Task], folders: dict[str, int]
+) -> list[AgentPlan]:
+    return plan_agents(
         tasks,
         catalogue=sources.catalogue,
         registry=sources.registry,
@@ -220,11 +234,4 @@ async def _planned(
         folders=folders,
         received=handoff_of(asked),
         agent_deadline_s=asked.settings.run.agent_deadline_s,
-    )
-    return await with_isolation(
-        spawning_plans(plans, asked),
-        asked.registry,
-        asked.root,
-        asked=asked.isolation,
-        jobs=jobs,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
@@ -20,7 +20,13 @@ from sashizu_core.errors import SashizuError, UsageError, nearest
 from sashizu_core.ids import uuid7
 from sashizu_core.types import Message, ToolCall, Usage
 
-__all__ = ["Conversation", "load_conversation", "save_conversation"]
+__all__ = [
+    "Conversation",
+    "load_conversation",
+    "message_from",
+    "plain_message",
+    "save_conversation",
+]
 
 SESSION_S = 30 * 24 * 3600.0
 """How long a conversation of a session is kept after it was last continued, in seconds."""
@@ -49,7 +55,8 @@ def _folder(home: Path) -> Path:
     return home / "conversations"
 
 
-def _plain(message: Message) -> dict[str, Any]:
+def plain_message(message: Message) -> dict[str, Any]:
+    """A message as JSON values."""
     plain: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         plain["tool_calls"] = [[c.id, c.name, c.arguments] for c in message.tool_calls]
@@ -61,7 +68,8 @@ def _plain(message: Message) -> dict[str, Any]:
     return plain
 
 
-def _message(plain: dict[str, Any]) -> Message:
+def message_from(plain: Mapping[str, Any]) -> Message:
+    """The message of such values."""
     return Message(
         plain["role"],
         plain["content"],
@@ -149,7 +157,7 @@ def _write(folder: Path, conversation: Conversation) -> None:
         "retention": conversation.retention,
         "used": {name: getattr(used, name) for name in Usage.__slots__},
     }
-    lines = [json.dumps(head), *[json.dumps(_plain(m)) for m in conversation.messages]]
+    lines = [json.dumps(head), *[json.dumps(plain_message(m)) for m in conversation.messages]]
     path = folder / f"{conversation.id}.jsonl"
     fresh = folder / f".{conversation.id}.{os.getpid()}.new"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -188,7 +196,7 @@ def load_conversation(home: Path, wanted: str) -> Conversation:
             head["id"],
             head["agent"],
             head["model"],
-            tuple(_message(plain) for plain in messages),
+            tuple(message_from(plain) for plain in messages),
             Usage(**head["used"]),
             tuple(head["runs"]),
             head.get("retention", "session"),

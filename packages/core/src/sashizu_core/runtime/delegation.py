@@ -29,12 +29,14 @@ from sashizu_core.runtime.opened_run import check_ledger, guarded, opened_run, s
 from sashizu_core.runtime.places import with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
 from sashizu_core.runtime.redacting import redacted_messages, redacted_report
+from sashizu_core.runtime.repeated_plans import repeated_plans
 from sashizu_core.runtime.spawning import spawning_plans
+from sashizu_core.runtime.written_plan import read_history
 from sashizu_core.settings import Settings
 from sashizu_core.trust import TrustStore
 from sashizu_core.types import AgentReport, Limits, RunReport, Task
 
-__all__ = ["delegate", "delegate_parallel", "plans_of"]
+__all__ = ["delegate", "delegate_parallel", "plans_of", "run_asked"]
 
 
 async def delegate(task: Task, **options: Any) -> AgentReport:
@@ -126,6 +128,15 @@ async def delegate_parallel(
         received=received,
         rebalance=rebalance,
     )
+    return await run_asked(asked)
+
+
+async def run_asked(asked: Asked) -> RunReport:
+    """What `delegate_parallel` does, once everything that it takes is gathered.
+
+    Raises:
+        SashizuError: see `delegate_parallel`.
+    """
     return await guarded(asked, _run)
 
 
@@ -148,6 +159,13 @@ def plans_of(asked: Asked, sources: Sources) -> list[AgentPlan]:
             raise UsageError(f"one conversation is continued by one agent, not by {len(tasks)}")
         model = tasks[0].model or asked.model or asked.conversation.model
         tasks = [replace(tasks[0], agent=asked.conversation.agent, model=model)]
+    check_ledger(asked)
+    if asked.past is not None:
+        return repeated_plans(tasks, asked, partial(_new_plans, asked, sources))
+    return _new_plans(asked, sources, tasks)
+
+
+def _new_plans(asked: Asked, sources: Sources, tasks: Sequence[Task]) -> list[AgentPlan]:
     catalogue = sources.catalogue
     TrustStore().require(asked.root, [catalogue.entry(task.agent) for task in tasks])
     plans = plan_agents(
@@ -162,7 +180,6 @@ def plans_of(asked: Asked, sources: Sources) -> list[AgentPlan]:
         received=handoff_of(asked),
         agent_deadline_s=asked.settings.run.agent_deadline_s,
     )
-    check_ledger(asked)
     return spawning_plans(plans, asked)
 
 
@@ -243,6 +260,9 @@ async def _instance(asked: Asked, plan: AgentPlan, parts: RunParts) -> Instance:
     else:
         conversation_id = Conversation.new_id() if _retention(plan) else ""
     agent_id = new_agent_id()
+    history = conversation.messages if conversation is not None else ()
+    if plan.document is not None:
+        history = read_history(plan.document)
     return instance_of(
         plan,
         parts,
@@ -250,7 +270,7 @@ async def _instance(asked: Asked, plan: AgentPlan, parts: RunParts) -> Instance:
         await parts.places.of(plan, agent_id),
         above=above_all(asked, parts),
         conversation_id=conversation_id,
-        history=conversation.messages if conversation is not None else (),
+        history=history,
     )
 
 

@@ -392,7 +392,7 @@ def above_all(asked: Asked, parts: RunParts) -> Above | None:
         return None
     handoff = asked.received.handoff
     span = parts.recorder.context.get("parent_span_id")
-    return Above(handoff.depth + 1, handoff.agent_id or None, "", span, None)
+    return Above(handoff.depth + 1, handoff.agent_id or None, "", span)
 
 
 REPOSITORY = "repo:"

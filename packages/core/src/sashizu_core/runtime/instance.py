@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -45,6 +46,7 @@ from sashizu_core.runtime.serving import tools_of_servers
 from sashizu_core.runtime.showing import shown_lines
 from sashizu_core.runtime.teaching import Lessons, lessons_of
 from sashizu_core.runtime.verification import failed, outranked, unverified, verify
+from sashizu_core.runtime.written_plan import read_lessons, written_plan
 from sashizu_core.sandboxing import Confinement, Sandbox
 from sashizu_core.skills.shelf import Shelf
 from sashizu_core.turn.answer import Answer, read_answer
@@ -52,6 +54,7 @@ from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
+from sashizu_core.turn.past import AgentPast, RecordedStep, StoppedAsRecorded
 from sashizu_core.turn.reacting import Reacting, Reactor
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.shares import SharePools
@@ -62,6 +65,7 @@ from sashizu_core.types import (
     AgentStatus,
     Amount,
     Artifact,
+    ChangedFile,
     Changes,
     Criterion,
     Message,
@@ -108,7 +112,8 @@ class RunParts:
     """What all agents of a run share.
 
     `nodes` are the ledger's from `root` upwards, as far as this process knows them; `windows` are
-    those of spend above them, as they were when the run began.
+    those of spend above them, as they were when the run began. `document` is what the run was
+    asked, as text for the record; `numbers` counts the agents that it has.
     """
 
     run_id: RunId
@@ -136,6 +141,8 @@ class RunParts:
     pools: SharePools | None = None
     nodes: tuple[BudgetNode, ...] = ()
     windows: Sequence[SpendWindow] = ()
+    document: str = ""
+    numbers: Iterator[int] = field(default_factory=count)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -153,13 +160,15 @@ class RunParts:
 class Above:
     """What an agent instance is beneath: nothing, or the one that started it.
 
-    `nodes` are those of the ledger from `node` up to the run's.
+    `step` is the number of its step that did. `nodes` are those of the ledger from `node` up to the
+    run's.
     """
 
     depth: int = 0
     agent_id: AgentId | None = None
     agent_name: str = ""
     span_id: object = None
+    step: int = -1
     node: BudgetNode | None = None
     nodes: tuple[BudgetNode, ...] = ()
 
@@ -168,7 +177,12 @@ class Above:
         """What the children of an agent instance are beneath."""
         span = parent._recorder.context.get("span_id")
         return cls(
-            parent.depth + 1, parent.agent_id, parent.plan.name, span, parent.node, parent.nodes
+            parent.depth + 1,
+            parent.agent_id,
+            parent.plan.name,
+            span,
+            node=parent.node,
+            nodes=parent.nodes,
         )
 
 
@@ -211,7 +225,11 @@ class AgentInstance:
             parent_span_id=_span_above(self._above, parts, own_span),
             span_id=own_span or span_id(),
         )
-        self._steps = StepContext(self._recorder, parts.run_id, agent_id)
+        self._number = next(parts.numbers)
+        self._past = plan.past
+        if plan.past is not None:
+            plan.past.goes_on_as = agent_id
+        self._steps = StepContext(self._recorder, parts.run_id, agent_id, plan.past)
         model = parts.models[plan.model]
         root = self._above.node or parts.root
         self.node = root.open(plan.name, plan.limits) if root is not None else None
@@ -275,9 +293,15 @@ class AgentInstance:
         if self._share is not None:
             self._share.begin()
         subject = Subject(self.agent_id, self.plan.name, self.plan.chain)
-        self._lessons = await lessons_of(self.plan, self._parts.shelf, readable(subject))
+        if self.plan.document is not None:
+            self._lessons = read_lessons(self.plan.document)
+        else:
+            self._lessons = await lessons_of(self.plan, self._parts.shelf, readable(subject))
         started = start_fields(self.plan, self.node)
-        started["attrs"] |= self._lessons.recorded()
+        started["attrs"] |= {**self._lessons.recorded(), "number": self._number}
+        if self._above.step >= 0:
+            started["attrs"]["at_step"] = self._above.step
+        started |= self._documented()
         if self._bracketed:
             await self._recorder.record([self._recorder.event("agent.started", started)])
         report: AgentReport | None = None
@@ -293,6 +317,16 @@ class AgentInstance:
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
                 await self._end(last)
         return redacted_report(report, self._recorder.redactor)
+
+    def _documented(self) -> dict[str, Any]:
+        """The columns that name what the agent works under, where that is kept."""
+        if not self._recorder.keeps_content:
+            return {}
+        infos = [self._parts.models[name].info for name in self.plan.models]
+        redactor = self._recorder.redactor
+        return self._recorder.keep(
+            written_plan(self.plan, infos, self._lessons, self.messages, redactor)
+        )
 
     # --- the work ---------------------------------------------------------------------------------
 
@@ -360,7 +394,7 @@ class AgentInstance:
             policies=parts.policies,
             approvals=parts.approvals,
         )
-        if plan.targets:
+        if plan.targets and not (self._past is not None and self._past.strict):
             await anyio.to_thread.run_sync(self._prepare_for_artifacts)
         self._reactor = self._reacting(subject, context)
         await self._open_conversation()
@@ -435,9 +469,8 @@ class AgentInstance:
         self._before = versions(self.place.workspace, self.plan.targets)
 
     async def _open_conversation(self) -> None:
-        brief = replace(
-            self.plan.brief(self._tokens_left()), **self._lessons.told(self._tokens_left())
-        )
+        left = self._tokens_left()
+        brief = replace(self.plan.brief(left), **self._lessons.told(left))
         system, user = first_messages(brief)
         if self._reactor is not None:
             resumed = bool(self.messages)
@@ -448,13 +481,16 @@ class AgentInstance:
         self.messages.append(user)
 
     async def _within_deadline(self, loop: AgentLoop | EngineLoop) -> Ending:
-        seconds = self.plan.deadline_s
+        seconds = self.plan.deadline_s if self._past is None or not self._past.strict else None
         deadline = anyio.current_time() + seconds if seconds is not None else float("inf")
         ending: Ending | None = None
         self.deadline = deadline
         with anyio.CancelScope(deadline=deadline) as scope:
             self._parts.handle.track(self.agent_id, scope)
-            ending = await self._let_go(loop)
+            try:
+                ending = await self._let_go(loop)
+            except* StoppedAsRecorded as stopped:
+                ending = loop.stopped(_recorded_stop(stopped), "stopped, as it was recorded")
         self._parts.handle.untrack(self.agent_id)
         if ending is not None and not scope.cancelled_caught:
             return ending
@@ -516,7 +552,8 @@ class AgentInstance:
         return ending
 
     def _tokens_left(self) -> int | None:
-        return self.node.left("tokens") if self.node is not None else None
+        node = self.node
+        return self._steps.seen(lambda: node.left("tokens")) if node is not None else None
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -527,6 +564,8 @@ class AgentInstance:
         """
         artifacts: tuple[Artifact, ...] = ()
         missing: tuple[str, ...] = ()
+        if self._past is not None and self._past.strict:
+            return await self._concluded_as_recorded(self._past, ending)
         with anyio.CancelScope(shield=True):
             try:
                 if self.plan.targets:
@@ -547,9 +586,21 @@ class AgentInstance:
                 return replace(report, status="error", error=f"its work is not kept: {error}")
         return replace(self._report(ending, artifacts, missing), changes=changes)
 
+    async def _concluded_as_recorded(self, past: AgentPast, ending: Ending) -> AgentReport:
+        """What was verified and kept then: today's files may be others."""
+        attrs = past.ended.get("attrs") or {}
+        artifacts = tuple(
+            Artifact(str(each["path"]), str(each["sha256"]), int(each["bytes"]))
+            for each in attrs.get("artifacts") or ()
+        )
+        await self._keep(artifacts)
+        missing = tuple(map(str, attrs.get("missing") or ()))
+        return self._report(ending, artifacts, missing)
+
     async def _keep(self, artifacts: tuple[Artifact, ...]) -> Changes | None:
         """Bring home what was made in a folder of its own: on record before a file is touched."""
-        if self.place.folder is None:
+        kept = self._kept_then()
+        if self.place.folder is None and kept is None:
             return None
         recorder, common = self._recorder, {"step": self._steps.next_seq(), "op": "keep_changes"}
         common["step_kind"] = StepKind.IDEMPOTENT.value
@@ -569,8 +620,23 @@ class AgentInstance:
                 recorder.event("tool.ended", {**common, "status": status, "duration_ns": took_ns})
             ]
 
+        async def recall(_step: RecordedStep) -> Changes | None:
+            return kept[0] if kept is not None else None
+
         intent = [recorder.event("tool.requested", common)]
-        return await self._steps.step(StepKind.IDEMPOTENT, intent, keep, outcome)
+        return await self._steps.step(StepKind.IDEMPOTENT, intent, keep, outcome, recall)
+
+    def _kept_then(self) -> tuple[Changes | None] | None:
+        """What was kept of a recorded agent's own folder; None where it had none."""
+        past = self._past
+        step = past.steps.get(self._steps.count) if past is not None and past.strict else None
+        if past is None or step is None or step.intent.get("op") != "keep_changes":
+            return None
+        said = (past.ended.get("attrs") or {}).get("changes")
+        if said is None:
+            return (None,)
+        files = tuple(ChangedFile(str(path), "modified") for path in said["files"])
+        return (Changes(str(said["branch"]), "", str(said["commit"]), "", files),)
 
     def _report(
         self,
@@ -618,6 +684,15 @@ class AgentInstance:
 
     def _unchecked(self) -> tuple[Criterion, ...]:
         return read_answer("", self.plan.definition.success_criteria).criteria
+
+
+def _recorded_stop(group: BaseExceptionGroup[StoppedAsRecorded]) -> Outcome:
+    """How the recorded agent was stopped."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, StoppedAsRecorded)
+    return found.outcome
 
 
 def _span_above(above: Above, parts: RunParts, own_span: str | None) -> object:

@@ -17,7 +17,7 @@ from sashizu_core.control import ControlServer, RunHandle, RunInfo
 from sashizu_core.errors import MissingPackage, SashizuError, UsageError
 from sashizu_core.home import state_home
 from sashizu_core.protocols import Budget, BudgetNode, Executor, ShiftingBudget
-from sashizu_core.reactions.book import load_book
+from sashizu_core.reactions.book import ReactionBook, load_book
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, handoff_of
 from sashizu_core.runtime.child_opening import OwnedStack
@@ -30,6 +30,7 @@ from sashizu_core.runtime.received import under_handoff
 from sashizu_core.runtime.redacting import redacted_error, run_redactor
 from sashizu_core.runtime.shared_budget import SharedBudget
 from sashizu_core.runtime.spawning import Spawning, spawns
+from sashizu_core.runtime.written_run import written_run
 from sashizu_core.skills.shelf import load_shelf
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.shares import SharePools
@@ -133,12 +134,16 @@ async def opened_run(
         above = handoff.audit_parent if handoff is not None else None
         sinks = [*asked.sinks, *(await opened.sinks(above) if asked.audit else ())]
         context = _context(asked)
+        if asked.past is not None and asked.past.recomputes:
+            context = {**context, "replay_of": asked.past.run_id}
         recorder = Recorder([*sinks, control.feed], context, redactor)
         more = late or any(map(spawns, plans))
         owned = await stack.enter_async_context(OwnedStack()) if more else None
         shared = opened.workspace(asked.root, plans)
         places = Places(asked.registry, shared, asked.run_id, owned or stack)
         parts = await _parts(asked, sources, plans, opened, recorder, handle, places)
+        if recorder.keeps_content:
+            parts = replace(parts, document=_document(asked, sources, redactor))
         parts = replace(parts, pools=_pools(asked, parts, late=late))
         if owned is not None:
             spawning = Spawning(asked, sources, Opened(asked.registry, owned))
@@ -149,6 +154,14 @@ async def opened_run(
         # A process of an agent is part of the run that is known to others.
         async with control.serve() if not hosted else nullcontext():
             yield OpenedRun(parts, executor, control, info)
+
+
+def _document(asked: Asked, sources: Sources, redactor: Redactor) -> str:
+    """What the run is asked, as it is kept with its record; of a replay what was asked then."""
+    past = asked.past
+    if past is not None and past.recomputes:
+        return past.asked_text()
+    return written_run(asked, sources.catalogue, redactor)
 
 
 def _context(asked: Asked) -> Mapping[str, object]:
@@ -178,6 +191,10 @@ def _pools(asked: Asked, parts: RunParts, *, late: bool) -> SharePools | None:
     return SharePools(parts.budget, parts.root, None if late else asked.jobs)
 
 
+async def _book(asked: Asked) -> ReactionBook:
+    return await anyio.to_thread.run_sync(load_book, asked.settings.hooks, asked.root)
+
+
 async def _parts(
     asked: Asked,
     sources: Sources,
@@ -192,7 +209,8 @@ async def _parts(
     run = asked.settings.run
     hosts = Hosts(asked, sources.catalogue)
     await hosts.open(plans, opened)
-    book = await anyio.to_thread.run_sync(load_book, asked.settings.hooks, asked.root)
+    again = asked.past is not None and asked.past.recomputes
+    book = None if again else await _book(asked)
     scope = [path for plan in plans for path in plan.task.scope]
     return RunParts(
         run_id=asked.run_id,
@@ -212,7 +230,7 @@ async def _parts(
         max_output_tokens=run.max_output_tokens,
         on_text=asked.on_text,
         on_line=asked.on_line,
-        shelf=await anyio.to_thread.run_sync(load_shelf, asked.root, scope),
+        shelf=None if again else await anyio.to_thread.run_sync(load_shelf, asked.root, scope),
         book=book,
         hosts=hosts,
         warn_at=run.warn_at,

@@ -42,6 +42,9 @@ async def with_isolation(
     settled = []
     reasons: dict[str, str] = {}
     for each in plans:
+        if each.past is not None:  # settled, as it was then
+            settled.append(each)
+            continue
         plan, said = _hosted(each, asked, registry)
         name = said or (WORKTREE if beside and plan.definition.tools.fs.write else "none")
         spec = registry.isolations.get(name)
@@ -123,6 +126,8 @@ class Places:
             MissingPackage: nobody offers the isolation that it needs.
             SashizuError: its folder cannot be made.
         """
+        if plan.past is not None and plan.past.strict:
+            return Place(self._shared, None)  # it changes nothing
         if plan.isolation == "none":
             return Place(self._shared, self._claims)
         isolation = await self._isolation(plan)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sashizu_core.agents import AgentDefinition, Catalogue
 from sashizu_core.agents.effective import allows_tool, effective_tools, served_tools
@@ -20,9 +21,18 @@ from sashizu_core.prompt import ArtifactTarget, Brief
 from sashizu_core.runtime.artifacts import RUNS_FOLDER, artifact_targets
 from sashizu_core.runtime.reserved import reserved_rules
 from sashizu_core.specs import ModelSpec, ToolSpec
+from sashizu_core.turn.past import AgentPast
 from sashizu_core.types import Limits, Task
 
-__all__ = ["AgentPlan", "Sources", "find_model", "plan_agents", "plan_child", "without_tools"]
+__all__ = [
+    "AgentPlan",
+    "Sources",
+    "find_model",
+    "plan_agents",
+    "plan_child",
+    "scoped",
+    "without_tools",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,8 @@ class AgentPlan:
     how it is kept apart from the others, `none` if it is not. `served` are the tools that it lists
     of servers, which are asked for when it starts. `engine` says that a program of another vendor
     does the work, `host` who starts the process that it works in, empty for this one. `fallback` is
-    the model that goes on in place of `model`; None for none.
+    the model that goes on in place of `model`; None for none. `past` is what the agent did before,
+    and `document` what is on record of it, where it is made again or goes on.
     """
 
     task: Task
@@ -54,6 +65,8 @@ class AgentPlan:
     engine: bool = False
     host: str = ""
     fallback: str | None = None
+    past: AgentPast | None = None
+    document: Mapping[str, Any] | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -153,9 +166,9 @@ def plan_agents(
     place = received.folder if received is not None else RUNS_FOLDER
     for task, folder in zip(tasks, _folders(tasks, f"{place}/{run_id}", folders), strict=True):
         _check_spawn(catalogue.entry(task.agent).name, above)
-        scope, outside = _scope(task.scope, root)
-        scoped = replace(task, scope=scope)
-        plans.append(_plan(scoped, sources, folder, outside=outside, above=above))
+        _check_scope(task.scope, root)
+        _, outside = _scope(task.scope, root)
+        plans.append(_plan(scoped(task, root), sources, folder, outside=outside, above=above))
     _check_packages(plans, registry)
     listed = [(plan.served, plan.definition.servers) for plan in plans if plan.served]
     for source in registry.tool_sources.values() if listed else ():
@@ -339,17 +352,28 @@ def _folders(tasks: Sequence[Task], place: str, before: dict[str, int] | None) -
     return folders
 
 
-def _scope(paths: Sequence[str], root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The scope relative to the workspace, and the part of it that lies outside, absolute.
+def scoped(task: Task, root: Path) -> Task:
+    """The task with its scope as plans name it: relative to the workspace, or absolute."""
+    return replace(task, scope=_scope(task.scope, root)[0])
+
+
+def _check_scope(paths: Sequence[str], root: Path) -> None:
+    """Refuse to look at what is not there.
 
     Raises:
         UsageError: a path does not exist.
     """
-    scope, outside = [], []
     for text in paths:
         path = Path(os.path.abspath(root / text))  # noqa: PTH100 - links are resolved when opened
         if not path.exists():
             raise UsageError(f"the scope {text!r} does not exist (looked for {path})")
+
+
+def _scope(paths: Sequence[str], root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The scope relative to the workspace, and the part of it that lies outside, absolute."""
+    scope, outside = [], []
+    for text in paths:
+        path = Path(os.path.abspath(root / text))  # noqa: PTH100 - links are resolved when opened
         if path == root or root in path.parents:
             scope.append(path.relative_to(root).as_posix())
         else:

@@ -154,11 +154,13 @@ class Spawning:
         async with WorkSlot(self._limiter) as slot:
             return await self._work(ChildSpawner(self, instance, bounds, slot))
 
-    async def run_child(self, parent: ChildSpawner, task: Task, started: Started) -> AgentReport:
+    async def run_child(
+        self, parent: ChildSpawner, task: Task, started: Started, step: int
+    ) -> AgentReport:
         """Plan and run an agent beneath another, cancelled with it."""
-        plan, bounds = await self._plan(parent, task)
+        plan, bounds = await self._plan(parent, task, step)
         async with WorkSlot(self._limiter) as slot:
-            instance = await self._instance(plan, parent)
+            instance = await self._instance(plan, parent, step)
             among = len(parent.coming) + 1  # those asked for at once share evenly with who asked
             parent.coming.discard(started)
             if isinstance(instance, HostedInstance):
@@ -183,8 +185,17 @@ class Spawning:
         finally:
             del self._spawners[agent_id]
 
-    async def _plan(self, parent: ChildSpawner, task: Task) -> tuple[AgentPlan, SpawnBounds]:
+    async def _plan(
+        self, parent: ChildSpawner, task: Task, step: int
+    ) -> tuple[AgentPlan, SpawnBounds]:
         asked, above = self._asked, parent.instance.plan
+        if asked.past is not None and above.past is not None:
+            known = asked.past.plan(
+                task, asked.registry, root=asked.root, above=above.past, at_step=step
+            )
+            if known is not None:
+                await self.open(known, parent.instance.node)
+                return known, _bounds_of(known, parent.bounds, below=True)
         entry = self.catalogue.entry(task.agent)
         await anyio.to_thread.run_sync(
             TrustStore().require, asked.settings_root or asked.root, [entry]
@@ -227,7 +238,7 @@ class Spawning:
         if parts.budget is not None and node is not None:
             require_prices(parts.budget, plan, parts.models, limited=node.limited("nusd"))
 
-    async def _instance(self, plan: AgentPlan, parent: ChildSpawner) -> Instance:
+    async def _instance(self, plan: AgentPlan, parent: ChildSpawner, step: int) -> Instance:
         above, agent_id = parent.instance, new_agent_id()
         place: Place
         if plan.isolation == "none" and plan.host:
@@ -237,7 +248,9 @@ class Spawning:
             place = self.parts.places.beneath(above.place)
         else:
             place = await self.parts.places.of(plan, agent_id)
-        return instance_of(plan, self.parts, agent_id, place, above=Above.of(above))
+        return instance_of(
+            plan, self.parts, agent_id, place, above=replace(Above.of(above), step=step)
+        )
 
 
 async def _cancelled_with(
@@ -320,7 +333,7 @@ class ChildSpawner:
         plain = name.replace(":", "-").replace("/", "-")
         return f"{self.instance.plan.folder}/{plain}-{self._count}"
 
-    async def spawn(self, task: Task) -> AgentReport:
+    async def spawn(self, task: Task, *, step: int = -1) -> AgentReport:
         """See `Spawner.spawn`."""
         self._have_agents_left()
         started = self.bounds.start()
@@ -329,7 +342,7 @@ class ChildSpawner:
             async with self._slot.lent():
                 task = self._within_deadline(task)
                 with self._spawning.expecting(self.instance):
-                    report = await self._spawning.run_child(self, task, started)
+                    report = await self._spawning.run_child(self, task, started, step)
         finally:
             self.coming.discard(started)
             started.ended()

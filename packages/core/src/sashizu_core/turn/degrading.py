@@ -85,6 +85,8 @@ class Degradation:
         another of its size: a hold is larger than its bill, so the budget refuses before it is used
         up.
         """
+        if self._remembers():
+            return self._noted_then()
         if self.told or not self.warns:
             return None
         used = self._nearest(self.warn_at)
@@ -96,8 +98,9 @@ class Degradation:
         self.told = True
         left = self.standing.left()
         attrs = {"how": "warned", "why": why or "room", "share": round(used.share, 4)}
-        self._record(used, {}, {**attrs, "left": dict(left)})
-        return aside(_wrap_up(used if why else None, left))
+        text = _wrap_up(used if why else None, left)
+        self._record(used, self.recorder.keep(text), {**attrs, "left": dict(left)})
+        return aside(text)
 
     def _nearest(self, at: float) -> Used | None:
         """The limit that is nearest to its end, after siblings have helped out with theirs."""
@@ -133,6 +136,8 @@ class Degradation:
         fallback = self.fallback
         if fallback is None or fallback.at is None or self._own is not None:
             return False
+        if self._remembers():
+            return self._changed_then(fallback, "fallback", least_effort(fallback.model.info))
         used = self._nearest(fallback.at)
         if used is None or used.share < fallback.at:
             return False
@@ -148,6 +153,8 @@ class Degradation:
             return False
         if self._own is not None:  # it was tried, and did not fit
             return False
+        if self._remembers():
+            return self._changed_then(fallback, "fallback", None)
         self._change(fallback, None)
         self._fell_back(None, {"why": "provider", "fault": error.fault})
         return True
@@ -155,6 +162,8 @@ class Degradation:
     def returns(self) -> bool:
         """Go back to the own model where the first call of the fallback does not fit."""
         if not self._unproven or self._own is None:
+            return False
+        if self._remembers() and not self._taken("returned"):
             return False
         self._unproven = False
         model, gate, self.effort = self._own
@@ -180,6 +189,41 @@ class Degradation:
         if self.effort is not None:
             attrs["effort"] = self.effort
         self._record(used, {"provider": info.provider, "model": info.name}, attrs)
+
+    # --- what is on record already ----------------------------------------------------------------
+
+    def _remembers(self) -> bool:
+        """Whether what was done at this point is on record."""
+        past = self.inference.past
+        return past is not None and (past.strict or past.next_of_line() is not None)
+
+    def _taken(self, how: str) -> Mapping[str, Any]:
+        """What is recorded to have changed at this point; empty where that is nothing."""
+        past = self.inference.past
+        found = past.next_of_line() if past is not None else None
+        if past is None or found is None or found[0] != "budget.degraded":
+            return {}
+        if (found[1].get("attrs") or {}).get("how") != how:
+            return {}
+        if how != "returned":  # which is recorded anew
+            self.recorder.write(past.copies([found[1]], self.recorder.context))
+        return past.take_of_line()
+
+    def _noted_then(self) -> Message | None:
+        event = self._taken("warned")
+        past = self.inference.past
+        if not event or past is None:
+            return None
+        self.told = True
+        return aside(past.content(event))
+
+    def _changed_then(self, fallback: Fallback, how: str, effort: str | None) -> bool:
+        event = self._taken(how)
+        if not event:
+            return False
+        self._change(fallback, effort)
+        self._unproven = (event.get("attrs") or {}).get("why") == "budget"
+        return True
 
     # --- the record -------------------------------------------------------------------------------
 

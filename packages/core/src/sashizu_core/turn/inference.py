@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import anyio.lowlevel
@@ -17,6 +17,7 @@ from sashizu_core.protocols import Budget, BudgetNode, Busy, Hold, Model, Refuse
 from sashizu_core.redaction import LiveText
 from sashizu_core.turn.attempts import ProviderGate, RetryPlan
 from sashizu_core.turn.counting import provider_count
+from sashizu_core.turn.past import AgentPast, RecordedStep, StoppedAsRecorded
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.shares import Share
 from sashizu_core.turn.steps import StepContext
@@ -25,6 +26,7 @@ from sashizu_core.types import (
     Bound,
     Completion,
     ModelRequest,
+    Outcome,
     StepKind,
     Usage,
 )
@@ -112,6 +114,11 @@ class Inference:
         return self._model
 
     @property
+    def past(self) -> AgentPast | None:
+        """What its agent did before."""
+        return self._steps.past
+
+    @property
     def ledger(self) -> Ledger | None:
         """Where its calls are reserved."""
         return self._ledger
@@ -142,6 +149,13 @@ class Inference:
         """
         plan: RetryPlan | None = None
         while True:
+            if (remembered := self._remembered()) is not None:
+                try:
+                    return await self._repeated(request, remembered)
+                except ModelError:
+                    if not self._tried_again():
+                        raise
+                    continue
             if self._gate.closed:
                 self._steps.recorder.flush()
                 await self._gate.wait()
@@ -157,6 +171,124 @@ class Inference:
                 if wait_s is None or wait_s > _seconds_left():
                     raise
             await anyio.sleep(wait_s)
+
+    # --- what is on record already ----------------------------------------------------------------
+
+    def _remembered(self) -> RecordedStep | None:
+        """The recorded attempt that comes next; None where there is none and the model is asked.
+
+        Raises:
+            BudgetRefused: the attempt was refused then.
+        """
+        steps, past = self._steps, self._steps.past
+        if past is None:
+            return None
+        recorder = steps.recorder
+        while (found := past.next_of_line()) is not None:
+            kind, event = found
+            if kind == "budget.degraded":
+                break
+            past.take_of_line()
+            if kind == "budget.refused":
+                recorder.write(past.copies([event], recorder.context))
+                raise _refused_as(event)
+            known = past.steps[int(event["step"])]
+            if known.finished and event.get("op") == "chat":
+                return known
+            self._passed_over(past, known)
+            if past.strict and not known.finished:
+                raise StoppedAsRecorded(past.stop or Outcome.CANCELLED)
+        if past.strict:
+            self._refuse_more(past)
+        return None
+
+    def _refuse_more(self, past: AgentPast) -> NoReturn:
+        if past.stop is not None:
+            raise StoppedAsRecorded(past.stop)
+        raise past.differs(self._steps.count, "no further call of a model", "one more")
+
+    def _passed_over(self, past: AgentPast, known: RecordedStep) -> None:
+        """Repeat what is on record of an attempt that nobody takes an answer of."""
+        recorder = self._steps.recorder
+        self._steps.next_seq()
+        self._count_again(past, known)
+        every = (*known.before, *known.within, *known.after)
+        recorder.write(past.copies(every, recorder.context))
+        if known.intent.get("op") == "chat":  # it was sent, and may be billed
+            held = int(known.first("budget.held").get("budget_held") or 0)
+            self.doubtful_tokens += held
+        self._bills.append(Usage())
+
+    async def _repeated(self, request: ModelRequest, known: RecordedStep) -> Completion:
+        """Take the outcome of a recorded attempt; what was booked for it is not booked again.
+
+        Raises:
+            ModelError: it failed then.
+            Diverged: another request is recorded.
+        """
+        past, recorder = self._steps.past, self._steps.recorder
+        assert past is not None
+        self._count_again(past, known)
+        seq = self._steps.next_seq()
+        held = past.copies((e for e in known.before if e is not known.intent), recorder.context)
+        intent = [*held, self._intent(seq, request, self._steps.take_seen())]
+        attempt = _Attempt(request, Bound(0, 0, ""), None, intent, seq)
+        booked = past.copies(known.after[1:], recorder.context)
+        doubtful = self.doubtful_tokens
+
+        def outcome(
+            completion: Completion | None, error: BaseException | None, took_ns: int
+        ) -> Sequence[Event]:
+            if completion is not None:
+                (answered,) = self._answered(attempt, completion, took_ns)
+                return [_priced(answered, known.outcome), *booked]
+            assert error is not None
+            return [*self._failed(attempt, error, took_ns)[:1], *booked]
+
+        async def recall(step: RecordedStep) -> Completion:
+            return past.completion(step)
+
+        async def call() -> Completion:
+            raise AssertionError("its outcome is on record")
+
+        try:
+            completion = await self._steps.step(StepKind.MODEL, intent, call, outcome, recall)
+            if not past.recomputes:
+                self._bills.append(completion.usage or Usage())
+        except ModelError as error:
+            if not past.recomputes:
+                self._bills.append(error.usage or Usage())
+            raise
+        finally:
+            self.doubtful_tokens = doubtful
+            settled = known.first("budget.settled")
+            if (settled.get("attrs") or {}).get("in_doubt"):
+                self.doubtful_tokens += int(settled.get("budget_spent") or 0)
+        return completion
+
+    def _count_again(self, past: AgentPast, known: RecordedStep) -> None:
+        """Count in a replay's ledger what was booked; who goes on has less to begin with."""
+        settled = known.first("budget.settled")
+        if not past.recomputes or self._ledger is None:
+            return
+        if settled:
+            nusd = int((settled.get("attrs") or {}).get("nusd") or 0)
+            booked = Amount(int(settled.get("budget_spent") or 0), nusd, requests=1)
+        elif known.intent.get("op") == "count_tokens":
+            booked = Amount(requests=1)
+        else:
+            return
+        hold = self._ledger.node.reserve(booked)
+        if not isinstance(hold, Busy | Refused):
+            hold.settle(booked)
+
+    def _tried_again(self) -> bool:
+        """Whether a failed attempt was followed by another at the same call."""
+        past = self._steps.past
+        found = past.next_of_line() if past is not None else None
+        return found is not None and found[0] == "model.requested"
+
+    # --- one attempt ------------------------------------------------------------------------------
 
     async def _attempt(
         self, attempt: _Attempt, on_text: Callable[[str], None] | None
@@ -221,13 +353,15 @@ class Inference:
                     },
                 )
             )
-        events.append(
-            recorder.event(
-                "model.requested",
-                {"step": seq, "step_kind": "model", **self._fields, **self._prompts(request)},
-            )
-        )
+        events.append(self._intent(seq, request, self._steps.take_seen()))
         return _Attempt(request, bound, hold, events, seq)
+
+    def _intent(self, seq: int, request: ModelRequest, seen: list[int]) -> Event:
+        fields: dict[str, Any] = {"step": seq, "step_kind": "model", **self._fields}
+        fields |= self._prompts(request)
+        if self._steps.recorder.keeps_content:
+            fields["attrs"] = {"messages": len(request.messages), "seen": seen}
+        return self._steps.recorder.event("model.requested", fields)
 
     def _prompts(self, request: ModelRequest) -> dict[str, Any]:
         """The columns that name what the model is told for the first time, where that is kept.
@@ -335,8 +469,10 @@ class Inference:
         if recorder.keeps_content:
             message = completion.message
             calls = [[call.id, call.name, call.arguments] for call in message.tool_calls]
-            told = json.dumps({"content": message.content, "tool_calls": calls})
-            fields |= recorder.keep(told, last_words=True)
+            told: dict[str, Any] = {"content": message.content, "tool_calls": calls}
+            if message.opaque:
+                told["opaque"] = dict(message.opaque)
+            fields |= recorder.keep(json.dumps(told), last_words=True)
         settled = self._settle(attempt, usage)
         if settled and attempt.hold is not None and self._ledger is not None:
             fields["cost_nusd"] = settled[0].fields["attrs"]["nusd"]  # type: ignore[index]
@@ -411,6 +547,26 @@ class Inference:
             "budget_held": attempt.hold.amount.tokens,
         }
         return [self._steps.recorder.event("budget.released", fields)]
+
+
+def _refused_as(event: Mapping[str, Any]) -> BudgetRefused:
+    """A refusal as it was recorded."""
+    attrs = event.get("attrs") or {}
+    return BudgetRefused(
+        str(event.get("budget_id") or ""),
+        str(event.get("budget_unit") or ""),
+        int(event.get("budget_held") or 0),
+        int(attrs.get("left") or 0),
+        bool(attrs.get("closed")),
+    )
+
+
+def _priced(answered: Event, recorded: Mapping[str, Any]) -> Event:
+    """An answer with the price that was paid for it."""
+    paid = {name: recorded[name] for name in ("cost_nusd", "price_ref") if recorded.get(name)}
+    if recorded.get("cost_nusd") == 0:
+        paid["cost_nusd"] = 0
+    return Event(answered.kind, {**answered.fields, **paid})
 
 
 def _fields_of(model: Model) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from sashizu_core.permissions import authorize, effective
 from sashizu_core.protocols import Policy, TailoredTool, Tool, ToolContext
 from sashizu_core.sandboxing import Confinement
 from sashizu_core.turn.claims import Claims
+from sashizu_core.turn.past import RecordedStep
 from sashizu_core.turn.reacting import Reactor
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
@@ -49,6 +50,7 @@ class _Call:
     """One tool call on its way: `result` is set as soon as it is known."""
 
     call: ToolCall
+    seq: int
     tool: Tool | None = None
     arguments: Any = None
     decision: Decision | None = None
@@ -110,16 +112,18 @@ class ToolBox:
         something runs alone, in its turn.
         """
         results: list[ToolResult] = []
-        batch: list[ToolCall] = []
+        batch: list[_Call] = []
         together = UNTOUCHED
-        for call in calls:
-            tool = self._tools.get(call.name)
+        # Numbered in their order, before any of them starts: a replay finds them by their numbers.
+        states = [_Call(call, self._steps.next_seq()) for call in calls]
+        for state in states:
+            tool = self._tools.get(state.call.name)
             kind = tool.kind if tool is not None else UNTOUCHED
             if batch and (kind is not together or kind not in SIDE_BY_SIDE):
                 results += await self._side_by_side(batch)
                 batch = []
             together = kind
-            batch.append(call)
+            batch.append(state)
         if batch:
             results += await self._side_by_side(batch)
         return [
@@ -134,24 +138,21 @@ class ToolBox:
 
         Returns the result and what kept the tool from giving one, empty if nothing did.
         """
-        state = _Call(call)
+        state = _Call(call, self._steps.next_seq())
         result = await self._through(state)
         return ToolResult(self._shown(result.content), result.is_error), state.error_type
 
-    async def _side_by_side(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+    async def _side_by_side(self, calls: Sequence[_Call]) -> list[ToolResult]:
         if len(calls) == 1:
-            return [await self._one(calls[0])]
+            return [await self._through(calls[0])]
         async with anyio.create_task_group() as group:
             handles = [group.create_task(self._one_of_many(call)) for call in calls]
         return [handle.return_value for handle in handles]
 
-    async def _one_of_many(self, call: ToolCall) -> ToolResult:
-        result = await self._one(call)
+    async def _one_of_many(self, call: _Call) -> ToolResult:
+        result = await self._through(call)
         self._steps.recorder.flush()  # the others may take long
         return result
-
-    async def _one(self, call: ToolCall) -> ToolResult:
-        return await self._through(_Call(call))
 
     async def _through(self, state: _Call) -> ToolResult:
         call = state.call
@@ -167,7 +168,7 @@ class ToolBox:
             if not decision.allowed:
                 state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
                 state.error_type = "denied"
-            elif self._claims is not None and (taken := self._claim(self._claims, state.writes)):
+            elif taken := self._taken(state):
                 state.result = ToolResult(f"not done: {taken}", is_error=True)
                 state.error_type = "conflict"
         if state.result is not None or state.tool is None:
@@ -215,9 +216,11 @@ class ToolBox:
             self._decided[asked] = decision
         return decision
 
-    def _claim(self, claims: Claims, paths: Sequence[str]) -> str:
+    def _taken(self, state: _Call) -> str:
         """Claim what a call would write; says who else has it."""
-        return claims.take(self._subject.agent_id, self._subject.agent_name, paths)
+        if self._claims is None:
+            return ""
+        return self._claims.take(self._subject.agent_id, self._subject.agent_name, state.writes)
 
     async def _ask(
         self,
@@ -245,7 +248,7 @@ class ToolBox:
 
     async def _context_of(self, state: _Call, seq: int) -> ToolContext:
         """The context of one call: what comes up while it runs is judged, and recorded with it."""
-        context = self._context
+        context = replace(self._context, step=seq)
         if context.confinement is None and not self._may_connect:
             return context
         judge = partial(self._judge, state, seq)
@@ -340,7 +343,7 @@ class ToolBox:
     async def _refuse(self, state: _Call) -> ToolResult:
         """Record a call that does not run, and answer it."""
         assert state.result is not None
-        seq = self._steps.next_seq()
+        seq = state.seq
         events = self._intent(state, seq, UNTOUCHED)
         denied = state.error_type == "denied"
         if denied:
@@ -362,18 +365,21 @@ class ToolBox:
     # --- the act ----------------------------------------------------------------------------------
 
     async def _act(self, state: _Call, tool: Tool) -> ToolResult:
-        kind = tool.kind
-        seq = self._steps.next_seq()
+        kind, seq = tool.kind, state.seq
 
         async def call() -> ToolResult:
             self.running = state.call.name
-            state.result = await _run(tool, state, await self._context_of(state, seq))
+            result = await _run(tool, state, await self._context_of(state, seq))
             self.running = ""
-            if state.result.is_error:
-                state.error_type = state.error_type or state.result.error_type
-            else:
-                self.written.update(state.writes)
-            return state.result
+            return self._given(state, result)
+
+        async def recall(step: RecordedStep) -> ToolResult:
+            past = self._steps.past
+            assert past is not None
+            if kind is StepKind.CHILD:  # whom it started goes on, too
+                await _run(tool, state, await self._context_of(state, seq))
+                state.error_type = ""
+            return self._given(state, past.result(step))
 
         def outcome(
             result: ToolResult | None, error: BaseException | None, took_ns: int
@@ -385,10 +391,19 @@ class ToolBox:
             return [self._ended(state, seq, kind, status, took_ns)]
 
         intent = self._intent(state, seq, kind)
-        result = await self._steps.step(kind, intent, call, outcome)
+        result = await self._steps.step(kind, intent, call, outcome, recall)
         if self._reactor is None:
             return result
         return await self._reactor.after(state.call, result, self._shown(result.content))
+
+    def _given(self, state: _Call, result: ToolResult) -> ToolResult:
+        """Keep in mind what a call gave."""
+        state.result = result
+        if result.is_error:
+            state.error_type = state.error_type or result.error_type
+        else:
+            self.written.update(state.writes)
+        return result
 
 
 def _sha256(text: str) -> str:

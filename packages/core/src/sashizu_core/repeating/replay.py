@@ -1,0 +1,213 @@
+"""`replay`: a recorded run once more, with what models and tools answered then."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sashizu_core.errors import Diverged, SashizuError
+from sashizu_core.plugins import Registry, open_registry
+from sashizu_core.protocols import Budget, EventSink, Model
+from sashizu_core.repeating.comparing import Collected, compared_events
+from sashizu_core.repeating.reading import KnownRun, known_run
+from sashizu_core.runtime.asked import asked_by
+from sashizu_core.runtime.counting_ledger import CountingLedger
+from sashizu_core.runtime.delegation import run_asked
+from sashizu_core.runtime.written_plan import model_infos
+from sashizu_core.sandboxing import NoSandbox, Sandbox, SandboxInfo
+from sashizu_core.settings import Settings, load_settings
+from sashizu_core.specs import BudgetSpec, ModelSpec, SandboxSpec
+from sashizu_core.types import Bound, Completion, ModelInfo, ModelRequest, RunReport, Usage
+
+__all__ = ["Replay", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What came of a replay. `compared` events were held against those on record.
+
+    `differences` are empty where all of them say the same.
+    """
+
+    run_id: str
+    replay_of: str
+    report: RunReport
+    compared: int
+    differences: tuple[Diverged, ...]
+
+    @property
+    def same(self) -> bool:
+        return not self.differences
+
+
+async def replay(
+    run: str,
+    *,
+    settings: Settings | None = None,
+    registry: Registry | None = None,
+    sinks: Sequence[EventSink] = (),
+    **options: Any,
+) -> Replay:
+    """Make a recorded run once more: no model is asked, no tool is run, nothing is paid.
+
+    The definitions, tasks and texts are those of the record; what the runtime makes of them is made
+    anew and held against the recorded events. Agents are matched by who started them in which step.
+
+    Args:
+        run: its id, the beginning of it if that is the only one, or `last`.
+        settings: None reads them for the current folder; what shaped the run is on record.
+        registry: None wires the installed plugins; its tools read arguments and are never run.
+        sinks: further sinks for this run's events.
+        options: `on_text`, `on_line`, `on_start`, `run_id` and `audit`, which `delegate_parallel`
+            takes, too.
+
+    Raises:
+        UsageError: there is no such run.
+        MissingPackage: no record can be read.
+        SashizuError: content was not kept, was pruned or redacted, the record is not intact, or
+            another version wrote it.
+    """
+    settings = settings if settings is not None else load_settings(Path())
+    registry = registry if registry is not None else open_registry(settings)
+    known = await known_run(registry, run, recomputes=True)
+    _check(known)
+    collected = Collected(known.past.fresh)
+    with _workspace(known.asked.root) as root:
+        asked = asked_by(
+            known.asked.tasks,
+            workspace=root,
+            budget=known.asked.budget,
+            jobs=known.asked.jobs,
+            model=known.asked.model,
+            isolation=known.asked.isolation,
+            agents=known.asked.agents,
+            settings=_settings(settings, known),
+            registry=_recorded_world(registry, known),
+            sinks=[*sinks, collected],
+            **options,
+        )
+        asked = replace(asked, past=known.past, deadline_s=None)
+        report = await run_asked(asked)
+    same = {past.agent_id: past.goes_on_as for past in known.past.pasts}
+    count, differences = compared_events(known.recorded.events, collected.events, same)
+    found = known.past.diverged or differences
+    return Replay(asked.run_id, known.recorded.run_id, report, count, tuple(found))
+
+
+def _check(known: KnownRun) -> None:
+    """Refuse what cannot be made again.
+
+    Raises:
+        SashizuError: says what of it cannot.
+    """
+    run_id, asked = known.recorded.run_id, known.asked
+    if asked.beneath:
+        raise SashizuError(f"run {run_id} is part of another process's run: replay that one")
+    if known.recorded.alive:
+        raise SashizuError(f"run {run_id} is still at work: wait for its end")
+    for event in known.recorded.events:
+        if event.get("tool_type") == "hook":
+            raise SashizuError(f"run {run_id} had hooks, whose answers are not recorded in full")
+
+
+def _settings(settings: Settings, known: KnownRun) -> Settings:
+    """Today's settings, with the tables that shaped the run as they were."""
+    shaped = {name: dict(table) for name, table in known.asked.tables.items()}
+    run = {**shaped.pop("run", {}), "sandbox": "none", "executor": "local"}
+    kept = {name: table for name, table in settings.tables.items() if name != "budget"}
+    return Settings({**kept, **shaped, "run": run}, {}, ())
+
+
+@contextmanager
+def _workspace(root: Path) -> Iterator[Path]:
+    """The folder of the run; an empty one of that name where it is gone: nothing is read there."""
+    if root.is_dir():
+        yield root
+        return
+    with tempfile.TemporaryDirectory(prefix="sashizu-replay-") as folder:
+        stand_in = Path(folder) / root.name
+        stand_in.mkdir()
+        yield stand_in
+
+
+# --- the outside, as it is recorded ---------------------------------------------------------------
+
+
+def _recorded_world(registry: Registry, known: KnownRun) -> Registry:
+    """What is installed, with nothing in it that reaches the outside."""
+    infos = [info for document in known.past.documents for info in model_infos(document)]
+    sandbox = next(
+        (e for e in known.recorded.events if e["kind"] == "security.sandbox" and "status" in e),
+        None,
+    )
+    return replace(
+        registry,
+        models={info.name: _model_spec(info) for info in infos},
+        budget=_ledger_spec() if known.started.get("budget_id") is not None else None,
+        sandboxes={"none": _sandbox_spec(sandbox)} if sandbox is not None else {},
+        tool_sources={},
+        isolations={},
+        executors={},
+        hosts={},
+        agents={},
+    )
+
+
+class _RecordedModel:
+    """A model that is asked nothing."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = info
+
+    def bound(self, request: ModelRequest) -> Bound:  # noqa: ARG002 - as `Model` has it
+        return Bound(0, 0, "recorded")
+
+    def learn(self, bound: Bound, usage: Usage) -> None:
+        """It knows what it was."""
+
+    async def count(self, request: ModelRequest) -> int | None:  # noqa: ARG002
+        return None
+
+    async def complete(
+        self,
+        request: ModelRequest,  # noqa: ARG002 - as `Model` has it
+        *,
+        on_text: Callable[[str], None] | None = None,  # noqa: ARG002
+    ) -> Completion:
+        raise SashizuError(f"a replay asks no model, and {self.info.name!r} was to be asked")
+
+
+def _model_spec(info: ModelInfo) -> ModelSpec:
+    @asynccontextmanager
+    async def open_(_name: str) -> AsyncIterator[Model]:
+        yield _RecordedModel(info)
+
+    return ModelSpec(info.name, "as it is recorded", open_)
+
+
+def _ledger_spec() -> BudgetSpec:
+    @asynccontextmanager
+    async def open_() -> AsyncIterator[Budget]:
+        yield CountingLedger()
+
+    return BudgetSpec("recorded", "counts what was paid", open_)
+
+
+def _sandbox_spec(event: Mapping[str, Any]) -> SandboxSpec:
+    attrs = event.get("attrs") or {}
+    info = SandboxInfo(str(attrs.get("sandbox")), event["status"], str(attrs.get("reason") or ""))
+
+    @asynccontextmanager
+    async def open_() -> AsyncIterator[Sandbox]:
+        yield NoSandbox(info)
+
+    return SandboxSpec("none", "as it is recorded", partial(_told, info), open_)
+
+
+def _told(info: SandboxInfo) -> SandboxInfo:
+    return info

@@ -1,0 +1,176 @@
+"""What a whole run did before: which recorded agent is which of those that begin now.
+
+Agents are found by who started them, in which step, and by what they were asked; never by the order
+in which siblings happened to run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sashizu_core.errors import Diverged, SashizuError
+from sashizu_core.plugins import Registry
+from sashizu_core.recorded import RecordedRun
+from sashizu_core.runtime.plan import AgentPlan, scoped
+from sashizu_core.runtime.written_plan import other_version, plan_from, task_from, task_key
+from sashizu_core.turn.past import AgentPast
+from sashizu_core.types import Task
+
+__all__ = ["RunPast"]
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _Known:
+    """One recorded agent. `place` is who started it and in which step, `number` its turn."""
+
+    past: AgentPast
+    document: Fields
+    key: str
+    place: tuple[str, int]
+    number: int
+
+
+@dataclass(slots=True)
+class RunPast:
+    """The agents of a recorded run, each taken once.
+
+    `recomputes` says that all of it is made again, and nothing else is done. `diverged` collects
+    what was not as it is recorded; `fresh` are texts, by digest, that came up since.
+    """
+
+    recorded: RecordedRun
+    recomputes: bool
+    diverged: list[Diverged] = field(default_factory=list)
+    events: Sequence[Fields] = ()
+    fresh: dict[str, str] = field(default_factory=dict)
+    _known: list[_Known] = field(default_factory=list)
+    _pasts: list[AgentPast] = field(default_factory=list)
+    _documents: list[Fields] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, recorded: RecordedRun, *, recomputes: bool) -> RunPast:
+        """The history in a record.
+
+        Raises:
+            SashizuError: what of it is needed is not kept, or was written by another version.
+        """
+        past = cls(recorded, recomputes, events=recorded.events)
+        by_agent: dict[str, list[Fields]] = {}
+        for event in recorded.events:
+            if event.get("agent_id") is not None:
+                by_agent.setdefault(str(event["agent_id"]), []).append(event)
+        for agent_id, events in by_agent.items():
+            if any(event["kind"] == "agent.started" for event in events):
+                past._known.append(past._agent(agent_id, events))
+        past._known.sort(key=lambda known: known.number)
+        past._pasts = [known.past for known in past._known]
+        past._documents = [known.document for known in past._known]
+        return past
+
+    @property
+    def pasts(self) -> list[AgentPast]:
+        """The history of every agent, whether it was taken or not."""
+        return self._pasts
+
+    @property
+    def documents(self) -> list[Fields]:
+        """What is kept of every agent."""
+        return self._documents
+
+    @property
+    def run_id(self) -> str:
+        return self.recorded.run_id
+
+    def text(self, digest: str) -> str:
+        """A text of the run.
+
+        Raises:
+            SashizuError: it is not kept.
+        """
+        found = self.recorded.text(digest) or self.fresh.get(digest)
+        if found is None:
+            raise SashizuError(
+                f"the text {digest[:12]} of run {self.run_id} is not kept any more: it is older "
+                "than blob_days in [audit], was redacted, or was larger than 8 MiB"
+            )
+        return found
+
+    def asked_text(self) -> str:
+        """What the run was asked, as it is kept."""
+        begun = next(event for event in self.recorded.events if event["kind"] == "run.started")
+        return self.text(str(begun["blobs"][0]))
+
+    def document(self, event: Fields) -> Fields:
+        """What is kept with the beginning of a run or an agent.
+
+        Raises:
+            SashizuError: it is not kept, or not to be read.
+        """
+        if not (blobs := event.get("blobs")):
+            raise SashizuError(
+                f"the record of run {self.run_id} does not hold what was asked: its content was "
+                'not kept. Set content = "blobs" in [audit] before a run that is to be made again'
+            )
+        try:
+            read = json.loads(self.text(str(blobs[0])))
+        except ValueError as error:
+            raise other_version(error) from error
+        if not isinstance(read, dict) or read.get("format") != 1:
+            raise other_version(ValueError("its format is another"))
+        return read
+
+    def _agent(self, agent_id: str, events: Iterable[Fields]) -> _Known:
+        events = list(events)
+        begun = next(event for event in events if event["kind"] == "agent.started")
+        document = self.document(begun)
+        past = AgentPast(
+            agent_id,
+            str(begun.get("agent_name")),
+            events,
+            self.text,
+            run_id=self.run_id,
+            recomputes=self.recomputes,
+            strict=self.recomputes,
+            diverged=self.diverged.append,
+        )
+        past.strict = self.recomputes or past.final
+        attrs = begun.get("attrs") or {}
+        place = str(begun.get("parent_agent_id") or ""), int(attrs.get("at_step", -1))
+        key = task_key(task_from(document["task"]))
+        return _Known(past, document, key, place, int(attrs.get("number", 0)))
+
+    # --- who is who -------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        task: Task,
+        registry: Registry,
+        *,
+        root: Path,
+        above: AgentPast | None = None,
+        at_step: int = -1,
+    ) -> AgentPlan | None:
+        """The recorded plan of an agent that begins now; None where it did not begin then.
+
+        Raises:
+            Diverged: nothing may begin that did not begin then.
+        """
+        place = (above.agent_id if above is not None else "", at_step)
+        key = task_key(scoped(task, root))
+        for known in self._known:
+            if known.place == place and known.key == key:
+                self._known.remove(known)
+                plan = plan_from(known.document, registry.tools)
+                return replace(plan, past=known.past, document=known.document)
+        if self.recomputes or (above is not None and above.strict):
+            name = above.name if above is not None else "the run"
+            found = Diverged(name, max(at_step, 0), "no such agent", f"the agent {task.agent!r}")
+            self.diverged.append(found)
+            raise found
+        return None

@@ -1,0 +1,247 @@
+"""Runs that are made once more from their record: the same events, and nothing of the outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from sashizu_audit import plugin as audit
+from sashizu_audit.store import AuditStore
+from sashizu_budget.ledger import Ledger
+from sashizu_core.agents import AgentDefinition
+from sashizu_core.builtin import plugin as builtin
+from sashizu_core.errors import ModelError
+from sashizu_core.plugins import Registry
+from sashizu_core.protocols import Budget
+from sashizu_core.repeating import Replay, replay
+from sashizu_core.runtime import delegate_parallel
+from sashizu_core.settings import Settings
+from sashizu_core.specs import BudgetSpec
+from sashizu_core.supervisor import Supervision, supervise
+from sashizu_core.testing.fakes import Script, ScriptedModel, call, scripted_model
+from sashizu_core.types import Limits, ModelInfo, ModelRequest, Outcome, RunReport, Task, ToolCall
+
+SPAWNS: Mapping[str, Any] = {"tools": {"mcp": ["delegate"]}, "spawn": {"agents": ["*"]}}
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SASHIZU_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("TRACEPARENT", raising=False)
+
+
+class World:
+    """Agents with a scripted model each, over core's tools, the real ledger and the real record."""
+
+    def __init__(self, place: Path, record: Path) -> None:
+        self.place = place
+        self.record = record
+        self.content = "blobs"
+        self.models: dict[str, ScriptedModel] = {}
+        self.agents: list[AgentDefinition] = []
+        self.settings: dict[str, Any] = {}
+
+    def agent(
+        self, name: str, script: Script, *, latency_s: float = 0.0, **more: Any
+    ) -> ScriptedModel:
+        info = ModelInfo(
+            f"fake/{name}", "fake", local=True, min_output_tokens=16, max_output_tokens=500
+        )
+        model = self.models[info.name] = ScriptedModel(script, info=info, latency_s=latency_s)
+        fields = {"name": name, "goal": f"{name} things", "model": info.name, **more}
+        self.agents.append(AgentDefinition.model_validate(fields))
+        return model
+
+    def options(self) -> dict[str, Any]:
+        @asynccontextmanager
+        async def open_() -> AsyncIterator[Budget]:
+            yield Ledger()
+
+        table = {"dir": str(self.record), "content": self.content}
+        settings = Settings({**self.settings, "audit": table})
+        registry = Registry(
+            models={name: scripted_model(model) for name, model in self.models.items()},
+            tools={spec.name: spec for spec in builtin.register_tools(Settings())},
+            sinks={spec.name: spec for spec in audit.register_sinks(settings)},
+            budget=BudgetSpec("ledger", "the ledger", open_),
+        )
+        return {"settings": settings, "registry": registry}
+
+    async def run(self, *names: str | Task, **options: Any) -> RunReport:
+        with anyio.fail_after(30):
+            return await delegate_parallel(
+                [Task(name) if isinstance(name, str) else name for name in names],
+                workspace=self.place,
+                agents=self.agents,
+                **self.options(),
+                **options,
+            )
+
+    async def supervise(self, goal: str, **options: Any) -> Supervision:
+        with anyio.fail_after(30):
+            return await supervise(
+                goal,
+                workspace=self.place,
+                definitions=self.agents,
+                **self.options(),
+                **options,
+            )
+
+    async def replay(self, run_id: str) -> Replay:
+        """Replay with models that know no answer, agents that are gone, and files that are."""
+        asked = sum(len(model.requests) for model in self.models.values())
+        agents, self.agents = self.agents, []
+        with anyio.fail_after(30):
+            found = await replay(run_id, **self.options())
+        self.agents = agents
+        assert sum(len(model.requests) for model in self.models.values()) == asked
+        return found
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        return AuditStore(self.record).query(sql).dicts()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    place = tmp_path / "work"
+    place.mkdir()
+    (place / "a.txt").write_text("alpha\n", "utf-8")
+    return World(place, tmp_path / "record")
+
+
+def asks(*agents: str, **more: Any) -> list[ToolCall]:
+    """Calls of `delegate` in one answer."""
+    return [
+        call("delegate", f"call_{at}", agent=agent, goal="do a part", **more)
+        for at, agent in enumerate(agents)
+    ]
+
+
+READS: Mapping[str, Any] = {"tools": {"mcp": ["read_file", "grep"], "fs": {"read": True}}}
+WRITES: Mapping[str, Any] = {
+    "tools": {"mcp": ["read_file", "write_file"], "fs": {"read": True, "write": ["out"]}}
+}
+
+
+def assert_same(found: Replay, of: RunReport) -> None:
+    assert found.differences == ()
+    assert found.compared > 0
+    assert found.replay_of == of.run_id
+    assert found.run_id != of.run_id
+    for was, now in zip(of.results, found.report.results, strict=True):
+        assert (now.agent, now.status, now.outcome) == (was.agent, was.status, was.outcome)
+        assert (now.answer, now.criteria, now.steps) == (was.answer, was.criteria, was.steps)
+        assert (now.usage, now.doubtful_tokens) == (was.usage, was.doubtful_tokens)
+        assert now.artifacts == was.artifacts
+
+
+async def test_a_replay_gives_the_same_answer_and_the_same_events(world: World) -> None:
+    world.agent("reader", [[call("read_file", path="a.txt")], "it says alpha"], **READS)
+    report = await world.run("reader")
+    found = await world.replay(report.run_id)
+    assert_same(found, report)
+    assert found.report.results[0].answer == "it says alpha"
+
+
+async def test_a_replay_reads_and_writes_no_file(world: World) -> None:
+    script = [
+        [call("read_file", path="a.txt"), call("write_file", path="out/b.txt", content="beta")],
+        "done",
+    ]
+    world.agent("writer", script, artifacts=["out/b.txt"], **WRITES)
+    report = await world.run("writer")
+    assert report.results[0].ok, report.results[0].error
+    (world.place / "out" / "b.txt").unlink()
+    (world.place / "a.txt").write_text("another\n", "utf-8")
+    assert_same(await world.replay(report.run_id), report)
+    assert not (world.place / "out" / "b.txt").exists()
+
+
+async def test_a_replay_needs_no_workspace(world: World) -> None:
+    world.agent("reader", [[call("read_file", path="a.txt")], "it says alpha"], **READS)
+    report = await world.run(Task("reader", scope=("a.txt",)))
+    (world.place / "a.txt").unlink()
+    world.place.rmdir()
+    assert_same(await world.replay(report.run_id), report)
+
+
+async def test_a_replay_costs_nothing_in_the_views(world: World) -> None:
+    world.agent("reader", [[call("read_file", path="a.txt")], "done"], **READS)
+    report = await world.run("reader")
+    before = world.query("SELECT sum(tokens) AS tokens FROM token_usage")
+    found = await world.replay(report.run_id)
+    assert world.query("SELECT sum(tokens) AS tokens FROM token_usage") == before
+    told = world.query(
+        "SELECT count(*) AS n, min(CAST(replay_of AS VARCHAR)) AS old, "
+        "max(CAST(replay_of AS VARCHAR)) AS new FROM events "
+        f"WHERE run_id = '{found.run_id}' AND replay_of IS NOT NULL"
+    )
+    assert told[0]["n"] >= found.compared
+    assert told[0]["old"] == told[0]["new"] == report.run_id
+
+
+async def test_a_tree_of_agents_is_replayed_whoever_ran_first(world: World) -> None:
+    def helper(request: ModelRequest) -> str:
+        return f"helped with {request.messages[-1].content}"
+
+    lead = [
+        [
+            call("delegate", "one", agent="helper", goal="first part"),
+            call("delegate", "two", agent="helper", goal="second part"),
+            call("delegate", "three", agent="helper", goal="first part"),
+        ],
+        "all done",
+    ]
+    world.agent("lead", lead, **SPAWNS)
+    world.agent("helper", helper, latency_s=0.01)
+    report = await world.run("lead", "lead", budget=Limits(tokens=300_000))
+    assert report.success_count == 2
+    found = await world.replay(report.run_id)
+    assert_same(found, report)
+    assert [len(result.children) for result in found.report.results] == [3, 3]
+
+
+async def test_what_was_refused_failed_and_was_malformed_is_replayed(world: World) -> None:
+    script: list[Any] = [
+        [call("read_file", "one", path="/etc/passwd"), call("nothing", "two")],
+        [ToolCall("three", "read_file", "{")],
+        ModelError("cut", fault="transport", sent=True),
+        "done",
+    ]
+    turns = iter(script)
+
+    def answer(_request: ModelRequest) -> Any:
+        return next(turns)
+
+    world.agent("reader", answer, **READS)
+    report = await world.run("reader", budget=Limits(tokens=300_000))
+    assert report.results[0].ok, report.results[0].error
+    assert_same(await world.replay(report.run_id), report)
+
+
+async def test_an_agent_whose_budget_ended_is_replayed(world: World) -> None:
+    turns = [[call("read_file", f"c{n}", path="a.txt")] for n in range(40)]
+    world.agent("reader", turns, **READS)
+    report = await world.run("reader", budget=Limits(tokens=9_000))
+    assert report.results[0].outcome is Outcome.BUDGET
+    assert_same(await world.replay(report.run_id), report)
+
+
+async def test_agents_that_share_a_budget_are_replayed(world: World) -> None:
+    turns: list[Any] = [[call("read_file", f"c{n}", path="a.txt")] for n in range(5)]
+    for number in range(4):
+        world.agent(f"reader{number}", [*turns, "done"], latency_s=0.003 * number, **READS)
+    report = await world.run(*(f"reader{n}" for n in range(4)), budget=Limits(tokens=30_000))
+    assert_same(await world.replay(report.run_id), report)
+
+
+async def test_an_agent_that_was_stopped_is_replayed(world: World) -> None:
+    world.agent("slow", ["never"], latency_s=30)
+    report = await world.run(Task("slow", deadline_s=0.2))
+    assert report.results[0].outcome is Outcome.DEADLINE
+    assert_same(await world.replay(report.run_id), report)
