@@ -27,8 +27,8 @@ class Record:
         return RecordRows(("run_id",), rows[:limit])
 
 
-def test_the_command_is_offered():
-    assert [command.name for command in register_commands()] == ["report"]
+def test_the_commands_are_offered():
+    assert [command.name for command in register_commands()] == ["report", "dashboard"]
 
 
 def test_the_last_run_is_the_newest():

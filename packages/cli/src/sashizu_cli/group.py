@@ -53,6 +53,7 @@ BROUGHT_BY = {
     "mcp": "sashizu-mcp-server",
     "mcp-server": "sashizu-mcp-server",
     "merge": "sashizu-sandbox",
+    "dashboard": "sashizu-dashboard",
     "report": "sashizu-dashboard",
     "worktrees": "sashizu-sandbox",
 }

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from sashizu_dashboard.record import Query
 
 __all__ = ["app"]
 
@@ -35,6 +32,9 @@ def report(
 
     The page needs no network and runs no script.
     """
+    from sashizu_core.errors import MissingPackage
+
+    from sashizu_dashboard.asked_record import query_of
     from sashizu_dashboard.page import page_of
     from sashizu_dashboard.record import find_run, read_run
     from sashizu_dashboard.writing import check_place, write_page
@@ -42,28 +42,12 @@ def report(
     place = Path(out)
     if out != "-":
         check_place(place, force=force)
-    query = _query(ctx)
+    query = query_of(ctx)
+    if query is None:
+        raise MissingPackage("a report of a run", "sashizu-audit")
     text = page_of(read_run(query, find_run(query, run)))
     if out == "-":
         typer.echo(text.encode(), nl=False)
         return
     write_page(place, text, force=force)
     typer.echo(f"wrote {out}", err=True)
-
-
-def _query(ctx: typer.Context) -> Query:
-    """How the record is asked.
-
-    Raises:
-        MissingPackage: nobody keeps one.
-    """
-    from sashizu_core.errors import MissingPackage
-    from sashizu_core.plugins import open_registry
-    from sashizu_core.settings import Settings, load_settings
-
-    found = getattr(ctx.find_root().obj, "settings", None)
-    settings = found if isinstance(found, Settings) else load_settings(Path.cwd())
-    for spec in open_registry(settings).sinks.values():
-        if spec.query is not None:
-            return spec.query
-    raise MissingPackage("a report of a run", "sashizu-audit")

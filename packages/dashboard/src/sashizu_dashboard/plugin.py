@@ -1,4 +1,4 @@
-"""What sashizu-dashboard offers: the command `report`."""
+"""What sashizu-dashboard offers: the commands `report` and `dashboard`."""
 
 from __future__ import annotations
 
@@ -12,4 +12,11 @@ __all__ = ["register_commands"]
 
 @hookimpl
 def register_commands() -> Sequence[CommandSpec]:
-    return [CommandSpec("report", "Write a page about a run.", "sashizu_dashboard.cli:app")]
+    return [
+        CommandSpec("report", "Write a page about a run.", "sashizu_dashboard.cli:app"),
+        CommandSpec(
+            "dashboard",
+            "Show runs in a browser, as they are.",
+            "sashizu_dashboard.dashboard_command:app",
+        ),
+    ]

@@ -116,10 +116,10 @@ def find_run(query: Query, wanted: str) -> str:
 
 
 def read_run(query: Query, run_id: str) -> Shown:
-    """What a page shows of a run, `run_id` as `find_run` gave it. Blocks.
+    """What a page shows of a run, by its whole id, as `find_run` gives it. Blocks.
 
     Raises:
-        UsageError: a query took too long.
+        UsageError: a query took too long, or nothing is on record of the run's begin.
     """
     cut: list[str] = []
 
@@ -129,8 +129,11 @@ def read_run(query: Query, run_id: str) -> Shown:
             cut.append(what)
         return found.rows
 
+    known = ask(_RUN, "run")
+    if not known:
+        raise UsageError(f"there is no run {run_id!r} on record")
+    run = _run(run_id, known[0])
     agents = agents_of(ask(_AGENTS, "agents"), limits_of)
-    run = _run(run_id, ask(_RUN, "run")[0])
     if run.ended_ns is None:
         run = _so_far(run, agents)
     calls = tuple(_call(row) for row in ask(_CALLS, "calls", MOST_CALLS))

@@ -10,7 +10,10 @@ __all__ = ["Agent", "Artifact", "Call", "Proof", "Refusal", "Run", "Shown"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The run itself; `ended_ns` is None while nobody recorded its end."""
+    """The run itself; `ended_ns` is None while nobody recorded its end.
+
+    `held` is what the calls in flight may cost at most, by unit; known of a run at work alone.
+    """
 
     run_id: str
     project: str
@@ -22,6 +25,7 @@ class Run:
     tokens: int
     nusd: int
     requests: int
+    held: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +103,17 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """All of it. `cut` names what the page shows only the beginning of."""
+    """All of it. `cut` names what the page shows only the beginning of.
+
+    `proof` is None where no record was asked. `until_ns` is the moment at which a run at work was
+    looked at, None for one that is over.
+    """
 
     run: Run
     agents: tuple[Agent, ...]
     calls: tuple[Call, ...]
     refusals: tuple[Refusal, ...]
     artifacts: tuple[Artifact, ...]
-    proof: Proof
+    proof: Proof | None
     cut: tuple[str, ...] = field(default=())
+    until_ns: int | None = None

@@ -85,4 +85,4 @@ def _span(shown: Shown) -> tuple[int, int]:
     first = min([shown.run.started_ns, *starts])
     ends = [agent.ended_ns or agent.started_ns for agent in shown.agents]
     calls = [call.started_ns + (call.duration_ns or 0) for call in shown.calls]
-    return first, max([shown.run.ended_ns or first, *ends, *calls])
+    return first, max([shown.run.ended_ns or first, shown.until_ns or first, *ends, *calls])

@@ -4,7 +4,15 @@ Each run listens on a Unix socket in the state folder and keeps a small file bes
 can be listed after they ended. The protocol is one JSON object per line: a request, then answers.
 """
 
-from sashizu_core.control.client import approve, cancel, events, find_run, list_runs, status
+from sashizu_core.control.client import (
+    approve,
+    cancel,
+    events,
+    find_run,
+    list_runs,
+    running_runs,
+    status,
+)
 from sashizu_core.control.handle import RunHandle, RunInfo
 from sashizu_core.control.server import ControlServer
 
@@ -17,5 +25,6 @@ __all__ = [
     "events",
     "find_run",
     "list_runs",
+    "running_runs",
     "status",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +18,12 @@ from sashizu_core.control.wire import SUPPORTED, read_line, send, short_path, so
 from sashizu_core.errors import SashizuError, UsageError, nearest
 from sashizu_core.home import state_home
 
-__all__ = ["approve", "cancel", "events", "find_run", "list_runs", "status"]
+__all__ = ["approve", "cancel", "events", "find_run", "list_runs", "running_runs", "status"]
 
 ANSWER_S = 10.0
 """How long a run may take to answer, in seconds."""
+
+_WHOLE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 UNSUPPORTED = "unsupported: this system has no Unix sockets, so a run cannot be reached"
 
@@ -28,16 +31,30 @@ UNSUPPORTED = "unsupported: this system has no Unix sockets, so a run cannot be 
 def list_runs(home: Path | None = None) -> list[RunInfo]:
     """All runs that left a trace in the state folder, newest first."""
     folder = (home or state_home()) / "runs"
-    found = []
-    for path in folder.glob("*.json"):
-        try:
-            info = RunInfo(**json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            continue
-        if info.status == "running" and not _answers(socket_path(folder, info.run_id)):
-            info.status = "lost"
-        found.append(info)
-    return sorted(found, key=lambda info: info.run_id, reverse=True)
+    return _newest_first(_info(path) for path in folder.glob("*.json"))
+
+
+def running_runs(home: Path | None = None) -> list[RunInfo]:
+    """The runs that are at work, newest first; those that have ended are not looked at."""
+    folder = (home or state_home()) / "runs"
+    found = _newest_first(_info(path.with_suffix(".json")) for path in folder.glob("*.sock"))
+    return [info for info in found if info.status == "running"]
+
+
+def _newest_first(found: Iterable[RunInfo | None]) -> list[RunInfo]:
+    known = [info for info in found if info is not None]
+    return sorted(known, key=lambda info: info.run_id, reverse=True)
+
+
+def _info(path: Path) -> RunInfo | None:
+    """What a run noted of itself, `lost` where it says that it runs and nobody answers."""
+    try:
+        info = RunInfo(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    if info.status == "running" and not _answers(socket_path(path.parent, info.run_id)):
+        info.status = "lost"
+    return info
 
 
 def _answers(path: Path) -> bool:
@@ -62,6 +79,10 @@ def find_run(wanted: str, home: Path | None = None) -> RunInfo:
     Raises:
         UsageError: there is none, or more than one.
     """
+    if _WHOLE_ID.fullmatch(wanted):  # the others need not be looked at
+        info = _info((home or state_home()) / "runs" / f"{wanted}.json")
+        if info is not None and info.run_id == wanted:
+            return info
     runs = list_runs(home)
     if wanted == "last" and runs:
         return runs[0]
@@ -113,7 +134,7 @@ async def approve(
     return bool((await _ask(info.run_id, request, home)).get("answered"))
 
 
-async def events(wanted: str, home: Path | None = None) -> AsyncIterator[Mapping[str, Any]]:
+async def events(wanted: str, home: Path | None = None) -> AsyncGenerator[Mapping[str, Any]]:
     """The events of a run from now until it ends."""
     info = find_run(wanted, home)
     if info.status != "running":

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from sashizu_core.approvals import Approvals
+from sashizu_core.protocols import BudgetNode
 
 __all__ = ["RunHandle", "RunInfo"]
 
@@ -38,8 +39,9 @@ class RunHandle:
     `cancel` ends every agent with a report, `cancel_agent` one of them. `snapshot` gives the state
     of every agent as JSON values. `waiting` are the agents that nothing can interrupt yet, and that
     end as soon as they begin to work; `approvals` are the questions that wait for an answer, None
-    where nobody is asked. `clock` is when the run's time began and when it will be over, in
-    `anyio.current_time()`; None where it has no end.
+    where nobody is asked. `root` is the run's node of the ledger, None where nothing is counted.
+    `clock` is when the run's time began and when it will be over, in `anyio.current_time()`; None
+    where it has no end.
     """
 
     run_id: str
@@ -48,6 +50,7 @@ class RunHandle:
     expired: bool = False
     waiting: set[str] = field(default_factory=set)
     approvals: Approvals | None = None
+    root: BudgetNode | None = None
     clock: tuple[float, float] | None = None
     _scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
     _cancelled: set[str] = field(default_factory=set)

@@ -29,6 +29,7 @@ from sashizu_core.errors import SashizuError
 from sashizu_core.events import Event
 from sashizu_core.protocols import Approval
 from sashizu_core.redaction import Redactor
+from sashizu_core.types import UNITS, BudgetState
 
 __all__ = ["ControlServer"]
 
@@ -49,8 +50,9 @@ class _Feed:
                 try:
                     listener.send_nowait(event)
                 except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                    # Who cannot keep up loses the feed, never the run.
+                    # Who cannot keep up loses the feed, never the run, and is told by its end.
                     self.listeners.discard(listener)
+                    listener.close()
                     break
 
     async def durable(self) -> None:
@@ -136,7 +138,9 @@ class ControlServer:
             case "status":
                 questions = {"questions": self._questions()}
                 state = {**asdict(self._info), **self._handle.snapshot()}
-                await send(stream, {**self._redactor.value(state), **questions})
+                root = self._handle.root
+                budget = {"budget": _plain_budget(root.state())} if root is not None else {}
+                await send(stream, {**self._redactor.value(state), **budget, **questions})
             case "cancel":
                 agent_id = request.get("agent_id")
                 if agent_id is None:
@@ -181,6 +185,12 @@ class ControlServer:
                     await send(stream, {"kind": event.kind, **event.fields})
         finally:
             self.feed.listeners.discard(listener)
+
+
+def _plain_budget(state: BudgetState) -> Mapping[str, Mapping[str, int]]:
+    """`limits`, `spent` and `held` by unit; of limits only those that there are."""
+    limits = {unit: limit for unit in UNITS if (limit := getattr(state.limits, unit)) is not None}
+    return {"limits": limits, "spent": asdict(state.spent), "held": asdict(state.held)}
 
 
 async def _request(stream: SocketStream) -> Mapping[str, Any]:

@@ -145,6 +145,7 @@ async def opened_run(
         if recorder.keeps_content:
             parts = replace(parts, document=_document(asked, sources, redactor))
         parts = replace(parts, pools=_pools(asked, parts, late=late))
+        handle.root = parts.root
         if owned is not None:
             spawning = Spawning(asked, sources, Opened(asked.registry, owned))
             parts = replace(parts, spawning=spawning)

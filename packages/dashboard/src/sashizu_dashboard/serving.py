@@ -1,0 +1,145 @@
+"""The edge towards browsers: an HTTP server on an address of this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import anyio
+import uvicorn
+from sashizu_core.errors import UsageError
+from starlette.types import ASGIApp
+
+__all__ = ["Address", "Listening", "address_of", "listening", "serve"]
+
+LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
+BACKLOG = 128
+MOST_AT_ONCE = 200
+"""Connections that are served at once."""
+
+GRACE_S = 2
+"""Seconds that answers get to end when the dashboard does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the dashboard is: `url` has no path and no last slash."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A socket that takes connections; `address` has the port that was taken."""
+
+    address: Address
+    socket: socket.socket
+
+
+def address_of(text: str) -> Address:
+    """Host and port of `HOST:PORT`, `:PORT` or `[V6]:PORT`; port 0 takes any that is free.
+
+    Raises:
+        UsageError: it is none, or one that other machines reach.
+    """
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        raise UsageError(f"the dashboard listens on HOST:PORT, such as 127.0.0.1:0, not {text!r}")
+    if host not in LOOPBACK:
+        raise UsageError(
+            f"the dashboard listens on this machine only, not on {host!r}: what it shows would "
+            "travel in clear text; forward the port over ssh instead"
+        )
+    return Address(host, int(port))
+
+
+@contextmanager
+def listening(address: Address) -> Generator[Listening]:
+    """Take an address until left.
+
+    Raises:
+        UsageError: somebody else has it, or it cannot be had.
+    """
+    with socket.socket(LOOPBACK[address.host], socket.SOCK_STREAM) as listener:
+        try:
+            if os.name == "posix":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address.host, address.port))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {address.host}:{address.port}: "
+                f"{(error.strerror or str(error)).lower()}; --listen {address.host}:0 takes a port "
+                "that is free"
+            ) from error
+        yield Listening(Address(address.host, int(listener.getsockname()[1])), listener)
+
+
+@asynccontextmanager
+async def serve(app: ASGIApp, place: Listening, end: Callable[[], None]) -> AsyncGenerator[None]:
+    """Serve until left; `end` is called before, and has to make answers end that never would."""
+    server = _Server(_config(app))
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.serve, [place.socket])
+        await server.ready.wait()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            end()
+            with anyio.move_on_after(GRACE_S + 1, shield=True):
+                await server.gone.wait()
+            group.cancel_scope.cancel()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to who started it, and says when it is there and when it has gone."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = anyio.Event()
+        self.gone = anyio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().serve(sockets)
+        finally:
+            self.gone.set()
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level=logging.CRITICAL,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        limit_concurrency=MOST_AT_ONCE,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=GRACE_S,
+    )
