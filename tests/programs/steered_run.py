@@ -130,7 +130,7 @@ async def main(workspace: str, *names: str) -> None:
         )
         group.cancel_scope.cancel()
     for result in report.results:
-        print(result.task.agent, result.outcome.value, result.error, flush=True)
+        print(result.agent, result.outcome.value, result.error, flush=True)
     os._exit(0)  # the thread that reads stdin would wait for ever
 
 

@@ -112,12 +112,12 @@ class LiveRun:
 
     # --- what it tells when it is asked -----------------------------------------------------------
 
-    def asked(self, state: Mapping[str, Any]) -> None:
-        """Take the answer to `status`."""
+    def asked(self, state: Mapping[str, Any], at_ns: int) -> None:
+        """Take the answer to `status`, which came at `at_ns`."""
         before = (self.run, dict(self._agents), self.questions, self.trouble)
         self.trouble = ""
         for told in mappings(state.get("agent_states")):
-            self._progress(told)
+            self._progress(told, at_ns)
         budget = mapping(state.get("budget"))
         limits, spent = mapping(budget.get("limits")), mapping(budget.get("spent"))
         held = {unit: number(amount) for unit, amount in mapping(budget.get("held")).items()}
@@ -136,11 +136,12 @@ class LiveRun:
     def _sum(self, unit: str) -> int:
         return sum(getattr(agent, unit) for agent in self._agents.values())
 
-    def _progress(self, told: Mapping[str, Any]) -> None:
+    def _progress(self, told: Mapping[str, Any], at_ns: int) -> None:
         agent = self._agent(told, self.run.started_ns, "agent", number(told.get("depth")))
         state, limit = text(told.get("state"), 80), told.get("limit")
         if agent.ended_ns is None and state:
-            agent = replace(agent, status=state)
+            ended = None if state in {"waiting", "working"} else at_ns
+            agent = replace(agent, status=state, ended_ns=ended)
         if limit is not None and "tokens" not in agent.limits:
             agent = replace(agent, limits={**agent.limits, "tokens": number(limit)})
         self._agents[agent.agent_id] = replace(agent, tokens=number(told.get("tokens")))
@@ -275,6 +276,7 @@ def _same(one: Refusal) -> tuple[str, ...]:
 
 
 def _question(told: Mapping[str, Any]) -> Question:
-    pairs = (pair for pair in told.get("shown", ()) if isinstance(pair, list) and len(pair) == 2)
-    shown = tuple((text(label), text(said, 8000)) for label, said in pairs)
+    pairs = told.get("shown")
+    known = [pair for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
+    shown = tuple((text(pair[0]), text(pair[1], 8000)) for pair in known if len(pair) == 2)
     return Question(text(told.get("id"), 80), shown)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import parse_qs
@@ -29,6 +32,8 @@ from sashizu_dashboard.timeline import timeline_of
 from sashizu_dashboard.watching import Watch
 
 __all__ = ["site"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -62,7 +67,8 @@ class _Site:
         self._watch = watch
         self._history = history
         self._access = access
-        self._queries = anyio.CapacityLimiter(2)
+        self._reading = anyio.CapacityLimiter(4)
+        self._asking = anyio.CapacityLimiter(2)  # what somebody asks in SQL keeps no page waiting
 
     # --- pages ------------------------------------------------------------------------------------
 
@@ -94,6 +100,8 @@ class _Site:
         shown, missing = await self._shown(run_id, live, at_work=at_work)
         if shown is None:
             return self._wrong(request, 404, missing)
+        if not at_work and shown.run.ended_ns is None:
+            shown = replace(shown, run=replace(shown.run, status=await self._noted(run_id, shown)))
         return self._page(
             "one.html",
             request,
@@ -117,7 +125,9 @@ class _Site:
         wrong = ""
         if asked.strip():
             try:
-                rows = await self._blocking(partial(self._history.ask, asked))
+                rows = await anyio.to_thread.run_sync(
+                    self._history.ask, asked, limiter=self._asking
+                )
             except SashizuError as error:
                 wrong = str(error)
         else:
@@ -184,6 +194,11 @@ class _Site:
             return self._wrong(request, 400, str(error))
         return self._wrong(request, 502, str(error))
 
+    async def broke(self, request: Request, error: Exception) -> Response:
+        """A bug of ours, as a page; what is served goes on."""
+        logger.error("the page %s failed", request.url.path, exc_info=error)
+        return self._wrong(request, 500, f"unexpected {type(error).__name__}")
+
     async def absent(self, request: Request, error: Exception) -> Response:
         """There is nothing at that address, or not for that method."""
         status = getattr(error, "status_code", 404)
@@ -211,6 +226,14 @@ class _Site:
         live.whole = True  # there is no more to be had, and asking again would be on record again
         return live.shown(self._watch.clock()), missing
 
+    async def _noted(self, run_id: str, shown: Shown) -> str:
+        """How a run ended whose end is not on record, as far as it or the lack of it tells."""
+        try:
+            find = partial(control.find_run, run_id, self._watch.home)
+            return (await self._blocking(find)).status
+        except UsageError:
+            return shown.run.status
+
     def _page(self, name: str, request: Request, status: int = 200, **values: Any) -> Response:
         said = SAID.get(request.query_params.get("said", ""), "")
         text = rendered(
@@ -234,7 +257,7 @@ class _Site:
         return list(await self._blocking(partial(self._history.runs, at_work)))
 
     async def _blocking(self, call: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(call, limiter=self._queries)
+        return await anyio.to_thread.run_sync(call, limiter=self._reading)
 
     async def _form(self, request: Request) -> Mapping[str, str]:
         """The fields of a form of ours.
@@ -249,10 +272,11 @@ class _Site:
 
     async def _body(self, request: Request) -> Mapping[str, str]:
         body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > LARGEST_FORM:
-                raise UsageError(f"a form has at most {LARGEST_FORM} bytes")
+        async with aclosing(request.stream()) as parts:
+            async for part in parts:
+                body += part
+                if len(body) > LARGEST_FORM:
+                    raise UsageError(f"a form has at most {LARGEST_FORM} bytes")
         try:
             found = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=10)
         except ValueError as error:
@@ -275,6 +299,7 @@ def site(watch: Watch, history: History, access: Access) -> ASGIApp:
         _route("/runs/{run}/answer", pages.answer, "POST"),
     ]
     handlers: Any = {SashizuError: pages.failed, 404: pages.absent, 405: pages.absent}
+    handlers[Exception] = pages.broke
     return Guarded(Starlette(routes=routes, exception_handlers=handlers), access)
 
 

@@ -163,7 +163,8 @@ class Watch:
         while True:
             before = run.version
             try:
-                run.asked(await control.status(run.info.run_id, self.home))
+                state = await control.status(run.info.run_id, self.home)
+                run.asked(state, self.clock())
             except (SashizuError, OSError) as error:
                 run.trouble = str(error)
                 run.version += 1

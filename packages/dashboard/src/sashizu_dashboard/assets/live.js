@@ -193,6 +193,9 @@
     if (document.hidden) close();
     else open();
   });
+  window.setInterval(() => {
+    if (source && !document.hidden) refresh(); // time goes by, if nothing else does
+  }, 5000);
   say("off", "Connecting");
   if (list) list.scrollTop = list.scrollHeight;
   open();
