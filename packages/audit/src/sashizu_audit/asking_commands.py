@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sashizu_core.errors import RecordError, UsageError
+from sashizu_core.errors import RecordError
 
 from sashizu_audit.options import (
     JsonOption,
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sashizu_audit.statistics import Statistics
+    from sashizu_audit.store import Rows
 
-__all__ = ["FormatOption", "add_to", "ask"]
+__all__ = ["FormatOption", "add_to", "answer", "ask", "width_of_terminal"]
 
 FormatOption = Annotated[
     str, typer.Option("--format", metavar="table|json|csv|md", help="How rows are printed.")
@@ -53,16 +55,41 @@ def ask(
     """
     from dataclasses import replace
 
-    from sashizu_audit.store import AuditStore
+    from sashizu_audit.conversation import check_format
     from sashizu_audit.tables import as_text
 
-    if fmt not in ("table", "json", "csv", "md"):
-        raise UsageError(f"unknown format {fmt!r}; known: table, json, csv, md")
-    rows = AuditStore(*places).query(sql, params, limit=limit, timeout_s=timeout_s)
-    _record(places, sql, len(rows.rows))
+    check_format(fmt)
+    rows = answer(places, sql, params, limit=limit, timeout_s=timeout_s)
     if not note_more:
         rows = replace(rows, truncated=False)
-    typer.echo(as_text(rows, fmt))  # type: ignore[arg-type]
+    typer.echo(as_text(rows, fmt, width=width_of_terminal()))  # type: ignore[arg-type]
+
+
+def answer(
+    places: list[Path],
+    sql: str,
+    params: Sequence[object] | Mapping[str, object] = (),
+    *,
+    limit: int,
+    timeout_s: float,
+) -> Rows:
+    """Run a query, and record that it was run.
+
+    Raises:
+        UsageError: it is no query over our views, or took too long.
+    """
+    from sashizu_audit.store import AuditStore
+
+    rows = AuditStore(*places).query(sql, params, limit=limit, timeout_s=timeout_s)
+    _record(places, sql, len(rows.rows))
+    return rows
+
+
+def width_of_terminal() -> int | None:
+    """How many characters fit side by side; None where nobody looks at a terminal."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _record(places: list[Path], sql: str, count: int) -> None:

@@ -41,18 +41,33 @@ def audit() -> None:
 @app.command()
 def sql(
     ctx: typer.Context,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="One SELECT over the views.")],
+    query: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[QUERY]",
+            help="One SELECT over the views; without it, type them, or pipe a script in.",
+        ),
+    ] = None,
     fmt: FormatOption = "table",
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most rows.")] = 10_000,
     timeout: Annotated[float, typer.Option(min=0.1, metavar="S", help="Seconds.")] = 30.0,
     store: StoresOption = None,
 ) -> None:
-    """Run one SQL query over the record.
+    r"""Run one SQL query over the record, or as many as you type.
+
+    Without a query it asks for them at the terminal, where Tab completes and \? helps; what is
+    piped in is a script, each statement with a semicolon behind it.
 
     Views: events, runs, agent_executions, agent_tree, model_calls, tool_calls, token_usage,
     security_events, budget_events, artifacts, writers, seq_gaps, checkpoints.
     """
-    ask(folders_of(ctx, store), query, fmt, limit=limit, timeout_s=timeout)
+    places = folders_of(ctx, store)
+    if query is not None:
+        ask(places, query, fmt, limit=limit, timeout_s=timeout)
+        return
+    from sashizu_audit.sql_session import run_session
+
+    run_session(places, fmt, limit=limit, timeout_s=timeout)
 
 
 RUNS = """

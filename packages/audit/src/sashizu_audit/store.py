@@ -116,6 +116,17 @@ class AuditStore:
             f"the record in {self.folder} changed {_TRIES} times while it was read; try again"
         )
 
+    def columns(self) -> dict[str, list[tuple[str, str]]]:
+        """The views with names and types of their columns, as they are without any event."""
+        with self._connection(Source((), ())) as connection:
+            return {
+                view: [
+                    (str(row[0]), str(row[1]))
+                    for row in connection.execute(f"DESCRIBE {view}").fetchall()
+                ]
+                for view in VIEWS
+            }
+
     def _source(self) -> Source:
         try:
             return find_source(self.folders)

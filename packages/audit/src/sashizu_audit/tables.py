@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from sashizu_audit.store import Rows
@@ -19,8 +19,11 @@ MAX_CELL = 60
 """Characters of one cell of a table; the rest is cut and marked."""
 
 
-def as_text(rows: Rows, fmt: Format) -> str:
-    """What a query gave, without a final newline."""
+def as_text(rows: Rows, fmt: Format, *, width: int | None = None) -> str:
+    """What a query gave, without a final newline.
+
+    A table that is wider than `width` characters is turned: each row becomes lines of its own.
+    """
     match fmt:
         case "json":
             plain = [{k: _finite(v) for k, v in row.items()} for row in rows.dicts()]
@@ -30,7 +33,7 @@ def as_text(rows: Rows, fmt: Format) -> str:
         case "md":
             return _markdown(rows)
         case "table":
-            return _table(rows)
+            return _table(rows, width)
 
 
 def _finite(value: Any) -> Any:
@@ -69,22 +72,40 @@ def _markdown(rows: Rows) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+def _cut(text: str, most: int = MAX_CELL) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _table(rows: Rows) -> str:
+def _table(rows: Rows, width: int | None) -> str:
     numeric = [_is_numeric(rows.types[i]) for i in range(len(rows.columns))]
     cells: list[Sequence[str]] = [[_cut(_cell(value)) for value in row] for row in rows.rows]
     widths = [max(map(len, column)) for column in zip(rows.columns, *cells, strict=True)]
+    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+        return "\n".join([*_turned(rows, width), _count(rows)])
     lines = [
         _line(rows.columns, widths, numeric),
         _line(["-" * w for w in widths], widths, numeric),
     ]
     lines += [_line(row, widths, numeric) for row in cells]
+    return "\n".join([*lines, _count(rows)])
+
+
+def _count(rows: Rows) -> str:
     many = "" if len(rows.rows) == 1 else "s"
     more = "; there are more, allow them with --limit" if rows.truncated else ""
-    return "\n".join([*lines, f"({len(rows.rows)} row{many}{more})"])
+    return f"({len(rows.rows)} row{many}{more})"
+
+
+def _turned(rows: Rows, width: int) -> Iterator[str]:
+    """Each row as lines of a name and a value, cut at `width`; what has no value is left out."""
+    names = [_printable(name) for name in rows.columns]
+    wide = min(max(map(len, names)), width // 2)
+    for number, row in enumerate(rows.rows, 1):
+        yield f"-- {number} ".ljust(width, "-")[:width]
+        for name, value in zip(names, row, strict=True):
+            if value is not None:
+                line = f"{_cut(name, wide):<{wide}}  {_cell(value)}"
+                yield _cut(line, width).rstrip()
 
 
 def _is_numeric(duckdb_type: str) -> bool:
