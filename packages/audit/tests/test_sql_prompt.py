@@ -130,14 +130,14 @@ def test_a_statement_over_several_lines_is_answered_at_its_semicolon(terminal: T
 
 def test_tab_completes_views_columns_and_commands(terminal: Terminal) -> None:
     terminal.type("select quantile_c" + TAB)
-    terminal.until("quantile_cont")
+    terminal.until("ont")  # the rest of the word may be all that is drawn
     terminal.type("(tokens, 0.5) as middle from token_u" + TAB)
-    terminal.until("token_usage")
+    terminal.until("sage")
     terminal.type(";\r")
     terminal.until("4711")
     terminal.until(PROMPT)
     terminal.type(r"\d agent_t" + TAB)
-    terminal.until("agent_tree")
+    terminal.until("ree")
     terminal.type("\r")
     terminal.until("root_id")
     terminal.until(PROMPT)

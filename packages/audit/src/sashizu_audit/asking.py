@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import getpass
+import threading
 from hashlib import sha256
 from pathlib import Path
 
 from sashizu_core.events import Event
 from sashizu_core.specs import RecordRows
 
-from sashizu_audit.store import AuditStore
+from sashizu_audit.jailed_store import JailedStore
+from sashizu_audit.rows import Rows
 from sashizu_audit.writer import AuditWriter
 
 __all__ = ["asked", "record_query"]
@@ -22,9 +25,43 @@ def asked(folder: Path, sql: str, *, limit: int, timeout_s: float) -> RecordRows
         UsageError: it is no query over our views, or took too long.
         RecordError: that it was asked cannot be recorded.
     """
-    rows = AuditStore(folder).query(sql, limit=limit, timeout_s=timeout_s)
+    rows = _KEPT.query(folder, sql, limit=limit, timeout_s=timeout_s)
     record_query(folder, sql, len(rows.rows))
     return RecordRows(rows.columns, rows.rows, rows.truncated)
+
+
+class _Kept:
+    """Keeps one process for the next question; who asks meanwhile gets one of their own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._folder: Path | None = None
+        self._store: JailedStore | None = None
+
+    def query(self, folder: Path, sql: str, *, limit: int, timeout_s: float) -> Rows:
+        if not self._lock.acquire(blocking=False):
+            with JailedStore(folder) as alone:
+                return alone.query(sql, limit=limit, timeout_s=timeout_s)
+        try:
+            if self._store is None or self._folder != folder:
+                self._end()
+                self._folder, self._store = folder, JailedStore(folder)
+            return self._store.query(sql, limit=limit, timeout_s=timeout_s)
+        finally:
+            self._lock.release()
+
+    def end(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store = None
+
+
+_KEPT = _Kept()
+atexit.register(_KEPT.end)
 
 
 def record_query(folder: Path, sql: str, count: int) -> None:

@@ -21,8 +21,9 @@ from sashizu_audit.options import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sashizu_audit.jailed_store import JailedStore
+    from sashizu_audit.rows import Rows
     from sashizu_audit.statistics import Statistics
-    from sashizu_audit.store import Rows
 
 __all__ = ["FormatOption", "add_to", "answer", "ask", "width_of_terminal"]
 
@@ -56,10 +57,12 @@ def ask(
     from dataclasses import replace
 
     from sashizu_audit.conversation import check_format
+    from sashizu_audit.jailed_store import JailedStore
     from sashizu_audit.tables import as_text
 
     check_format(fmt)
-    rows = answer(places, sql, params, limit=limit, timeout_s=timeout_s)
+    with JailedStore(*places) as store:
+        rows = answer(places, store, sql, params, limit=limit, timeout_s=timeout_s)
     if not note_more:
         rows = replace(rows, truncated=False)
     typer.echo(as_text(rows, fmt, width=width_of_terminal()))  # type: ignore[arg-type]
@@ -67,20 +70,19 @@ def ask(
 
 def answer(
     places: list[Path],
+    store: JailedStore,
     sql: str,
     params: Sequence[object] | Mapping[str, object] = (),
     *,
     limit: int,
     timeout_s: float,
 ) -> Rows:
-    """Run a query, and record that it was run.
+    """Run a query over the records in these places, and record that it was run.
 
     Raises:
         UsageError: it is no query over our views, or took too long.
     """
-    from sashizu_audit.store import AuditStore
-
-    rows = AuditStore(*places).query(sql, params, limit=limit, timeout_s=timeout_s)
+    rows = store.query(sql, params, limit=limit, timeout_s=timeout_s)
     _record(places, sql, len(rows.rows))
     return rows
 

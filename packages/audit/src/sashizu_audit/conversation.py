@@ -13,7 +13,7 @@ from sashizu_audit.statements import says_something
 from sashizu_audit.vocabulary import COMMANDS, FORMATS
 
 if TYPE_CHECKING:
-    from sashizu_audit.store import Rows
+    from sashizu_audit.rows import Rows
 
 __all__ = ["Ask", "Conversation", "Left"]
 

@@ -14,8 +14,10 @@ import orjson
 from sashizu_core.errors import SashizuError
 
 from sashizu_audit.checkpoints import read_digests
+from sashizu_audit.confining import landlock_version
 from sashizu_audit.disk import free_bytes, is_locked
 from sashizu_audit.holds import read_holds
+from sashizu_audit.jailed_store import JailedStore
 from sashizu_audit.layout import FORMAT
 from sashizu_audit.manifest import read_manifest
 from sashizu_audit.segments import hot_segments, sealed_segments
@@ -47,7 +49,7 @@ def examine(folder: Path, settings: AuditSettings, keys: Path) -> list[Checked]:
     if not (folder / "store.json").exists():
         return [Checked("record", "notice", f"there is none in {folder}: the first run begins it")]
     found = []
-    for check in (_folder, _store, _room, _hot, _tables, _checkpoints, _key, _holds, _age):
+    for check in (_folder, _store, _room, _hot, _tables, _checkpoints, _key, _holds, _age, _jail):
         try:
             found += list(check(_Place(folder, settings, keys)))
         except (OSError, SashizuError) as error:
@@ -188,6 +190,18 @@ def _key(at: _Place) -> Iterator[Checked]:
         yield Checked("key", "problem", f"others can read {path}: make a new one, and chmod 600")
     else:
         yield Checked("key", "ok", f"{path}: keep its public half and the notes elsewhere")
+
+
+def _jail(at: _Place) -> Iterator[Checked]:
+    """What holds the SQL of others beside our own checks."""
+    with JailedStore(at.folder) as store:
+        store.query("SELECT 1", limit=1)
+        held = store.held
+    if held:
+        text = f"unsupported: {held}; queries are held by two layers instead of three"
+        yield Checked("jail", "notice", text)
+    else:
+        yield Checked("jail", "ok", f"queries run under Landlock, version {landlock_version()}")
 
 
 def _holds(at: _Place) -> Iterator[Checked]:

@@ -1,7 +1,8 @@
 """What SQL may be: exactly one statement that reads our views, and nothing that it cannot name.
 
 The first layer of three. The second is a connection that reaches no file but the record's and whose
-configuration is locked, the third a clock and a cap on rows; both are the store's.
+configuration is locked, with a clock and a cap on rows: the store's. The third is a process that
+can read the record and do nothing else: `sashizu_audit.jailed_store`.
 
 DuckDB's own parser gives the tree. Every query node, table reference and table function has to be
 on a list; a `COPY` hidden in a `WITH` is a query node that is not.

@@ -12,9 +12,10 @@ from sashizu_core.home import state_home
 
 from sashizu_audit.asking_commands import answer, width_of_terminal
 from sashizu_audit.conversation import Conversation, Left
+from sashizu_audit.jailed_store import JailedStore
 from sashizu_audit.options import find_run
+from sashizu_audit.rows import Rows
 from sashizu_audit.statements import split_statements
-from sashizu_audit.store import AuditStore, Rows
 
 __all__ = ["run_session"]
 
@@ -28,14 +29,18 @@ def run_session(places: list[Path], fmt: str, *, limit: int, timeout_s: float) -
     Raises:
         SashizuError: a statement of a script cannot be answered; those behind it are not asked.
     """
-    store = AuditStore(*places)
+    with JailedStore(*places) as store:
 
-    def ask(sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> Rows:
-        return answer(places, sql, params, limit=limit, timeout_s=timeout_s)
+        def ask(sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> Rows:
+            return answer(places, store, sql, params, limit=limit, timeout_s=timeout_s)
 
-    conversation = Conversation(
-        ask, typer.echo, store.columns(), lambda text: find_run(store, text), width_of_terminal, fmt
-    )
+        def run_id(text: str) -> str:
+            return find_run(store, text)
+
+        _converse(Conversation(ask, typer.echo, store.columns(), run_id, width_of_terminal, fmt))
+
+
+def _converse(conversation: Conversation) -> None:
     if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
         _prompt(conversation)
     else:

@@ -10,23 +10,24 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from sys import getsizeof
 from typing import Any
+from uuid import UUID
 
 import duckdb
 from sashizu_core.errors import RecordError, SashizuError, UsageError
 
 from sashizu_audit.jail import check_query
 from sashizu_audit.parquet import BOUNDS, write_events
+from sashizu_audit.rows import DEFAULT_LIMIT, DEFAULT_TIMEOUT_S, Rows
 from sashizu_audit.sources import Source, events_rows, events_view, find_source, quoted_list
 
-__all__ = ["DEFAULT_LIMIT", "DEFAULT_TIMEOUT_S", "VIEWS", "AuditStore", "Rows"]
-
-DEFAULT_LIMIT = 10_000
-DEFAULT_TIMEOUT_S = 30.0
+__all__ = ["DEFAULT_LIMIT", "DEFAULT_TIMEOUT_S", "VIEWS", "AuditStore", "Rows", "prepare"]
 
 MOST_BYTES = 64 * 1024**2
 """About how much one query may give; DuckDB's own limit does not count what it has given."""
@@ -55,28 +56,6 @@ _SETTINGS = {**BOUNDS, "enable_external_access": "false"}
 
 _TRIES = 20
 """How often a query begins anew because a file of it was sealed or dropped meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """What a query gave. `types` are DuckDB's; `truncated` says that there was more."""
-
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    truncated: bool
-
-    def dicts(self) -> list[dict[str, Any]]:
-        """One mapping per row; of columns with one name, the second is `NAME_2`."""
-        names: list[str] = []
-        for column in self.columns:
-            count = 1
-            name = column
-            while name in names:
-                count += 1
-                name = f"{column}_{count}"
-            names.append(name)
-        return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
 class AuditStore:
@@ -214,7 +193,7 @@ class AuditStore:
             for name, value in _SETTINGS.items():
                 connection.execute(f"SET {name} = {value}")
             connection.execute(events_view(source))
-            connection.execute(files("sashizu_audit").joinpath("views.sql").read_text("utf-8"))
+            connection.execute(_views_sql())
             connection.execute("SET lock_configuration = true")
             yield connection
         except duckdb.Error as error:
@@ -223,6 +202,31 @@ class AuditStore:
             raise self._unreadable(error) from error
         finally:
             connection.close()
+
+
+@cache
+def _views_sql() -> str:
+    return files("sashizu_audit").joinpath("views.sql").read_text("utf-8")
+
+
+_EVERY_TYPE = """
+SELECT uuid(), 1.5::DECIMAL(9, 2), now()::TIMESTAMP, current_date, TIME '01:00', INTERVAL 1 DAY,
+       'x'::BLOB, [1], {'a': 1}, MAP {'a': 1}, 1::HUGEINT, '[1]'::JSON, 1::VARIANT
+"""
+
+
+def prepare() -> None:
+    """Load all that asking needs of the disk beside the record, once and for all.
+
+    Raises:
+        RuntimeError: DuckDB gives values of other types than this version of ours knows.
+    """
+    _views_sql()
+    with duckdb.connect(":memory:") as connection:
+        row = connection.execute(_EVERY_TYPE).fetchone()
+    kinds = (UUID, Decimal, datetime, date, time, timedelta, bytes, list, dict, dict, int, str, int)
+    if row is None or not all(map(isinstance, row, kinds)):
+        raise RuntimeError(f"DuckDB {duckdb.__version__} gives other types than expected: {row}")
 
 
 class _Moved(Exception):
@@ -274,4 +278,6 @@ def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) ->
 
 def _first_lines(error: Exception) -> str:
     """DuckDB's message without the candidates and the drawing of the statement."""
+    if "'pytz'" in str(error):  # which no package of ours brings: time zones are a matter of taste
+        return "a TIMESTAMP WITH TIME ZONE has no form here; write value::TIMESTAMP"
     return str(error).split("\n\n", maxsplit=1)[0].strip()

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from sashizu_audit.store import Rows
+from sashizu_audit.rows import Rows
 
 __all__ = ["Format", "as_text"]
 
