@@ -75,8 +75,7 @@ def check_segment(path, writer, w, is_last, its, redacted):
         w["told"] += [(event["kind"], attrs)] if event["kind"][:6] in ("writer", "audit.") else []
     if (tail != b"" if w["ended"] else not is_last) or (packed and not lines):
         raise ValueError("its end is missing, or something was added to it")
-    if not w["ended"] and (tail or not data):
-        found.append((2, path, "a crash left half a line, or none"))
+    found.extend([(2, path, "a crash left half a line, or none")] if tail or not data else [])
 
 def check_told(writers, leaves):
     def claim(code, source, writer, seq, h):
@@ -113,12 +112,11 @@ def check_told(writers, leaves):
     found.extend((1, x, "is not as it was packed") for x in vouched if x and x not in vouched[x])
 
 def main(folder, key="", *kept):
-    place, writers, gone, redacted, files = folder / "checkpoints", {}, {}, {}, {}
+    base, writers, gone, redacted, files = folder / "checkpoints", {}, {}, {}, {}
     store_id = json.loads((folder / "store.json").read_bytes())["store_id"]
-    names = [f"{n:06}.json" for n in range(len([*place.glob("[0-9]*.json")]))]
-    leaves = [(place / name).read_bytes() for name in names]
+    leaves = [(base / f"{n:06}.json").read_bytes() for n, _ in enumerate(base.glob("[0-9]*.json"))]
     keys = (Path(key).read_text() if Path(key).is_file() else key).split()
-    for leaf in map(json.loads, check_notes(place / "checkpoint", leaves, store_id, keys, kept)):
+    for leaf in map(json.loads, check_notes(base / "checkpoint", leaves, store_id, keys, kept)):
         dropped = leaf.get("pruned", {}).get("segments", [])
         gone |= {(x["writer_id"], x["segment"]): x for x in dropped}
         redacted |= {(x["writer_id"], x["seq"]): x["line_sha256"] for x in leaf.get("redacted", [])}
@@ -129,7 +127,9 @@ def main(folder, key="", *kept):
         for n in range(last + 1):
             try:
                 if (writer, n) in files or not (one := gone.get((writer, n))):
-                    check_segment(files[writer, n], writer, w, n == last, (n, store_id), redacted)
+                    after = (file for key, file in files.items() if key[0] == writer and key[1] > n)
+                    is_last = not any(x.suffix == ".gz" or b"\n" in x.read_bytes() for x in after)
+                    check_segment(files[writer, n], writer, w, is_last, (n, store_id), redacted)
                 elif (one["previous_h"], one["first_seq"]) == (w["h"], len(w["all"])):
                     w["all"] += [None] * (one["events"] - 1) + [one["h"]]
                     w["h"], w["ended"] = one["h"], "closed"

@@ -170,6 +170,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a NUL end": lambda f: alone(f).write_bytes(
         b"".join(alone(f).read_bytes().splitlines(keepends=True)[:-1]) + b"\0" * 99
     ),
+    "a power cut between two segments": lambda f: cut_between(f),  # noqa: PLW0108 - it comes below
     "a torn end that its parent knows": lambda f: hot(f).write_bytes(hot(f).read_bytes()[:-30]),
     "a newline": lambda f: hot(f).write_bytes(hot(f).read_bytes()[:-1]),
     "an empty file": lambda f: empty(alone(f)),
@@ -188,12 +189,19 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 VERDICTS = {
     "nothing": 0,
+    "a power cut between two segments": 2,
     "a torn end": 2,
     "a NUL end": 2,
     "an empty file": 2,
     "a file that nobody knows": 0,
 }
 """What is found after the newest checkpoint; everything else is damage."""
+
+
+def cut_between(folder: Path) -> None:
+    path = alone(folder)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    empty(path.with_name(path.name.replace(".0.", ".1.")))
 
 
 def change_redacted(folder: Path) -> None:

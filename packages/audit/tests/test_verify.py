@@ -210,6 +210,21 @@ def test_a_segment_whose_end_was_cut_is_damage_where_its_writer_went_on(tmp_path
     assert report.exit_code == 1
 
 
+@pytest.mark.parametrize("begun", [b"", b'{"v":1,"event_id":"01', b"\0" * 300])
+def test_a_power_cut_between_two_segments_is_no_manipulation(tmp_path: Path, begun: bytes) -> None:
+    writer_id = write(tmp_path, 6, ROLLING)
+    edit(segment(tmp_path, writer_id, 0), lambda lines: [*lines[:-2], lines[-2][:100]])
+    later = [path for path in (tmp_path / "hot").iterdir() if path.name.split(".")[1] != "0"]
+    for path in later:
+        path.unlink()
+    following = segment(tmp_path, writer_id, 1)
+    following.write_bytes(begun)
+    os.utime(following, (1, 1))
+    report = verify_record(tmp_path)
+    assert (report.exit_code, verdicts(report)) == (2, {writer_id: "torn"})
+    assert "0 a crash left its end unwritten, and nothing of what followed" in reasons(report)
+
+
 # --- crashes --------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import orjson
 from sashizu_core.ids import uuid7
 
 from sashizu_audit.chain import SegmentReport, line_length, split_line, verify_segment
-from sashizu_audit.disk import lock, sync_file, sync_folder
+from sashizu_audit.disk import lock, sync_file, sync_folder, sync_path
 from sashizu_audit.layout import make_private
 from sashizu_audit.manifest import Sealed
 from sashizu_audit.segments import SegmentFile
@@ -57,6 +57,7 @@ def pack(folder: Path, file: SegmentFile, sealed: SegmentFile | None) -> Packed:
             lock(hot.fileno())
         except OSError:
             raise NotSealable("it is being written") from None
+        sync_path(file.path)  # who was killed left it in memory, and what is packed must stay so
         report = _checked(file.path)
         first, last = _ends(file.path, torn=bool(report.torn_bytes))
         day = datetime.fromtimestamp(last["ts_ns"] / 1e9, UTC).date().isoformat()

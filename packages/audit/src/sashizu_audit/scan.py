@@ -7,7 +7,7 @@ goes on behind it, so that one change is one finding.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -121,7 +121,8 @@ def scan_writer(
         file = files.get(number)
         if file is not None:
             scan.segments += 1
-            walk = _Segment(scan, file, wanted, lines, store_id)
+            later = [one for other, one in files.items() if other > number]
+            walk = _Segment(scan, file, wanted, lines, store_id, later)
             walk.read(is_last=number == last)
             if walk.unfinished:
                 break
@@ -161,8 +162,10 @@ class _Segment:
         wanted: Collection[int],
         redacted: Mapping[int, str],
         store_id: str,
+        later: Sequence[SegmentFile],
     ) -> None:
         self._scan = scan
+        self._later = later
         self._file = file
         self._path = file.path
         self._number = file.number
@@ -179,8 +182,9 @@ class _Segment:
         # A writer locks its file before the first byte: an empty one must not be touched.
         found = self._path.stat()
         if found.st_size == 0:
-            grade: Grade = "torn" if is_last and not self._file.sealed else "damage"
-            if grade == "torn" and time() - found.st_mtime < _BEGINNING_S:
+            lost = not self._file.sealed and not self._goes_on()
+            grade: Grade = "torn" if lost else "damage"
+            if is_last and lost and time() - found.st_mtime < _BEGINNING_S:
                 grade = "note"  # its writer may be about to begin
             scan.find(grade, self._path, 0, "the file is empty: not one event reached it")
             return
@@ -222,7 +226,7 @@ class _Segment:
         elif not self._ended and not is_last and self._is_rolling():
             scan.alive = self.unfinished = True
         elif not self._ended and not is_last:
-            scan.find("damage", path, 0, "its last lines are missing; its writer went on after it")
+            self._judge_lost_end()
         if not is_last:
             return
         scan.alive = alive
@@ -238,6 +242,19 @@ class _Segment:
             scan.find("torn", path, 0, reason)
         else:
             scan.find("note", path, 0, "its writer ended without closing it, as when it is killed")
+
+    def _judge_lost_end(self) -> None:
+        """Say that lines are missing: a power cut may take those of both files at once."""
+        if self._goes_on():
+            reason = "its last lines are missing; its writer went on after it"
+            self._scan.find("damage", self._path, 0, reason)
+        else:
+            reason = "a crash left its end unwritten, and nothing of what followed"
+            self._scan.find("torn", self._path, 0, reason)
+
+    def _goes_on(self) -> bool:
+        """Whether a later file of this writer holds a line, so that this one had its end."""
+        return any(map(_holds_a_line, self._later))
 
     def _is_rolling(self) -> bool:
         """Whether the next file was there before the last line of this one was read."""
@@ -330,6 +347,14 @@ class _Segment:
             scan.sealings.append((self._path, place, _members(line)))
         else:
             scan.checkpoints.append((self._path, place, attrs))
+
+
+def _holds_a_line(file: SegmentFile) -> bool:
+    """Whether anything in a file may be a line, or was sealed as one."""
+    if file.sealed:
+        return True
+    with file.open() as lines:
+        return any(b"\n" in line for line in lines)
 
 
 def _members(line: bytes) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from typing import IO
 import orjson
 
 from sashizu_audit.chain import line_length
+from sashizu_audit.disk import sync_path
 from sashizu_audit.layout import segment_paths
 
 __all__ = [
@@ -142,11 +143,14 @@ def by_writer(files: Iterable[SegmentFile]) -> dict[str, dict[int, SegmentFile]]
 
 
 def last_event(folder: Path, writer_id: str) -> tuple[int, str] | None:
-    """Number and `h` of the last whole line of a writer; None where there is none."""
+    """Number and `h` of the last whole line of a writer, on the disk; None where there is none."""
     hot = [file for key, file in sorted(hot_segments(folder).items()) if key[0] == writer_id]
     # Whatever is in `hot` came after what is sealed of the same writer.
     for file in reversed(hot or _sealed_of(folder, writer_id)):
         try:
+            if not file.sealed:
+                # Who was killed left it in memory, and what others are told of must not be lost.
+                sync_path(file.path)
             data = _last_bytes(file)
         except OSError:
             continue
