@@ -60,7 +60,7 @@ def check_segment(path, writer, w, is_last, its, redacted):
     data, w["ended"], packed = path.read_bytes(), "", path.suffix == ".gz"
     w["packed"][its[0]] = packed and sha256(data).hexdigest()
     *lines, tail = (gzip.decompress(data) if packed else data).split(b"\n")
-    if re.search(rb',"h":"[0-9a-f]{64}"}', tail):  # whole: a crash took its newline alone
+    if re.search(rb',"h":"[0-9a-f]{64}"}(?!\0+\Z)', tail):  # whole: a crash took its newline alone
         lines, tail = [*lines, tail], None
     for place, line in enumerate(lines, 1):
         event, h = json.loads(line), sha256(w["h"].encode() + line[:-72]).hexdigest()

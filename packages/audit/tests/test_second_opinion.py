@@ -170,6 +170,12 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a NUL end": lambda f: alone(f).write_bytes(
         b"".join(alone(f).read_bytes().splitlines(keepends=True)[:-1]) + b"\0" * 99
     ),
+    "NULs where the last newline was": lambda f: alone(f).write_bytes(
+        without(alone(f).read_bytes(), -1)[:-1] + b"\0" * 99
+    ),
+    "bytes where the last newline was": lambda f: alone(f).write_bytes(
+        without(alone(f).read_bytes(), -1)[:-1] + b"x" * 99
+    ),
     "a power cut between two segments": lambda f: cut_between(f),  # noqa: PLW0108 - it comes below
     "a torn end that its parent knows": lambda f: hot(f).write_bytes(hot(f).read_bytes()[:-30]),
     "a newline": lambda f: hot(f).write_bytes(hot(f).read_bytes()[:-1]),
@@ -189,6 +195,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 VERDICTS = {
     "nothing": 0,
+    "NULs where the last newline was": 2,
     "a power cut between two segments": 2,
     "a torn end": 2,
     "a NUL end": 2,

@@ -209,7 +209,8 @@ class _Segment:
                 whole = raw.endswith(b"\n")
                 # Of the last line a crash may have taken the newline alone.
                 line = raw[:-1] if whole else raw[: line_length(raw)]
-                if not whole and not self._fits(line):
+                only_zeros = not whole and not raw[len(line) :].strip(b"\0")
+                if not whole and (not self._fits(line) or (line != raw and only_zeros)):
                     torn = raw
                     break
                 self._line(place, line)
