@@ -8,6 +8,7 @@ SashizuError               raised on purpose; the CLI prints it without a traceb
 ├─ PluginError             a plugin cannot be loaded, or two plugins clash; exit code 2
 ├─ MissingPackage          what was asked needs a package that is not installed; exit code 2
 ├─ BudgetRefused           a reservation does not fit; .node .unit .asked .left; exit code 3
+├─ DeviceError              a device cannot do what was asked: see sashizu_core.devices; exit code 1
 ├─ RecordError             the record cannot be written: nothing further is done; exit code 1
 ├─ Diverged                a replay asks for something else than is recorded; exit code 4
 ├─ ModelError              an attempt at a model call failed; .fault, .sent (it may be billed)

@@ -16,6 +16,7 @@ from sashizu_core.specs import (
     AgentSource,
     BudgetSpec,
     CommandSpec,
+    DeviceSpec,
     ExecutorSpec,
     HostSpec,
     IsolationSpec,
@@ -34,6 +35,7 @@ __all__ = [
     "provide_budget",
     "register_agents",
     "register_commands",
+    "register_devices",
     "register_executors",
     "register_hosts",
     "register_isolations",
@@ -142,6 +144,16 @@ def register_isolations(settings: Settings) -> Sequence[IsolationSpec]:
 @hookspec
 def register_hosts(settings: Settings) -> Sequence[HostSpec]:
     """Offer ways to have agents work in processes of their own.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def register_devices(settings: Settings) -> Sequence[DeviceSpec]:
+    """Offer ways to learn what GPUs and NPUs do.
 
     Args:
         settings: the settings; ask for the plugin's own table with `settings.plugin`.

@@ -19,6 +19,7 @@ from sashizu_core.specs import (
     AgentSource,
     BudgetSpec,
     CommandSpec,
+    DeviceSpec,
     ExecutorSpec,
     HostSpec,
     IsolationSpec,
@@ -46,6 +47,7 @@ S = TypeVar(
     "S",
     AgentSource,
     CommandSpec,
+    DeviceSpec,
     ExecutorSpec,
     HostSpec,
     IsolationSpec,
@@ -107,6 +109,7 @@ class Registry:
     executors: Mapping[str, ExecutorSpec] = field(default_factory=dict)
     isolations: Mapping[str, IsolationSpec] = field(default_factory=dict)
     hosts: Mapping[str, HostSpec] = field(default_factory=dict)
+    devices: Mapping[str, DeviceSpec] = field(default_factory=dict)
     commands: Mapping[str, CommandSpec] = field(default_factory=dict)
     budget: BudgetSpec | None = None
     plugins: tuple[PluginInfo, ...] = ()
@@ -217,6 +220,7 @@ def make_registry(plugins: Plugins, settings: Settings) -> Registry:
         executors=_collect(plugins, "register_executors", ExecutorSpec, settings),
         isolations=_collect(plugins, "register_isolations", IsolationSpec, settings),
         hosts=_collect(plugins, "register_hosts", HostSpec, settings),
+        devices=_collect(plugins, "register_devices", DeviceSpec, settings),
         commands=_collect(plugins, "register_commands", CommandSpec, settings),
         budget=_first_budget(plugins, settings),
         plugins=tuple(_infos(plugins)),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sashizu_core.devices.contract import DeviceSpec
 from sashizu_core.hosts import AgentHost
 from sashizu_core.isolation import Isolation
 from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool, ToolSource
@@ -22,6 +23,7 @@ __all__ = [
     "AgentSource",
     "BudgetSpec",
     "CommandSpec",
+    "DeviceSpec",
     "ExecutorSpec",
     "HostSpec",
     "IsolationSpec",

@@ -2,6 +2,7 @@
 
 from sashizu_core.testing.budget import BudgetContract
 from sashizu_core.testing.budget_shift import ShiftContract
+from sashizu_core.testing.device import DeviceContract
 from sashizu_core.testing.model import ModelContract
 from sashizu_core.testing.plugin import PluginContract
 from sashizu_core.testing.policy import PolicyContract
@@ -11,6 +12,7 @@ from sashizu_core.testing.tool import ToolContract
 
 __all__ = [
     "BudgetContract",
+    "DeviceContract",
     "ModelContract",
     "PluginContract",
     "PolicyContract",

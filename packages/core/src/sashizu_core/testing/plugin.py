@@ -113,6 +113,7 @@ def _specs(registry: Registry) -> Iterator[_Spec]:
         registry.sinks,
         registry.agents,
         registry.executors,
+        registry.devices,
         registry.commands,
     ):
         yield from offered.values()

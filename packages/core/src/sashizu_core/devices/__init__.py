@@ -1,0 +1,37 @@
+"""Devices that models run on: what a backend tells of them, merged, and sampled."""
+
+from sashizu_core.devices.contract import (
+    Device,
+    DeviceBackend,
+    DeviceError,
+    DeviceEvent,
+    DeviceLost,
+    DeviceProcess,
+    DeviceSpec,
+    Hint,
+    HintResult,
+    PinnedBuffer,
+    PinnedPool,
+    Probe,
+)
+from sashizu_core.devices.readings import FIELDS, Known, Reading, Stats, Unknown
+
+__all__ = [
+    "FIELDS",
+    "Device",
+    "DeviceBackend",
+    "DeviceError",
+    "DeviceEvent",
+    "DeviceLost",
+    "DeviceProcess",
+    "DeviceSpec",
+    "Hint",
+    "HintResult",
+    "Known",
+    "PinnedBuffer",
+    "PinnedPool",
+    "Probe",
+    "Reading",
+    "Stats",
+    "Unknown",
+]

@@ -1,0 +1,1 @@
+"""What GPUs and NPUs do, and memory that processes share."""

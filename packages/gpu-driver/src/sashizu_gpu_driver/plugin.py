@@ -1,0 +1,18 @@
+"""What sashizu-gpu-driver offers: backends of devices, and the command `gpu`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sashizu_core.devices import DeviceSpec
+from sashizu_core.hookspecs import hookimpl
+from sashizu_core.settings import Settings
+
+__all__ = ["register_devices"]
+
+
+@hookimpl
+def register_devices(settings: Settings) -> Sequence[DeviceSpec]:
+    from sashizu_gpu_driver.offers import device_specs
+
+    return device_specs(settings)
