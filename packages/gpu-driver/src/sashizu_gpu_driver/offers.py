@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from sashizu_core.devices import DeviceBackend, DeviceSpec
+from sashizu_core.errors import ConfigError, nearest
 from sashizu_core.settings import Settings
 
 from sashizu_gpu_driver.settings import gpu_settings
 
-__all__ = ["device_specs"]
+__all__ = ["chosen", "device_specs"]
 
 
 def device_specs(settings: Settings) -> Sequence[DeviceSpec]:
-    """Every backend that the settings do not leave out.
+    """Every backend of this package; `fake` only where the settings have a file for it.
 
     Raises:
         ConfigError: the table `[gpu]` is wrong.
     """
     table = gpu_settings(settings)
-    specs: list[DeviceSpec] = []
+    specs = [_nvml()]
     if table.fake is not None:
         specs.append(_fake(table.fake))
-    return [spec for spec in specs if table.backends is None or spec.name in table.backends]
+    return specs
+
+
+def chosen(settings: Settings, offered: Mapping[str, DeviceSpec]) -> Sequence[DeviceSpec]:
+    """Of all backends of all plugins those that `[gpu] backends` names; all, if it names none.
+
+    Raises:
+        ConfigError: it names one that nobody offers.
+    """
+    wanted = gpu_settings(settings).backends
+    if wanted is None:
+        return list(offered.values())
+    for name in wanted:
+        if name not in offered:
+            raise ConfigError(
+                f"[gpu] backends: there is no {name!r}{nearest(name, offered)}; "
+                f"there are: {', '.join(sorted(offered))}"
+            )
+    return [offered[name] for name in dict.fromkeys(wanted)]
+
+
+def _nvml() -> DeviceSpec:
+    @contextmanager
+    def open_() -> Iterator[DeviceBackend]:
+        from sashizu_gpu_driver.nvml.backend import NvmlBackend
+
+        backend = NvmlBackend()
+        try:
+            yield backend
+        finally:
+            backend.close()
+
+    return DeviceSpec("nvml", "GPUs of NVIDIA, through its driver's library", open_, rank=20)
 
 
 def _fake(file: Path) -> DeviceSpec:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from sashizu_core.devices import DeviceSpec
 from sashizu_core.hookspecs import hookimpl
 from sashizu_core.settings import Settings
+from sashizu_core.specs import CommandSpec
 
-__all__ = ["register_devices"]
+__all__ = ["register_commands", "register_devices"]
 
 
 @hookimpl
@@ -16,3 +17,8 @@ def register_devices(settings: Settings) -> Sequence[DeviceSpec]:
     from sashizu_gpu_driver.offers import device_specs
 
     return device_specs(settings)
+
+
+@hookimpl
+def register_commands() -> Sequence[CommandSpec]:
+    return [CommandSpec("gpu", "Show what GPUs and NPUs do.", "sashizu_gpu_driver.cli:app")]

@@ -14,6 +14,7 @@ from sashizu_core.devices.contract import (
     PinnedPool,
     Probe,
 )
+from sashizu_core.devices.merging import Devices, Snapshot, merged_stats, open_devices
 from sashizu_core.devices.readings import FIELDS, Known, Reading, Stats, Unknown
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "DeviceLost",
     "DeviceProcess",
     "DeviceSpec",
+    "Devices",
     "Hint",
     "HintResult",
     "Known",
@@ -32,6 +34,9 @@ __all__ = [
     "PinnedPool",
     "Probe",
     "Reading",
+    "Snapshot",
     "Stats",
     "Unknown",
+    "merged_stats",
+    "open_devices",
 ]

@@ -1,0 +1,1 @@
+"""GPUs of NVIDIA, through the library that its driver brings."""
