@@ -22,7 +22,7 @@ def device_specs(settings: Settings) -> Sequence[DeviceSpec]:
         ConfigError: the table `[gpu]` is wrong.
     """
     table = gpu_settings(settings)
-    specs = [_nvml()]
+    specs = [_nvml(), _drm()]
     if table.fake is not None:
         specs.append(_fake(table.fake))
     return specs
@@ -58,6 +58,16 @@ def _nvml() -> DeviceSpec:
             backend.close()
 
     return DeviceSpec("nvml", "GPUs of NVIDIA, through its driver's library", open_, rank=20)
+
+
+def _drm() -> DeviceSpec:
+    @contextmanager
+    def open_() -> Iterator[DeviceBackend]:
+        from sashizu_gpu_driver.drm.backend import DrmBackend
+
+        yield DrmBackend()
+
+    return DeviceSpec("drm", "GPUs and NPUs that the kernel of Linux drives", open_, rank=40)
 
 
 def _fake(file: Path) -> DeviceSpec:

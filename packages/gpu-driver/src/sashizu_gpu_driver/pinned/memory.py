@@ -144,10 +144,10 @@ class SharedMemory:
             self.on_close(self)
 
     def _unmap(self) -> None:
-        if self._view is not None:
-            self._view.release()
-            self._view = None
-        with contextlib.suppress(BufferError):  # a slice is in use: it goes when that does
+        view, self._view = self._view, None
+        with contextlib.suppress(BufferError):  # a slice is in use: the bytes go when that does
+            if view is not None:
+                view.release()
             self._map.close()
 
 

@@ -1,0 +1,1 @@
+"""GPUs and NPUs as the kernel of Linux tells of them, whoever made them."""
