@@ -15,7 +15,7 @@ import pytest
 from sashizu_budget.leases import GivenLease
 from sashizu_budget.ledger import Ledger
 from sashizu_budget.nodes import Node
-from sashizu_budget.processes import Owner, is_gone, this_process
+from sashizu_core.processes import Owner, is_gone, this_process
 from sashizu_budget.spend_connection import SpendFile
 from sashizu_budget.spend_store import SpendStore
 from sashizu_core.errors import SashizuError, SpawnRefused, UsageError
@@ -183,7 +183,7 @@ def other_process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_process_is_gone_when_it_has_ended(other_process: subprocess.Popen[bytes]) -> None:
-    from sashizu_budget import processes
+    from sashizu_core import processes
 
     owner = Owner(other_process.pid, processes._started(other_process.pid) or "")
     assert not is_gone(owner)

@@ -1,0 +1,1 @@
+"""Which local model may be loaded where, and who waits."""

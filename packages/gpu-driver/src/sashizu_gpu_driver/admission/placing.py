@@ -1,0 +1,75 @@
+"""Where a load goes: the device that fits it best, or the least that has to leave for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sashizu_gpu_driver.admission.asked import Card, Numbers, Rules
+
+__all__ = ["Idle", "best_fit", "could_ever_hold", "least_to_leave"]
+
+BUSY_STEPS = 10
+"""Utilisation is told apart in tenths: it is a weak sign, and must not outweigh the fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A load that nobody uses, and since when, in seconds of the wall clock."""
+
+    place: int
+    device: str
+    need: int
+    since: float
+
+
+def could_ever_hold(card: Card, need: int, rules: Rules) -> bool:
+    """Whether a device would have room for it with nothing else on it."""
+    headroom = max(int(card.total * rules.headroom), rules.headroom_bytes)
+    return not card.unusable and card.total - card.reserved - headroom >= need
+
+
+def best_fit(cards: Sequence[Card], rooms: Mapping[str, Numbers], need: int) -> Card | None:
+    """The device with the least room that is enough; discrete before integrated.
+
+    Between equals the one that throttles less, then that worked less in the last seconds.
+    """
+    fitting = [c for c in cards if not c.unusable and rooms[c.device].room >= need]
+    return min(fitting, key=lambda card: _rank(card, rooms[card.device].room), default=None)
+
+
+def _rank(card: Card, room: int) -> tuple[bool, int, bool, int, str]:
+    busy = 0 if card.busy is None else int(card.busy * BUSY_STEPS)
+    return card.integrated, room, card.throttled, busy, card.device
+
+
+def least_to_leave(
+    cards: Sequence[Card], rooms: Mapping[str, Numbers], idle: Sequence[Idle], need: int
+) -> Sequence[Idle]:
+    """The loads of one device whose end makes room enough: the fewest bytes, the longest idle first.
+
+    Empty where no device gets enough that way.
+    """
+    found: list[tuple[bool, int, list[Idle]]] = []
+    for card in cards:
+        if card.unusable:
+            continue
+        lacking = need - rooms[card.device].room
+        here = [load for load in idle if load.device == card.device]
+        leaving = _enough(here, lacking)
+        if leaving:
+            found.append((card.integrated, sum(load.need for load in leaving), leaving))
+    return min(found, key=lambda entry: entry[:2], default=(False, 0, []))[2]
+
+
+def _enough(idle: Sequence[Idle], lacking: int) -> list[Idle]:
+    """One load alone if one suffices, the smallest such; else the longest idle until it does."""
+    alone = [load for load in idle if load.need >= lacking]
+    if alone:
+        return [min(alone, key=lambda load: (load.need, load.since))]
+    leaving: list[Idle] = []
+    for load in sorted(idle, key=lambda load: load.since):
+        leaving.append(load)
+        if sum(one.need for one in leaving) >= lacking:
+            return leaving
+    return []

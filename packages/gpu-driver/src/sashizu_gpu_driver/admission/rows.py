@@ -1,0 +1,101 @@
+"""The rows of `admission.sqlite`: who was promised what, who uses it, and who waits."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sashizu_core.processes import Owner
+
+from sashizu_gpu_driver.admission.asked import Ask
+
+__all__ = ["SCHEMA", "Place", "State", "Waiting", "places", "sweep", "waiting"]
+
+State = Literal["loading", "ready", "leaving"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS places (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, name TEXT NOT NULL,
+  device TEXT NOT NULL, need INTEGER NOT NULL CHECK (need >= 0), parallel INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('loading', 'ready', 'leaving')),
+  pid INTEGER NOT NULL, started TEXT NOT NULL, server INTEGER,
+  since REAL NOT NULL, evicted INTEGER NOT NULL DEFAULT 0, seen INTEGER);
+CREATE UNIQUE INDEX IF NOT EXISTS one_load ON places (key) WHERE state <> 'leaving';
+CREATE TABLE IF NOT EXISTS uses (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  place INTEGER NOT NULL REFERENCES places (id) ON DELETE CASCADE,
+  pid INTEGER NOT NULL, started TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS uses_of ON uses (place);
+CREATE TABLE IF NOT EXISTS waiting (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, name TEXT NOT NULL,
+  need INTEGER NOT NULL, parallel INTEGER NOT NULL, rank INTEGER NOT NULL, since REAL NOT NULL,
+  pid INTEGER NOT NULL, started TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS estimates (key TEXT PRIMARY KEY, need INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One load. `since` is when it was given, became idle or began to leave, in seconds.
+
+    `keeper` is the process that it lives and dies with, `server` the number of the one that holds
+    the memory; `seen` is the free memory that was reported when it began to leave, in bytes.
+    """
+
+    number: int
+    key: str
+    name: str
+    device: str
+    need: int
+    parallel: int
+    state: State
+    keeper: Owner
+    server: int | None
+    since: float
+    evicted: bool
+    seen: int | None
+    uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One who waits, since when (seconds), and for what."""
+
+    number: int
+    ask: Ask
+    since: float
+    owner: Owner
+
+
+def places(db: sqlite3.Connection) -> list[Place]:
+    """Every load, in the order in which they were given."""
+    rows = db.execute(
+        "SELECT id, key, name, device, need, parallel, state, pid, started, server, since, evicted,"
+        " seen, (SELECT count(*) FROM uses WHERE place = places.id) FROM places ORDER BY id"
+    )
+    return [
+        Place(*row[:7], Owner(row[7], row[8]), *row[9:11], bool(row[11]), *row[12:]) for row in rows
+    ]
+
+
+def waiting(db: sqlite3.Connection) -> list[Waiting]:
+    """Everyone who waits, in the order in which they are served."""
+    rows = db.execute(
+        "SELECT id, key, need, name, parallel, rank, since, pid, started FROM waiting"
+        " ORDER BY rank, id"
+    )
+    return [Waiting(row[0], Ask(*row[1:6]), row[6], Owner(row[7], row[8])) for row in rows]
+
+
+def sweep(db: sqlite3.Connection, is_gone: Callable[[Owner], bool]) -> None:
+    """Take away what belongs to processes that have ended."""
+    for table in ("uses", "waiting", "places"):
+        found = db.execute(f"SELECT DISTINCT pid, started FROM {table}").fetchall()  # noqa: S608
+        dead = [row for row in found if is_gone(Owner(*row))]
+        _remove(db, table, dead)
+
+
+def _remove(db: sqlite3.Connection, table: str, dead: Sequence[tuple[int, str]]) -> None:
+    db.executemany(f"DELETE FROM {table} WHERE pid = ? AND started = ?", dead)  # noqa: S608
