@@ -7,9 +7,10 @@ from typing import get_args
 
 import pytest
 from sashizu_core.errors import Fault
+from sashizu_core.local_models import LocalTable
 from sashizu_core.settings import Settings
 from sashizu_openai.endpoints import read_endpoints
-from sashizu_openai.tables import EndpointTable, LocalTable, PriceTable
+from sashizu_openai.tables import EndpointTable, PriceTable
 
 ROOT = Path(__file__).parents[3]
 PAGES = [

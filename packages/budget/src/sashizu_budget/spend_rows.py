@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sashizu_core.errors import UsageError
+from sashizu_core.processes import Owner, is_gone
 from sashizu_core.types import UNITS
 
-from sashizu_core.processes import Owner, is_gone
 from sashizu_budget.spend_file import HELD, LIMIT, OVER, SPENT
 from sashizu_budget.units import Four, first_asked
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from sashizu_core.errors import SpawnRefused, UsageError
+from sashizu_core.processes import is_gone, this_process
 from sashizu_core.types import UNITS
 
-from sashizu_core.processes import is_gone, this_process
 from sashizu_budget.spend_connection import SpendFile
 from sashizu_budget.spend_rows import LeaseRow, Rows, Shortage, as_four, shortage
 from sashizu_budget.units import Four, first_asked

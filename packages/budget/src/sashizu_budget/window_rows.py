@@ -12,8 +12,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sashizu_budget.periods import SCOPES, day_of, month_of
 from sashizu_core.processes import Owner, is_gone
+
+from sashizu_budget.periods import SCOPES, day_of, month_of
 from sashizu_budget.spend_file import HELD, LIMIT, SPENT
 from sashizu_budget.spend_rows import as_four
 from sashizu_budget.units import Four

@@ -13,6 +13,7 @@ import pluggy
 from sashizu_core.entries import GROUP
 from sashizu_core.settings import Settings
 from sashizu_core.specs import (
+    AdmissionSpec,
     AgentSource,
     BudgetSpec,
     CommandSpec,
@@ -32,6 +33,7 @@ __all__ = [
     "GROUP",
     "hookimpl",
     "hookspec",
+    "provide_admission",
     "provide_budget",
     "register_agents",
     "register_commands",
@@ -170,6 +172,16 @@ def register_commands() -> Sequence[CommandSpec]:
 @hookspec(firstresult=True)
 def provide_budget(settings: Settings) -> BudgetSpec | None:
     """Provide the ledger of this process; None leaves it to another plugin.
+
+    Args:
+        settings: the settings; ask for the plugin's own table with `settings.plugin`.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def provide_admission(settings: Settings) -> AdmissionSpec | None:
+    """Provide what says when local models may be loaded; None leaves it to another plugin.
 
     Args:
         settings: the settings; ask for the plugin's own table with `settings.plugin`.

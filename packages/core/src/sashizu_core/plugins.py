@@ -16,6 +16,7 @@ from sashizu_core.entries import GROUP, installed_entries
 from sashizu_core.errors import PluginError, SashizuError
 from sashizu_core.settings import Settings
 from sashizu_core.specs import (
+    AdmissionSpec,
     AgentSource,
     BudgetSpec,
     CommandSpec,
@@ -58,6 +59,9 @@ S = TypeVar(
     ToolSourceSpec,
     ToolSpec,
 )
+
+
+F = TypeVar("F", AdmissionSpec, BudgetSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class Registry:
     devices: Mapping[str, DeviceSpec] = field(default_factory=dict)
     commands: Mapping[str, CommandSpec] = field(default_factory=dict)
     budget: BudgetSpec | None = None
+    admission: AdmissionSpec | None = None
     plugins: tuple[PluginInfo, ...] = ()
     broken: tuple[BrokenPlugin, ...] = ()
 
@@ -222,7 +227,8 @@ def make_registry(plugins: Plugins, settings: Settings) -> Registry:
         hosts=_collect(plugins, "register_hosts", HostSpec, settings),
         devices=_collect(plugins, "register_devices", DeviceSpec, settings),
         commands=_collect(plugins, "register_commands", CommandSpec, settings),
-        budget=_first_budget(plugins, settings),
+        budget=_first(plugins, "provide_budget", BudgetSpec, settings),
+        admission=_first(plugins, "provide_admission", AdmissionSpec, settings),
         plugins=tuple(_infos(plugins)),
         broken=tuple(plugins.broken),
     )
@@ -298,14 +304,14 @@ def _check_aliases(tools: Mapping[str, ToolSpec]) -> None:
                 )
 
 
-def _first_budget(plugins: Plugins, settings: Settings) -> BudgetSpec | None:
-    for owner, spec in _answers(plugins, "provide_budget", settings):
-        if isinstance(spec, BudgetSpec):
+def _first(plugins: Plugins, hook_name: str, kind: type[F], settings: Settings) -> F | None:
+    for owner, spec in _answers(plugins, hook_name, settings):
+        if isinstance(spec, kind):
             return spec
         if spec is not None:
             raise PluginError(
-                f"plugin {owner!r} returned {spec!r:.80} from provide_budget; "
-                "return a BudgetSpec or None"
+                f"plugin {owner!r} returned {spec!r:.80} from {hook_name}; "
+                f"return one {kind.__name__} or None"
             )
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -568,6 +569,21 @@ class Executor(Protocol):
 
 
 class Admission(Protocol):
-    """Says when local-model work may start."""
+    """Says when a call of a local model may start, and sees that the model is there by then."""
 
-    async def admit(self, info: ModelInfo) -> None: ...
+    def governs(self, info: ModelInfo) -> bool:
+        """Whether calls of this model wait here."""
+        ...
+
+    def place(
+        self, info: ModelInfo, told: Callable[[Mapping[str, Any]], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Wait until the model is loaded, and keep it while the block runs.
+
+        `told` hears each decision with the numbers that it was made from, as JSON values; `outcome`
+        is `placed`, `joined`, `queued` or `refused`.
+
+        Raises:
+            ModelError: it can never be loaded here, or not soon enough.
+        """
+        ...

@@ -15,11 +15,21 @@ from typing import Any, Literal
 from sashizu_core.devices.contract import DeviceSpec
 from sashizu_core.hosts import AgentHost
 from sashizu_core.isolation import Isolation
-from sashizu_core.protocols import Budget, EventSink, Executor, Model, Policy, Tool, ToolSource
+from sashizu_core.protocols import (
+    Admission,
+    Budget,
+    EventSink,
+    Executor,
+    Model,
+    Policy,
+    Tool,
+    ToolSource,
+)
 from sashizu_core.recorded import RecordedRun
 from sashizu_core.sandboxing import Sandbox, SandboxInfo
 
 __all__ = [
+    "AdmissionSpec",
     "AgentSource",
     "BudgetSpec",
     "CommandSpec",
@@ -140,6 +150,18 @@ class SinkSpec:
         None
     )
     recorded: Callable[[str], RecordedRun] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionSpec:
+    """What says when local models may be loaded; opened only for runs that have to load one.
+
+    `open` gets all backends of devices.
+    """
+
+    name: str
+    summary: str
+    open: Callable[[Sequence[DeviceSpec]], AbstractAsyncContextManager[Admission]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
 from sashizu_core.devices import DeviceBackend, DeviceSpec
 from sashizu_core.errors import ConfigError, nearest
+from sashizu_core.protocols import Admission
 from sashizu_core.settings import Settings
+from sashizu_core.specs import AdmissionSpec
 
 from sashizu_gpu_driver.settings import gpu_settings
 
-__all__ = ["chosen", "device_specs"]
+__all__ = ["admission_spec", "chosen", "device_specs"]
 
 
 def device_specs(settings: Settings) -> Sequence[DeviceSpec]:
@@ -78,3 +80,14 @@ def _fake(file: Path) -> DeviceSpec:
         yield FakeBackend(file)
 
     return DeviceSpec("fake", "devices that a file tells of, for tests", open_, rank=90)
+
+
+def admission_spec(settings: Settings) -> AdmissionSpec:
+    """What says when local models may be loaded."""
+
+    def open_(devices: Sequence[DeviceSpec]) -> AbstractAsyncContextManager[Admission]:
+        from sashizu_gpu_driver.serving.opening import open_admission
+
+        return open_admission(settings, devices)
+
+    return AdmissionSpec("ledger", "one ledger of devices for all processes of a user", open_)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sashizu_core.devices import DeviceSpec
 from sashizu_core.hookspecs import hookimpl
 from sashizu_core.settings import Settings
-from sashizu_core.specs import CommandSpec
+from sashizu_core.specs import AdmissionSpec, CommandSpec
 
-__all__ = ["register_commands", "register_devices"]
+__all__ = ["provide_admission", "register_commands", "register_devices"]
 
 
 @hookimpl
@@ -22,3 +22,10 @@ def register_devices(settings: Settings) -> Sequence[DeviceSpec]:
 @hookimpl
 def register_commands() -> Sequence[CommandSpec]:
     return [CommandSpec("gpu", "Show what GPUs and NPUs do.", "sashizu_gpu_driver.cli:app")]
+
+
+@hookimpl
+def provide_admission(settings: Settings) -> AdmissionSpec:
+    from sashizu_gpu_driver.offers import admission_spec
+
+    return admission_spec(settings)

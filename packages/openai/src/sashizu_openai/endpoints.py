@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sashizu_core.errors import ConfigError
+from sashizu_core.local_models import LocalTable
 from sashizu_core.settings import Settings
 from sashizu_core.types import Price
 
-from sashizu_openai.tables import Api, CapName, EndpointTable, LocalTable, checked_url
+from sashizu_openai.tables import Api, CapName, EndpointTable, checked_url
 
 __all__ = ["OPENAI", "RESERVED_HEADERS", "Endpoint", "Patience", "read_endpoints"]
 

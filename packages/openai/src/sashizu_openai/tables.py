@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 from sashizu_core.errors import UsageError
 from sashizu_core.limits import parse_duration
+from sashizu_core.local_models import LocalTable
 from sashizu_core.settings import Table
 from sashizu_core.types import Price
 
 from sashizu_openai.transport.origin import split_url
 
-__all__ = ["Api", "CapName", "EndpointTable", "LocalTable", "checked_url"]
+__all__ = ["Api", "CapName", "EndpointTable", "checked_url"]
 
 Api = Literal["responses", "chat"]
 CapName = Literal["max_output_tokens", "max_completion_tokens", "max_tokens"]
@@ -87,16 +88,6 @@ def _nusd(usd_per_million: Decimal) -> int:
 
 def _optional_nusd(usd_per_million: Decimal | None) -> int | None:
     return None if usd_per_million is None else _nusd(usd_per_million)
-
-
-class LocalTable(Table):
-    """`local`: the server is the user's own and costs nothing.
-
-    `slots` is how many calls it works on at once; more than that wait here, so that the time in its
-    queue does not count as silence.
-    """
-
-    slots: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = None
 
 
 class EndpointTable(Table):

@@ -23,6 +23,7 @@ from sashizu_core.ids import AgentId, RunId, span_id
 from sashizu_core.permissions import readable
 from sashizu_core.prompt import first_messages, is_aside
 from sashizu_core.protocols import (
+    Admission,
     Budget,
     BudgetNode,
     Busy,
@@ -139,6 +140,7 @@ class RunParts:
     hosts: Hosts | None = None
     warn_at: float = 1.0
     pools: SharePools | None = None
+    admission: Admission | None = None
     nodes: tuple[BudgetNode, ...] = ()
     windows: Sequence[SpendWindow] = ()
     document: str = ""
@@ -153,7 +155,10 @@ class RunParts:
     def gate(self, model: Model) -> ProviderGate:
         """The limiter that all callers of a provider with the same key share."""
         key = (model.info.provider, model.info.endpoint)
-        return self.gates.setdefault(key, ProviderGate())
+        if key not in self.gates:
+            governs = self.admission is not None and self.admission.governs(model.info)
+            self.gates[key] = ProviderGate(admission=self.admission if governs else None)
+        return self.gates[key]
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,7 @@ async def _parts(
         book=book,
         hosts=hosts,
         warn_at=run.warn_at,
+        admission=await opened.admission(asked.settings, models.values()),
         nodes=_nodes(budget, root),
         windows=windows_of(root),
     )

@@ -13,6 +13,7 @@ from sashizu_core.hosts import AgentHost
 from sashizu_core.ids import RunId, span_id, trace_id
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import (
+    Admission,
     Budget,
     BudgetNode,
     Busy,
@@ -29,6 +30,7 @@ from sashizu_core.runtime.executor import LocalExecutor
 from sashizu_core.runtime.held import open_sandbox, starts_programs
 from sashizu_core.runtime.plan import AgentPlan, find_model
 from sashizu_core.sandboxing import Sandbox
+from sashizu_core.settings import Settings
 from sashizu_core.turn.inference import refusal
 from sashizu_core.types import Amount, Bound, Limits, ModelInfo
 from sashizu_core.workspace import Workspace
@@ -128,6 +130,26 @@ class Opened:
     async def host(self, name: str, root: Path) -> AgentHost:
         """Who starts processes for agents."""
         return await self._stack.enter_async_context(self._registry.hosts[name].open(root))
+
+    async def admission(self, settings: Settings, models: Iterable[Model]) -> Admission | None:
+        """What says when local models may be loaded; None where no model has to wait for that.
+
+        Raises:
+            MissingPackage: a server has to be started, and no package does that.
+        """
+        tables, spec = settings.tables.get("models", {}), self._registry.admission
+        for provider in dict.fromkeys(model.info.provider for model in models):
+            local = tables.get(provider, {}).get("local")
+            if not isinstance(local, Mapping) or "start" not in local:
+                continue
+            if spec is None:
+                raise MissingPackage(
+                    f"[models.{provider}]: starting its server", "sashizu-gpu-driver"
+                )
+            return await self._stack.enter_async_context(
+                spec.open(tuple(self._registry.devices.values()))
+            )
+        return None
 
     async def ledger(
         self, limits: Limits, plans: Iterable[AgentPlan], models: Mapping[str, Model]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from sashizu_core.errors import ModelError
+from sashizu_core.protocols import Admission
 
 __all__ = ["ProviderGate", "RetryPlan"]
 
@@ -29,12 +30,14 @@ class ProviderGate:
     A rate limit that one of them meets holds all of them back, so that a thousand agents do not
     retry at once; an exhausted account ends all of them; and retries of all kinds together stay
     below a tenth of the requests (plus a floor), so that a failing provider is not hammered.
+    `admission` is who its calls wait for until the model is loaded; None where nobody loads it.
     """
 
     requests: int = 0
     retries: int = 0
     closed_until: float = 0.0
     dead: ModelError | None = None
+    admission: Admission | None = None
     _random: random.Random = field(default_factory=random.Random)
 
     @property

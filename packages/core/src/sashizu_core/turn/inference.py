@@ -147,6 +147,17 @@ class Inference:
             BudgetRefused: the worst case does not fit, however small the output.
             ModelError: the attempts are used up, or the fault is final.
         """
+        admission = self._gate.admission
+        past = self._steps.past
+        if admission is None or (past is not None and past.strict):
+            return await self._complete(request, on_text)
+        self._steps.recorder.flush()
+        async with admission.place(self._model.info, self._admitted):
+            return await self._complete(request, on_text)
+
+    async def _complete(
+        self, request: ModelRequest, on_text: Callable[[str], None] | None
+    ) -> Completion:
         plan: RetryPlan | None = None
         while True:
             if (remembered := self._remembered()) is not None:
@@ -171,6 +182,13 @@ class Inference:
                 if wait_s is None or wait_s > _seconds_left():
                     raise
             await anyio.sleep(wait_s)
+
+    def _admitted(self, decision: Mapping[str, Any]) -> None:
+        """Record what the admission controller decided, and from which numbers."""
+        status = "denied" if decision.get("outcome") == "refused" else "ok"
+        recorder = self._steps.recorder
+        fields = {**self._fields, "status": status, "attrs": dict(decision)}
+        recorder.write([recorder.event("admission.decided", fields)])
 
     # --- what is on record already ----------------------------------------------------------------
 

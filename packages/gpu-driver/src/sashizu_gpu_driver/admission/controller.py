@@ -22,7 +22,7 @@ from sashizu_gpu_driver.admission.rows import Place, Waiting
 __all__ = ["Controller", "Ledger", "QueueFull"]
 
 
-class QueueFull(Exception):  # noqa: N818 - it is an answer
+class QueueFull(Exception):
     """As many wait as may."""
 
 
@@ -63,8 +63,10 @@ class Controller:
             entered = db.execute(
                 "INSERT INTO waiting (key, name, need, parallel, rank, since, pid, started)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (ask.key, ask.name, _learned(db, ask), ask.parallel, ask.rank, now)
-                + (owner.pid, owner.started),
+                (
+                    *(ask.key, ask.name, _learned(db, ask), ask.parallel, ask.rank, now),
+                    *(owner.pid, owner.started),
+                ),
             )
             return int(entered.lastrowid or 0)
 
@@ -310,8 +312,10 @@ def _place(
     made = db.execute(
         "INSERT INTO places (key, name, device, need, parallel, state, pid, started, since)"
         " VALUES (?, ?, ?, ?, ?, 'loading', ?, ?, ?)",
-        (ask.key, ask.name, card.device, ask.need, ask.parallel)
-        + (own.owner.pid, own.owner.started, now),
+        (
+            *(ask.key, ask.name, card.device, ask.need, ask.parallel),
+            *(own.owner.pid, own.owner.started, now),
+        ),
     )
     place = int(made.lastrowid or 0)
     _take(db, own, place)

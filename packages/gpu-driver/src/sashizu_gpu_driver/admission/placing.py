@@ -46,7 +46,7 @@ def _rank(card: Card, room: int) -> tuple[bool, int, bool, int, str]:
 def least_to_leave(
     cards: Sequence[Card], rooms: Mapping[str, Numbers], idle: Sequence[Idle], need: int
 ) -> Sequence[Idle]:
-    """The loads of one device whose end makes room enough: the fewest bytes, the longest idle first.
+    """The loads of one device whose end makes room enough: fewest bytes, longest idle first.
 
     Empty where no device gets enough that way.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,12 +90,12 @@ def waiting(db: sqlite3.Connection) -> list[Waiting]:
 
 
 def sweep(db: sqlite3.Connection, is_gone: Callable[[Owner], bool]) -> None:
-    """Take away what belongs to processes that have ended."""
-    for table in ("uses", "waiting", "places"):
-        found = db.execute(f"SELECT DISTINCT pid, started FROM {table}").fetchall()  # noqa: S608
+    """Take away what belongs to processes that have ended, but for what is leaving anyway."""
+    for table, which in _OWNED.items():
+        of = f"FROM {table} WHERE {which}"
+        found = db.execute(f"SELECT DISTINCT pid, started {of}").fetchall()
         dead = [row for row in found if is_gone(Owner(*row))]
-        _remove(db, table, dead)
+        db.executemany(f"DELETE {of} AND pid = ? AND started = ?", dead)
 
 
-def _remove(db: sqlite3.Connection, table: str, dead: Sequence[tuple[int, str]]) -> None:
-    db.executemany(f"DELETE FROM {table} WHERE pid = ? AND started = ?", dead)  # noqa: S608
+_OWNED = {"uses": "true", "waiting": "true", "places": "state <> 'leaving'"}

@@ -1,7 +1,7 @@
 """A machine of three cards on a virtual clock, and the loads that two policies let onto it.
 
 Sizes are bytes, times seconds. What a card reports is a second old, as with real drivers; foreign
-processes come and go as they like. A load takes its memory bit by bit, and fails when there is none.
+processes come and go as they like. A load takes its memory bit by bit, and fails if there is none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
+from types import SimpleNamespace
 
+import pytest
 from sashizu_core.processes import Owner
 from sashizu_gpu_driver.admission.asked import Ask, Card
 from sashizu_gpu_driver.admission.controller import Controller
@@ -206,10 +208,7 @@ def controlled(seed: int, count: int, *, attributed: bool) -> Outcome:
             request = ours.pop(process.pid)
             controller.failed(process.place, out_of_memory=True)
             queue.append(_entered(controller, request, now))
-        for process in machine.processes:
-            if process.place and process.used >= process.need and process.place not in answering:
-                answering.add(process.place)
-                controller.loaded(process.place, now)
+        _answering(machine, controller, answering, now)
         cards = machine.cards(attributed=attributed)
         for process in _ended(machine, now, ours):
             if ours.pop(process.pid, None) is not None:
@@ -226,10 +225,17 @@ def controlled(seed: int, count: int, *, attributed: bool) -> Outcome:
                 ours[process.pid] = request
                 outcome.loads += 1
                 outcome.waits.append(now - request.arrives)
-                queue.remove(request)
-            elif answer.outcome == "refused":
+            if answer.outcome != "queued":
                 queue.remove(request)
     return outcome
+
+
+def _answering(machine: Machine, controller: Controller, answering: set[int], now: float) -> None:
+    """Say once of each load that it answers."""
+    for process in machine.processes:
+        if process.place and process.used >= process.need and process.place not in answering:
+            answering.add(process.place)
+            controller.loaded(process.place, now)
 
 
 def _entered(controller: Controller, request: Request, now: float) -> Request:
@@ -248,3 +254,14 @@ def total(outcomes: Sequence[Outcome]) -> Outcome:
         found.served += one.served
         found.waits += one.waits
     return found
+
+
+@pytest.fixture
+def memory_ledger() -> MemoryLedger:
+    return MemoryLedger()
+
+
+@pytest.fixture
+def simulated() -> SimpleNamespace:
+    """The two policies, and `total`."""
+    return SimpleNamespace(naive=naive, controlled=controlled, total=total)

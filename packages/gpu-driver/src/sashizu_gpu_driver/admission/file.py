@@ -1,0 +1,89 @@
+"""The file `admission.sqlite`, which all processes of a user share."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sashizu_core.errors import SashizuError
+
+from sashizu_gpu_driver.admission.rows import SCHEMA
+
+__all__ = ["AdmissionFile"]
+
+BUSY_S = 10.0
+"""How long a transaction waits for another process, in seconds."""
+
+VERSION = 1
+
+
+class AdmissionFile:
+    """The file; opened with the first use. Thread-safe; not for use after a fork."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it, or nothing.
+
+        Raises:
+            SashizuError: the file cannot be made, read or written.
+        """
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = _opened(self.path)
+                db = self._connection
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                    db.execute("COMMIT")
+                except BaseException:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                    raise
+            except (OSError, sqlite3.Error) as error:
+                raise SashizuError(
+                    f"the ledger of devices in {str(self.path)!r} cannot be used: {error}; "
+                    "no model was placed"
+                ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Only where there is none: closing another descriptor of the file would drop SQLite's locks.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        # A place does not outlive its process, so nothing is lost that a power cut could take.
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA foreign_keys = ON")
+        _prepare(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version not in (0, VERSION):
+        raise sqlite3.DatabaseError(f"it has version {version}, and {VERSION} is known here")
+    if version == 0:
+        db.executescript(f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA user_version = {VERSION}; COMMIT")

@@ -1,0 +1,82 @@
+"""What the controller sees of devices: cards, made of what backends tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sashizu_core.devices import Device, DeviceProcess, Known, Stats, Unknown
+
+from sashizu_gpu_driver.admission.asked import Card
+
+__all__ = ["card_of", "host_card"]
+
+HOST = "host"
+"""The name of the memory of the machine, for models that run on its processors."""
+
+
+def card_of(
+    device: Device,
+    stats: Stats,
+    processes: Sequence[DeviceProcess] | Unknown,
+    now_ns: int,
+    top_of: Callable[[int], int] = lambda pid: pid,
+) -> Card:
+    """One device as the controller sees it. `top_of` is the process that another one belongs to."""
+    total, free = stats.get("memory_total_bytes"), stats.get("memory_free_bytes")
+    busy = stats.number("busy_percent")
+    throttle = stats.get("throttle")
+    known = total if isinstance(total, Known) else None
+    why = "" if known is not None else f"its memory is unknown: {_reason(total)}"
+    return Card(
+        device=device.id,
+        total=int(stats.number("memory_total_bytes") or 0),
+        reserved=int(stats.number("memory_reserved_bytes") or 0),
+        free=int(free.value) if isinstance(free, Known) else None,
+        used=_used(processes, top_of),
+        integrated=device.memory in ("unified", "shared"),
+        busy=busy / 100 if busy is not None else None,
+        throttled=isinstance(throttle, Known) and throttle.value != "none",
+        unusable=why,
+        source=known.source if known is not None else "",
+        age_s=known.age_s(now_ns) if known is not None else 0.0,
+    )
+
+
+def _reason(reading: object) -> str:
+    return reading.reason if isinstance(reading, Unknown) else ""
+
+
+def _used(
+    processes: Sequence[DeviceProcess] | Unknown, top_of: Callable[[int], int]
+) -> dict[int, int] | None:
+    """Bytes by process, or None if one of them is not known for sure."""
+    if isinstance(processes, Unknown):
+        return None
+    found: dict[int, int] = {}
+    for process in processes:
+        if not isinstance(process.used_bytes, Known) or process.ours is not True:
+            return None
+        top = top_of(process.pid)
+        found[top] = found.get(top, 0) + int(process.used_bytes.value)
+    return found
+
+
+def host_card() -> Card:
+    """The memory of this machine, which any program may take; proc(5), /proc/meminfo.
+
+    Elsewhere than on Linux only the ledger bounds what is placed there.
+    """
+    import os
+    from pathlib import Path
+
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        table = {
+            name: int(rest.split()[0]) * 1024 for name, _, rest in (s.partition(":") for s in lines)
+        }
+        return Card(HOST, table["MemTotal"], free=table["MemAvailable"], source="/proc/meminfo")
+    except (OSError, KeyError, ValueError, IndexError):
+        if not hasattr(os, "sysconf"):
+            return Card(HOST, 0, unusable="the memory of this machine is not known here")
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return Card(HOST, total, source="sysconf")

@@ -1,0 +1,1 @@
+"""Model servers that run only while they have a place."""

@@ -1,0 +1,182 @@
+"""The process that a model server lives and dies with. Run as a module; the order is on stdin.
+
+It is nobody's child for long: runs come and go, and the server stays as long as somebody uses it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from sashizu_core.processes import this_process
+
+from sashizu_gpu_driver.admission.controller import Controller
+from sashizu_gpu_driver.admission.file import AdmissionFile
+from sashizu_gpu_driver.serving.order import Order, Told
+
+__all__ = ["main"]
+
+POLL_S = 0.2
+STOP_S = 10.0
+LOG_BYTES = 20_000
+PR_SET_PDEATHSIG = 1
+"""prctl(2), <linux/prctl.h>."""
+
+_NO_MEMORY = re.compile(
+    r"out of memory|cudaMalloc failed|OutOfMemory|CUDA_ERROR_OUT_OF_MEMORY|failed to allocate|"
+    r"unable to allocate|HIP out of memory|bad_alloc|Free memory on device",
+    re.IGNORECASE,
+)
+"""What llama.cpp, Ollama, PyTorch and vLLM say when a device has no room."""
+
+
+def main() -> int:
+    """Keep one server; 0 once it has left, 1 where it did not start."""
+    order = Order.model_validate_json(sys.stdin.buffer.read())
+    ledger = AdmissionFile(order.ledger)
+    controller = Controller(ledger)
+    controller.keep(order.place, this_process())
+    server: subprocess.Popen[bytes] | None = None
+    told = Told(pid=0, problem="it was told to end")
+    try:
+        signal.signal(signal.SIGTERM, _ended)
+        server = _start(order)
+        controller.keep(order.place, this_process(), server.pid)
+        told = _wait(order, server)
+        if told.problem:
+            _stop(server)
+            controller.failed(order.place, out_of_memory=told.out_of_memory)
+            return 1
+        controller.loaded(order.place, time.monotonic())
+        _tell(told)
+        _keep(order, server, controller)
+    except OSError as error:
+        told = Told(pid=0, problem=f"{order.argv[0]!r}: {(error.strerror or str(error)).lower()}")
+        controller.failed(order.place, out_of_memory=False)
+        return 1
+    else:
+        return 0
+    finally:
+        if told.problem:
+            _tell(told)
+        if server is not None:
+            _stop(server)
+        ledger.close()
+
+
+def _ended(*_: object) -> None:
+    raise SystemExit(0)
+
+
+def _tell(told: Told) -> None:
+    """Say it to whoever started this process, if that is still there."""
+    try:
+        os.write(1, told.model_dump_json().encode() + b"\n")
+    except OSError:
+        return
+
+
+def _start(order: Order) -> subprocess.Popen[bytes]:
+    log = os.open(order.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    try:
+        return subprocess.Popen(  # noqa: S603 - the user's own settings name it
+            order.argv,
+            env={**os.environ, **order.env},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=sys.platform != "win32",
+            preexec_fn=_dies_with_us(),  # noqa: PLW1509 - this process has one thread
+        )
+    finally:
+        os.close(log)
+
+
+def _dies_with_us() -> Callable[[], None] | None:
+    """On Linux: have the server killed when this process ends, however it ends."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _wait(order: Order, server: subprocess.Popen[bytes]) -> Told:
+    """Wait until the server answers, ends, or has taken too long."""
+    until = time.monotonic() + order.start_timeout_s
+    while time.monotonic() < until:
+        code = server.poll()
+        if code is not None:
+            said = _last_words(order.log)
+            return Told(
+                pid=server.pid,
+                problem=f"the server ended with exit code {code} before it answered: {said[-500:]}",
+                out_of_memory=_NO_MEMORY.search(said) is not None,
+            )
+        if _answers(order.url):
+            return Told(pid=server.pid)
+        time.sleep(POLL_S)
+    return Told(
+        pid=server.pid,
+        problem=f"{order.url}/models did not answer within {order.start_timeout_s:g} s",
+    )
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/models", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, ValueError):
+        return False
+
+
+def _last_words(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+        return file.read().decode("utf-8", "replace").strip()
+
+
+def _keep(order: Order, server: subprocess.Popen[bytes], controller: Controller) -> None:
+    """Stay until nobody needs the server, or it has ended by itself."""
+    while server.poll() is None:
+        if controller.may_leave(order.place, time.monotonic(), order.keep_s):
+            _stop(server)
+            controller.left(order.place, (), time.monotonic())
+            return
+        time.sleep(POLL_S)
+    controller.gone(order.place)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and all that it started."""
+    for sent, patience in (("SIGTERM", STOP_S), ("SIGKILL", STOP_S)):
+        _signal(server, sent)
+        try:
+            server.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        _signal(server, "SIGKILL")
+        return
+
+
+def _signal(server: subprocess.Popen[bytes], name: str) -> None:
+    if sys.platform == "win32":
+        server.terminate() if name == "SIGTERM" else server.kill()
+        return
+    try:
+        os.killpg(server.pid, getattr(signal, name))
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""What is there at the moment, for the controller: measured seldom, for all who wait together."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sashizu_core.devices import Device, DeviceError, DeviceProcess, Devices, Unknown
+
+from sashizu_gpu_driver.admission.asked import Card
+from sashizu_gpu_driver.admission.seen import card_of, host_card
+
+__all__ = ["Looking", "Sight"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Cards of the devices, or of the host; and the devices by their id."""
+
+    cards: Sequence[Card]
+    devices: Mapping[str, Device]
+
+
+class Looking:
+    """Looks at devices at most once in `every_s` seconds. Blocking; for any thread."""
+
+    def __init__(self, devices: Devices, every_s: float = 1.0) -> None:
+        self._devices = devices
+        self._every_s = every_s
+        self._lock = threading.Lock()
+        self._last: tuple[float, Sight] | None = None
+
+    def __call__(self, on: str) -> Sight:
+        """What is there on `gpu` or `host`."""
+        if on == "host":
+            return Sight([host_card()], {})
+        with self._lock:
+            now = time.monotonic()
+            if self._last is None or now - self._last[0] >= self._every_s:
+                self._last = (time.monotonic(), self._sight())
+            return self._last[1]
+
+    def _sight(self) -> Sight:
+        snapshot = self._devices.sample()
+        cards = [
+            card_of(
+                device,
+                snapshot.stats[device.id],
+                self._processes(device.id),
+                time.monotonic_ns(),
+                _session_of,
+            )
+            if device.id in snapshot.stats
+            else Card(device.id, 0, unusable=snapshot.lost.get(device.id, "it answers no more"))
+            for device in snapshot.devices
+        ]
+        return Sight(cards, {device.id: device for device in snapshot.devices})
+
+    def _processes(self, device: str) -> Sequence[DeviceProcess] | Unknown:
+        try:
+            return self._devices.processes(device)
+        except DeviceError as error:
+            return Unknown(str(error))
+
+
+def _session_of(pid: int) -> int:
+    """The process that a session began with: a server that was started here, or what was before."""
+    try:
+        return os.getsid(pid)
+    except (OSError, AttributeError):
+        return pid

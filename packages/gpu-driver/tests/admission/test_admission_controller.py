@@ -1,0 +1,249 @@
+"""Who is placed where, and who waits."""
+
+import pytest
+from sashizu_core.processes import Owner
+from sashizu_gpu_driver.admission.asked import Ask, Card, Rules
+from sashizu_gpu_driver.admission.controller import Controller, QueueFull
+
+GIB = 1 << 30
+A, B = Owner(1, "a"), Owner(2, "b")
+BIG = Card("big", 80 * GIB, free=80 * GIB)
+SMALL = Card("small", 24 * GIB, free=24 * GIB)
+
+
+class Desk:
+    """A controller, the processes that have ended, and a clock that stands still."""
+
+    def __init__(self, ledger, **rules):
+        self.dead = set()
+        self.controller = Controller(ledger, Rules(**rules), gone=lambda owner: owner in self.dead)
+        self.now = 100.0
+
+    def enter(self, key, gib=10, owner=A, **more):
+        return self.controller.enter(Ask(key, int(gib * GIB), **more), owner, self.now)
+
+    def decide(self, number, *cards):
+        return self.controller.decide(number, cards or (BIG, SMALL), self.now)
+
+    def ask(self, key, gib=10, *cards, owner=A, **more):
+        return self.decide(self.enter(key, gib, owner, **more), *cards)
+
+    def ready(self, key, gib=10, *cards, **more):
+        answer = self.ask(key, gib, *cards, **more)
+        assert answer.outcome == "placed", answer
+        self.controller.loaded(answer.place, self.now)
+        return answer
+
+
+@pytest.fixture
+def desk(memory_ledger):
+    return Desk(memory_ledger)
+
+
+def test_a_model_goes_where_it_fits_best(desk):
+    assert desk.ask("one", 10).device == "small"
+    assert desk.ask("two", 30).device == "big"
+
+
+def test_devices_of_their_own_come_before_those_that_share_the_machines_memory(desk):
+    integrated = Card("integrated", 16 * GIB, free=16 * GIB, integrated=True)
+
+    assert desk.ask("one", 10, integrated, BIG).device == "big"
+
+
+def test_of_two_that_fit_alike_the_idle_one_is_taken(desk):
+    one, two = (Card(name, 24 * GIB, free=24 * GIB, busy=busy) for name, busy in
+                (("one", 0.9), ("two", 0.1)))  # fmt: skip
+
+    assert desk.ask("model", 10, one, two).device == "two"
+
+
+def test_what_is_broken_gets_nothing(desk):
+    broken = Card("small", 24 * GIB, free=24 * GIB, unusable="it answers no more")
+
+    assert desk.ask("one", 10, broken, BIG).device == "big"
+    refused = desk.ask("two", 10, broken)
+    assert refused.outcome == "refused"
+    assert "it answers no more" in refused.reason
+
+
+def test_a_model_that_is_loaded_is_shared_as_far_as_it_has_slots(desk):
+    first = desk.ready("one", parallel=2)
+
+    second = desk.ask("one", owner=B, parallel=2)
+    third = desk.ask("one", parallel=2)
+
+    assert (second.outcome, second.place) == ("joined", first.place)
+    assert third.outcome == "queued"
+    assert "2 slots" in third.reason
+
+
+def test_one_load_of_a_model_is_waited_for_by_all(desk):
+    desk.ask("one", parallel=4)
+
+    assert desk.ask("one", parallel=4).reason == "the model is being loaded"
+
+
+def test_what_never_fits_is_refused_with_the_numbers(desk):
+    refused = desk.ask("one", 100)
+
+    assert refused.outcome == "refused"
+    assert str(100 * GIB) in refused.reason
+    assert [numbers.device for numbers in refused.numbers] == ["big", "small"]
+
+
+def test_who_waits_has_a_position_and_gets_the_place_that_is_given_back(desk):
+    first = desk.ready("one", 20, SMALL)
+    number = desk.enter("two", 20)
+
+    assert (desk.decide(number, SMALL).outcome, desk.decide(number, SMALL).position) == (
+        "queued",
+        1,
+    )
+    desk.controller.done(first.place, A, desk.now)
+    desk.controller.gone(first.place)
+
+    assert desk.decide(number, SMALL).outcome == "placed"
+
+
+def test_one_who_came_later_takes_no_place_that_would_do_for_an_earlier_one(desk):
+    earlier = desk.enter("one", 20)
+    later = desk.enter("two", 10)
+
+    assert desk.decide(later, SMALL).outcome == "queued"
+    assert desk.decide(earlier, SMALL).outcome == "placed"
+
+
+def test_a_small_one_overtakes_a_large_one_until_that_has_waited_long(desk):
+    desk.ready("holds", 40, BIG)
+    large = desk.enter("large", 60)
+    assert desk.decide(large, BIG).outcome == "queued"
+
+    assert desk.ask("small", 10, BIG).outcome == "placed"
+    desk.now += 31
+    assert desk.ask("smaller", 5, BIG).outcome == "queued"
+
+
+def test_the_interactive_come_before_the_batch(desk):
+    batch = desk.enter("batch", 20, rank=1)
+    interactive = desk.enter("interactive", 20, rank=0)
+
+    assert desk.decide(batch, SMALL).position == 2
+    assert desk.decide(interactive, SMALL).outcome == "placed"
+
+
+def test_an_unused_model_leaves_for_another(desk):
+    loaded = desk.ready("one", 20, SMALL)
+    desk.controller.done(loaded.place, A, desk.now)
+    number = desk.enter("two", 20)
+
+    answer = desk.decide(number, SMALL)
+
+    assert answer.outcome == "queued"
+    assert desk.controller.may_leave(loaded.place, desk.now, kept_s=300)
+    desk.controller.left(loaded.place, [SMALL], desk.now)
+    freed = Card("small", 24 * GIB, free=24 * GIB)
+    desk.now += 6
+    assert desk.decide(number, freed).outcome == "placed"
+
+
+def test_a_model_in_use_never_leaves(desk):
+    loaded = desk.ready("one", 20, SMALL)
+
+    assert desk.ask("two", 20, SMALL).outcome == "queued"
+    assert not desk.controller.may_leave(loaded.place, desk.now + 1000, kept_s=0)
+
+
+def test_what_has_left_is_taken_until_it_is_seen_to_be_free(desk):
+    loaded = desk.ready("one", 20, SMALL)
+    full = Card("small", 24 * GIB, free=4 * GIB)
+    desk.controller.done(loaded.place, A, desk.now)
+    desk.controller.left(loaded.place, [full], desk.now)
+
+    number = desk.enter("two", 20)
+    assert desk.decide(number, full).outcome == "queued"
+    desk.now += 1
+    assert desk.decide(number, Card("small", 24 * GIB, free=24 * GIB)).outcome == "placed"
+
+
+def test_of_what_could_leave_the_least_does(desk):
+    ten, thirty = desk.ready("ten", 10, BIG), desk.ready("thirty", 30, BIG)
+    for loaded in (ten, thirty):
+        desk.controller.done(loaded.place, A, desk.now)
+    taken = Card("big", 80 * GIB, free=40 * GIB)
+    desk.now += 10
+
+    desk.ask("new", 40, taken)
+
+    assert desk.controller.may_leave(ten.place, desk.now, kept_s=999)
+    assert not desk.controller.may_leave(thirty.place, desk.now, kept_s=999)
+
+
+def test_a_load_that_runs_out_of_memory_asks_for_more_the_next_time(desk):
+    placed = desk.ask("one", 10)
+
+    assert desk.controller.failed(placed.place, out_of_memory=True) == int(12.5 * GIB)
+    assert desk.ask("one", 10).need == int(12.5 * GIB)
+
+
+def test_another_failure_teaches_nothing_and_gives_the_place_back(desk):
+    placed = desk.ask("one", 20, SMALL)
+
+    desk.controller.failed(placed.place, out_of_memory=False)
+
+    assert desk.ask("one", 20, SMALL).need == 20 * GIB
+
+
+def test_what_was_measured_is_remembered(desk):
+    placed = desk.ready("one", 10)
+
+    desk.controller.measured(placed.place, 13 * GIB)
+
+    assert desk.controller.state()[0][0].need == 13 * GIB
+    desk.controller.gone(placed.place)
+    assert desk.ask("one", 10).need == 13 * GIB
+
+
+def test_processes_that_have_ended_hold_nothing_and_wait_for_nothing(desk):
+    desk.ready("one", 20, SMALL)
+    desk.enter("two", 20, B)
+    desk.dead |= {A, B}
+
+    places, queue = desk.controller.state()
+
+    assert (places, queue) == ([], [])
+
+
+def test_a_place_lives_with_its_keeper_and_not_with_whoever_asked(desk):
+    placed = desk.ready("one", 20, SMALL)
+    desk.controller.keep(placed.place, B, server=77)
+    desk.dead.add(A)
+
+    (place,), _ = desk.controller.state()
+
+    assert (place.keeper, place.server, place.uses) == (B, 77, 0)
+
+
+def test_the_queue_is_bounded(memory_ledger):
+    desk = Desk(memory_ledger, queue=2)
+    desk.enter("one")
+    desk.enter("two")
+
+    with pytest.raises(QueueFull):
+        desk.enter("three")
+
+
+def test_who_has_left_the_queue_is_not_placed(desk):
+    number = desk.enter("one")
+    desk.controller.leave(number)
+
+    assert desk.decide(number).outcome == "refused"
+
+
+def test_every_answer_has_the_numbers_it_was_made_from(desk):
+    answer = desk.ask("one", 10)
+
+    assert [(one.device, one.total, one.leases) for one in answer.numbers] == [
+        ("big", 80 * GIB, 0),
+        ("small", 24 * GIB, 0),
+    ]
