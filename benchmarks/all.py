@@ -17,6 +17,7 @@ def main() -> None:
     for name in NAMES:
         subprocess.run([sys.executable, str(HERE / f"{name}.py"), *sys.argv[1:]], check=True)
     for name in (
+        "admission",
         "client_cost",
         "permission_cost",
         "process_tree",

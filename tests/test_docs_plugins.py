@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```(python|toml|yaml)\n# (\S+)\n(.*?)^```$", re.DOTALL | r
 ANY_BLOCK = re.compile(r"^```(?:python|toml|yaml)\n", re.MULTILINE)
 KINDS = {
     *("model", "tool", "policy", "sink", "agents", "command", "budget", "executor"),
-    *("device", "host", "isolation", "sandbox"),
+    *("admission", "device", "host", "isolation", "sandbox"),
 }
 
 

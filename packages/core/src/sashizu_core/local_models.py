@@ -44,8 +44,8 @@ class LocalTable(Table):
     `start` is the command that starts the server: with it, calls wait for a place on a device, and
     the server runs only while it has one. The place is as large as `vram`, or as `weights` and what
     it takes to run them; on the device of the kind `on`. The server has `start_timeout` to answer,
-    stays for `keep` without a call, and a call that has waited for `spill_after` fails as that of a
-    busy service, so that a fallback can take it.
+    and stays for `keep` without a call (not at all where that is left out). A call that has waited
+    for `spill_after` fails as that of a busy service, so that a fallback can take it.
     """
 
     slots: Slots | None = None
@@ -54,7 +54,7 @@ class LocalTable(Table):
     start: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     on: Literal["gpu", "host"] = "gpu"
     start_timeout: Duration = "5m"
-    keep: Duration = "0s"
+    keep: Duration | None = None
     spill_after: Duration | None = None
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class LocalTable(Table):
 
     @property
     def keep_s(self) -> float:
-        return parse_duration(self.keep)
+        return parse_duration(self.keep) if self.keep is not None else 0.0
 
     @property
     def spill_after_s(self) -> float | None:

@@ -4,6 +4,7 @@ import pytest
 from sashizu_core.processes import Owner
 from sashizu_gpu_driver.admission.asked import Ask, Card, Rules
 from sashizu_gpu_driver.admission.controller import Controller, QueueFull
+from sashizu_gpu_driver.admission.simulation import MemoryLedger
 
 GIB = 1 << 30
 A, B = Owner(1, "a"), Owner(2, "b")
@@ -14,9 +15,11 @@ SMALL = Card("small", 24 * GIB, free=24 * GIB)
 class Desk:
     """A controller, the processes that have ended, and a clock that stands still."""
 
-    def __init__(self, ledger, **rules):
+    def __init__(self, **rules):
         self.dead = set()
-        self.controller = Controller(ledger, Rules(**rules), gone=lambda owner: owner in self.dead)
+        self.controller = Controller(
+            MemoryLedger(), Rules(**rules), gone=lambda owner: owner in self.dead
+        )
         self.now = 100.0
 
     def enter(self, key, gib=10, owner=A, **more):
@@ -36,8 +39,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(memory_ledger):
-    return Desk(memory_ledger)
+def desk():
+    return Desk()
 
 
 def test_a_model_goes_where_it_fits_best(desk):
@@ -224,8 +227,8 @@ def test_a_place_lives_with_its_keeper_and_not_with_whoever_asked(desk):
     assert (place.keeper, place.server, place.uses) == (B, 77, 0)
 
 
-def test_the_queue_is_bounded(memory_ledger):
-    desk = Desk(memory_ledger, queue=2)
+def test_the_queue_is_bounded():
+    desk = Desk(queue=2)
     desk.enter("one")
     desk.enter("two")
 

@@ -1,5 +1,6 @@
 """What plugin authors test with: fakes and contract suites (extra `testing`)."""
 
+from sashizu_core.testing.admission import AdmissionContract
 from sashizu_core.testing.budget import BudgetContract
 from sashizu_core.testing.budget_shift import ShiftContract
 from sashizu_core.testing.device import DeviceContract
@@ -11,6 +12,7 @@ from sashizu_core.testing.sink import SinkContract
 from sashizu_core.testing.tool import ToolContract
 
 __all__ = [
+    "AdmissionContract",
     "BudgetContract",
     "DeviceContract",
     "ModelContract",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sashizu_core.processes import Owner
 
@@ -75,9 +75,17 @@ def places(db: sqlite3.Connection) -> list[Place]:
         "SELECT id, key, name, device, need, parallel, state, pid, started, server, since, evicted,"
         " seen, (SELECT count(*) FROM uses WHERE place = places.id) FROM places ORDER BY id"
     )
-    return [
-        Place(*row[:7], Owner(row[7], row[8]), *row[9:11], bool(row[11]), *row[12:]) for row in rows
-    ]
+    return [_place(row) for row in rows]
+
+
+def _place(row: tuple[Any, ...]) -> Place:
+    number, key, name, device, need, parallel, state, pid, started, *rest = row
+    server, since, evicted, seen, uses = rest
+    keeper = Owner(pid, started)
+    return Place(
+        *(number, key, name, device, need, parallel, state, keeper, server, since, bool(evicted)),
+        *(seen, uses),
+    )
 
 
 def waiting(db: sqlite3.Connection) -> list[Waiting]:

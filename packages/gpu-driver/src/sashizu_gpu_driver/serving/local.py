@@ -96,9 +96,9 @@ class LocalAdmission:
             again = result.out_of_memory and attempt < LOADS
             told({"outcome": "failed", "reason": result.problem, "device": answer.device})
             if not again:
-                fault = "overloaded" if result.out_of_memory else "connect"
                 raise ModelError(
-                    f"the server of {model.name!r} did not start: {result.problem}", fault=fault
+                    f"the server of {model.name!r} did not start: {result.problem}",
+                    fault="overloaded" if result.out_of_memory else "not_found",
                 )
         raise AssertionError("unreachable")
 

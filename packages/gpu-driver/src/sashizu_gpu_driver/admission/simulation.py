@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from types import SimpleNamespace
 
-import pytest
 from sashizu_core.processes import Owner
+
 from sashizu_gpu_driver.admission.asked import Ask, Card
 from sashizu_gpu_driver.admission.controller import Controller
 from sashizu_gpu_driver.admission.rows import SCHEMA
+
+__all__ = ["MemoryLedger", "Outcome", "controlled", "naive", "total"]
 
 GB = 1_000_000_000
 STEP_S = 0.25
@@ -115,7 +116,7 @@ class Machine:
                     end = self.random.uniform(20, 80)
                     self.processes.append(Process(next(self.pids), name, need, 0, end, need))
 
-    def grow(self, now: float) -> list[Process]:
+    def grow(self) -> list[Process]:
         """Let every load take what it takes in one step; those for which there was nothing."""
         failed = []
         for process in self.processes:
@@ -166,14 +167,14 @@ def _ended(machine: Machine, now: float, ours: dict[int, Request]) -> list[Proce
 
 def naive(seed: int, count: int) -> Outcome:
     """Every request is loaded as soon as a card shows enough free memory."""
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311 - a simulation is to be repeated
     machine, asked = Machine(random), requests(random, count)
-    outcome, now, ours = Outcome(), 0.0, {}
+    outcome, now, ours = Outcome(), 0.0, dict[int, Request]()
     queue: list[Request] = []
     while asked or queue or ours:
         now += STEP_S
         machine.visit()
-        for process in machine.grow(now):
+        for process in machine.grow():
             outcome.failed += 1
             ours.pop(process.pid)
         for process in _ended(machine, now, ours):
@@ -194,16 +195,16 @@ def naive(seed: int, count: int) -> Outcome:
 
 def controlled(seed: int, count: int, *, attributed: bool) -> Outcome:
     """The real controller decides; what fails asks again, as long as it takes."""
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311 - a simulation is to be repeated
     machine, asked = Machine(random), requests(random, count)
-    controller = Controller(MemoryLedger(), gone=lambda owner: False)
-    outcome, now, ours = Outcome(), 0.0, {}
+    controller = Controller(MemoryLedger(), gone=lambda _: False)
+    outcome, now, ours = Outcome(), 0.0, dict[int, Request]()
     queue: list[Request] = []
     answering: set[int] = set()
     while asked or queue or ours:
         now += STEP_S
         machine.visit()
-        for process in machine.grow(now):
+        for process in machine.grow():
             outcome.failed += 1
             request = ours.pop(process.pid)
             controller.failed(process.place, out_of_memory=True)
@@ -254,14 +255,3 @@ def total(outcomes: Sequence[Outcome]) -> Outcome:
         found.served += one.served
         found.waits += one.waits
     return found
-
-
-@pytest.fixture
-def memory_ledger() -> MemoryLedger:
-    return MemoryLedger()
-
-
-@pytest.fixture
-def simulated() -> SimpleNamespace:
-    """The two policies, and `total`."""
-    return SimpleNamespace(naive=naive, controlled=controlled, total=total)
