@@ -26,20 +26,22 @@ struct szd_process { /* one that a client or the collector named; exists while r
 	uint64_t gpu_bytes;
 	uint64_t pool_bytes;
 	uint32_t refs;
-	uint32_t gpus;
+	uint16_t held[SASHIZU_MAX_GPUS]; /* how often it was submitted for each device */
 	uint32_t runtimes;
 };
 
 struct szd_gpu {
 	struct sashizu_gpu sample;
-	struct szd_process *collector;
 	uint64_t received_ns;
 	uint64_t processes_ns;
 	uint32_t processes;
+	uint32_t earlier_count;
 	struct {
 		struct szd_process *process;
 		uint64_t bytes;
 	} holders[SASHIZU_MAX_GPU_PROCESSES];
+	/* of the submission before: one that is in both keeps its entry, and so its serial */
+	struct szd_process *earlier[SASHIZU_MAX_GPU_PROCESSES];
 };
 
 struct szd_client;
@@ -169,7 +171,7 @@ int szd_process_submit(struct szd_driver *driver, struct sashizu_process_submit 
 void szd_process_list(struct szd_driver *driver, struct sashizu_process_list *frame);
 int szd_gpu_submit(struct szd_driver *driver, struct szd_client *client, struct sashizu_gpu *frame);
 int szd_gpu_read(struct szd_driver *driver, struct sashizu_gpu *frame);
-void szd_gpu_forget_processes(struct szd_driver *driver, struct szd_gpu *gpu);
+void szd_gpu_next_processes(struct szd_driver *driver, struct szd_gpu *gpu);
 void szd_gpu_forget(struct szd_driver *driver);
 int szd_gpu_path(struct szd_driver *driver, struct szd_client *client,
 		 struct sashizu_gpu_path *frame);

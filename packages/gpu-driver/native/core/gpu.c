@@ -22,8 +22,33 @@ static int szd_gpu_is_valid(const struct sashizu_gpu *frame)
 		return 0;
 	if (known & SASHIZU_KNOWN_MEMORY_TOTAL && frame->memory_used > frame->memory_total)
 		return 0;
+	if (frame->kind < SASHIZU_KIND_GPU || frame->kind > SASHIZU_KIND_NPU ||
+	    frame->memory > SASHIZU_MEMORY_SHARED)
+		return 0;
 	return szd_text_is_clean(frame->id, sizeof(frame->id)) &&
+	       szd_text_is_clean(frame->name, sizeof(frame->name)) &&
+	       (szd_is_zero(frame->vendor, sizeof(frame->vendor)) ||
+		szd_text_is_clean(frame->vendor, sizeof(frame->vendor))) &&
 	       szd_is_zero(frame->reserved, sizeof(frame->reserved));
+}
+
+void szd_gpu_next_processes(struct szd_driver *driver, struct szd_gpu *gpu)
+{
+	while (gpu->earlier_count)
+		szd_process_drop(driver, gpu->earlier[--gpu->earlier_count]);
+	while (gpu->processes) {
+		struct szd_process *process = gpu->holders[--gpu->processes].process;
+
+		process->held[gpu - driver->gpus]--;
+		process->gpu_bytes -= gpu->holders[gpu->processes].bytes;
+		gpu->earlier[gpu->earlier_count++] = process;
+	}
+}
+
+static void szd_gpu_forget_processes(struct szd_driver *driver, struct szd_gpu *gpu)
+{
+	szd_gpu_next_processes(driver, gpu);
+	szd_gpu_next_processes(driver, gpu);
 }
 
 int szd_gpu_submit(struct szd_driver *driver, struct szd_client *client, struct sashizu_gpu *frame)
@@ -71,17 +96,6 @@ int szd_gpu_read(struct szd_driver *driver, struct sashizu_gpu *frame)
 	frame->collector = szd_os_process_pid(driver->collector->process->system);
 	frame->age_ns = szd_gpu_age(gpu);
 	return SASHIZU_E_OK;
-}
-
-void szd_gpu_forget_processes(struct szd_driver *driver, struct szd_gpu *gpu)
-{
-	while (gpu->processes) {
-		struct szd_process *process = gpu->holders[--gpu->processes].process;
-
-		process->gpus--;
-		process->gpu_bytes -= gpu->holders[gpu->processes].bytes;
-		szd_process_drop(driver, process);
-	}
 }
 
 void szd_gpu_forget(struct szd_driver *driver)

@@ -89,7 +89,7 @@ static struct szd_buffer *szd_pool_find(struct szd_client *client, uint32_t hand
 
 struct szd_buffer *szd_pool_hold(struct szd_client *client, uint32_t handle, uint64_t bytes)
 {
-	struct szd_buffer *buffer = szd_pool_find(client, handle);
+	struct szd_buffer *buffer = szd_pool_find(client, handle ? handle : client->last_handle);
 
 	if (!buffer || buffer->bytes != bytes || buffer->refs == 0xFFFFFFFFU)
 		return NULL;

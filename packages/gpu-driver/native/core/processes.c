@@ -59,7 +59,7 @@ static int szd_submit_one(struct szd_driver *driver, struct szd_gpu *gpu,
 	}
 	gpu->holders[gpu->processes].process = process;
 	gpu->holders[gpu->processes++].bytes = entry->bytes;
-	process->gpus++;
+	process->held[gpu - driver->gpus]++;
 	process->gpu_bytes += entry->bytes;
 	return SASHIZU_E_OK;
 }
@@ -79,7 +79,7 @@ int szd_process_submit(struct szd_driver *driver, struct sashizu_process_submit 
 		return SASHIZU_E_MISSING;
 	gpu = &driver->gpus[frame->index];
 	if (frame->flags & SASHIZU_SUBMIT_BEGIN)
-		szd_gpu_forget_processes(driver, gpu);
+		szd_gpu_next_processes(driver, gpu);
 	gpu->processes_ns = szd_os_now();
 	frame->accepted = 0;
 	for (at = 0; at < frame->count; at++) {
@@ -93,10 +93,19 @@ int szd_process_submit(struct szd_driver *driver, struct sashizu_process_submit 
 	return SASHIZU_E_OK;
 }
 
+static uint32_t szd_process_gpus(const struct szd_process *process)
+{
+	uint32_t index, bits = 0;
+
+	for (index = 0; index < SASHIZU_MAX_GPUS; index++)
+		bits |= (process->held[index] ? 1U : 0U) << index;
+	return bits;
+}
+
 static uint32_t szd_process_rules(const struct szd_process *process)
 {
 	return (process->runtimes ? SASHIZU_RULE_RUNTIME : 0) |
-	       (process->gpus ? SASHIZU_RULE_GPU : 0) |
+	       (szd_process_gpus(process) ? SASHIZU_RULE_GPU : 0) |
 	       (process->pool_bytes ? SASHIZU_RULE_POOL : 0);
 }
 
@@ -139,6 +148,7 @@ void szd_process_list(struct szd_driver *driver, struct sashizu_process_list *fr
 		entry->serial = frame->cursor = process->serial;
 		entry->pid = pid;
 		entry->rules = rules;
+		entry->gpus = szd_process_gpus(process);
 		entry->gpu_bytes = process->gpu_bytes;
 		entry->pool_bytes = process->pool_bytes;
 		szd_os_process_name(process->system, entry->name);

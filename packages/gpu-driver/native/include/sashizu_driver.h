@@ -100,6 +100,15 @@
 #define SASHIZU_PATH_LEVEL_ZERO 0x20U
 #define SASHIZU_PATH_ALL 0x3FU
 
+#define SASHIZU_KIND_GPU 1U
+#define SASHIZU_KIND_NPU 2U
+
+/* whose memory it is that a device computes in */
+#define SASHIZU_MEMORY_UNKNOWN 0U
+#define SASHIZU_MEMORY_DEDICATED 1U
+#define SASHIZU_MEMORY_UNIFIED 2U
+#define SASHIZU_MEMORY_SHARED 3U
+
 /* why gpu_path answered what it did */
 #define SASHIZU_REASON_MOST_FREE 1U
 #define SASHIZU_REASON_NO_DEVICE 2U
@@ -160,7 +169,11 @@ struct sashizu_gpu {
 	uint32_t collector; /* [out] process id of who submitted it, 0 if not visible to the caller */
 	uint64_t age_ns; /* how old the values are; at submission, what the collector knows of it */
 	uint8_t id[64]; /* stable: UUID, PCI address or LUID */
-	uint8_t reserved[16];
+	uint8_t name[64];
+	uint8_t vendor[32]; /* empty: unknown */
+	uint32_t kind;
+	uint32_t memory;
+	uint8_t reserved[24];
 };
 
 struct sashizu_gpu_process {
@@ -185,7 +198,9 @@ struct sashizu_process {
 	uint64_t serial; /* of the entry; never used twice */
 	uint32_t pid; /* as the caller sees it */
 	uint32_t rules;
-	uint64_t gpu_bytes;
+	uint32_t gpus; /* bit n: it was submitted for device n */
+	uint32_t reserved;
+	uint64_t gpu_bytes; /* on all of them together */
 	uint64_t pool_bytes;
 	uint8_t name[32]; /* for people: no rule looks at it */
 };
@@ -217,7 +232,10 @@ struct sashizu_pool_free {
 	uint32_t reserved;
 };
 
-/* where to map a buffer: Linux at `offset` of the device, Windows the section `name` */
+/*
+ * Where to map a buffer: on Linux at `offset` of the device, and at 0 the newest one of the handle,
+ * so that a handle with one buffer can be passed on like a file; on Windows the section `name`.
+ */
 struct sashizu_pool_map {
 	uint32_t size;
 	uint32_t abi;
@@ -311,7 +329,7 @@ SASHIZU_AT(version, pool_bytes, 24);
 SASHIZU_AT(version, client_bytes, 32);
 SASHIZU_AT(version, granule, 40);
 SASHIZU_AT(version, slots, 44);
-SASHIZU_SIZE(gpu, 144);
+SASHIZU_SIZE(gpu, 256);
 SASHIZU_AT(gpu, size, 0);
 SASHIZU_AT(gpu, abi, 4);
 SASHIZU_AT(gpu, index, 8);
@@ -326,7 +344,11 @@ SASHIZU_AT(gpu, power, 48);
 SASHIZU_AT(gpu, collector, 52);
 SASHIZU_AT(gpu, age_ns, 56);
 SASHIZU_AT(gpu, id, 64);
-SASHIZU_AT(gpu, reserved, 128);
+SASHIZU_AT(gpu, name, 128);
+SASHIZU_AT(gpu, vendor, 192);
+SASHIZU_AT(gpu, kind, 224);
+SASHIZU_AT(gpu, memory, 228);
+SASHIZU_AT(gpu, reserved, 232);
 SASHIZU_SIZE(gpu_process, 16);
 SASHIZU_AT(gpu_process, pid, 0);
 SASHIZU_AT(gpu_process, reserved, 4);
@@ -340,14 +362,16 @@ SASHIZU_AT(process_submit, count, 16);
 SASHIZU_AT(process_submit, accepted, 20);
 SASHIZU_AT(process_submit, reserved, 24);
 SASHIZU_AT(process_submit, entries, 32);
-SASHIZU_SIZE(process, 64);
+SASHIZU_SIZE(process, 72);
 SASHIZU_AT(process, serial, 0);
 SASHIZU_AT(process, pid, 8);
 SASHIZU_AT(process, rules, 12);
-SASHIZU_AT(process, gpu_bytes, 16);
-SASHIZU_AT(process, pool_bytes, 24);
-SASHIZU_AT(process, name, 32);
-SASHIZU_SIZE(process_list, 1056);
+SASHIZU_AT(process, gpus, 16);
+SASHIZU_AT(process, reserved, 20);
+SASHIZU_AT(process, gpu_bytes, 24);
+SASHIZU_AT(process, pool_bytes, 32);
+SASHIZU_AT(process, name, 40);
+SASHIZU_SIZE(process_list, 1184);
 SASHIZU_AT(process_list, size, 0);
 SASHIZU_AT(process_list, abi, 4);
 SASHIZU_AT(process_list, cursor, 8);

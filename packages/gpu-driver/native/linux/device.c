@@ -12,7 +12,7 @@
 
 #include "module.h"
 
-#define SZD_SMALL 160 /* frames up to here live on the stack */
+#define SZD_SMALL 256 /* frames up to here live on the stack */
 #define SZD_MAX_MIB 65536
 
 static uint pool_mib = 256;

@@ -57,6 +57,20 @@ static void fill(unsigned char *frame, unsigned int bytes, unsigned int *state)
 		}
 	if (roll(state) % 4 == 0 && bytes > 100) /* some text, so that submissions pass */
 		memcpy(frame + 64, "GPU-0\0\0\0", 8);
+	if (bytes == sizeof(struct sashizu_gpu) && roll(state) % 2) {
+		struct sashizu_gpu *gpu = (struct sashizu_gpu *)frame;
+
+		memset(gpu->id, 0, bytes - offsetof(struct sashizu_gpu, id));
+		gpu->known = roll(state) % 2 ? 0 : SASHIZU_KNOWN_MEMORY_TOTAL;
+		gpu->memory_used = gpu->utilization = gpu->power = 0;
+		gpu->temperature = 0;
+		gpu->memory_total = gpu->known ? gpu->memory_total : 0;
+		gpu->paths &= SASHIZU_PATH_ALL;
+		gpu->index %= 3;
+		gpu->age_ns &= 0xFFFFFFFF;
+		gpu->id[0] = gpu->name[0] = 'A' + (unsigned char)gpu->index;
+		gpu->kind = SASHIZU_KIND_GPU;
+	}
 	if (roll(state) % 50 == 0)
 		head[roll(state) % 2] ^= 1U << roll(state) % 32;
 	memcpy(frame, head, sizeof(head));

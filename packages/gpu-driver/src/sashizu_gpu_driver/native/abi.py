@@ -38,6 +38,12 @@ PATH_CUDA: Final = 0x8
 PATH_ROCM: Final = 0x10
 PATH_LEVEL_ZERO: Final = 0x20
 PATH_ALL: Final = 0x3F
+KIND_GPU: Final = 0x1
+KIND_NPU: Final = 0x2
+MEMORY_UNKNOWN: Final = 0x0
+MEMORY_DEDICATED: Final = 0x1
+MEMORY_UNIFIED: Final = 0x2
+MEMORY_SHARED: Final = 0x3
 REASON_MOST_FREE: Final = 0x1
 REASON_NO_DEVICE: Final = 0x2
 REASON_STALE: Final = 0x3
@@ -70,10 +76,10 @@ class Function(NamedTuple):
 
 
 VERSION: Final = Function(0xC030BB00, 0x83376000, "VERSION")
-GPU_SUBMIT: Final = Function(0xC090BB01, 0x8337A004, "GPU_SUBMIT")
-GPU_READ: Final = Function(0xC090BB02, 0x83376008, "GPU_READ")
+GPU_SUBMIT: Final = Function(0xC100BB01, 0x8337A004, "GPU_SUBMIT")
+GPU_READ: Final = Function(0xC100BB02, 0x83376008, "GPU_READ")
 PROCESS_SUBMIT: Final = Function(0xC120BB03, 0x8337A00C, "PROCESS_SUBMIT")
-PROCESS_LIST: Final = Function(0xC420BB04, 0x83376010, "PROCESS_LIST")
+PROCESS_LIST: Final = Function(0xC4A0BB04, 0x83376010, "PROCESS_LIST")
 POOL_ALLOC: Final = Function(0xC018BB05, 0x8337E014, "POOL_ALLOC")
 POOL_FREE: Final = Function(0xC010BB06, 0x8337E018, "POOL_FREE")
 POOL_MAP: Final = Function(0xC060BB07, 0x8337E01C, "POOL_MAP")
@@ -169,7 +175,11 @@ class Gpu(LittleEndianStructure):
         ("collector", c_uint32),
         ("age_ns", c_uint64),
         ("id", c_uint8 * 64),
-        ("reserved", c_uint8 * 16),
+        ("name", c_uint8 * 64),
+        ("vendor", c_uint8 * 32),
+        ("kind", c_uint32),
+        ("memory", c_uint32),
+        ("reserved", c_uint8 * 24),
     )
 
 
@@ -199,6 +209,8 @@ class Process(LittleEndianStructure):
         ("serial", c_uint64),
         ("pid", c_uint32),
         ("rules", c_uint32),
+        ("gpus", c_uint32),
+        ("reserved", c_uint32),
         ("gpu_bytes", c_uint64),
         ("pool_bytes", c_uint64),
         ("name", c_uint8 * 32),
