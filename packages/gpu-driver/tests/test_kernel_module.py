@@ -15,15 +15,16 @@ LIMIT = 300.0  # seconds; a boot takes ten to twenty
 pytestmark = pytest.mark.kernel
 
 
-def _guest():
-    spec = importlib.util.spec_from_file_location("guest", NATIVE / "linux" / "guest.py")
+def _loaded(name):
+    spec = importlib.util.spec_from_file_location(name, NATIVE / "linux" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["guest"] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
-guest = _guest()
+guest = _loaded("guest")
+guest_python = _loaded("guest_python")
 KERNELS = guest.kernels(FOLDER) or [None]  # None: the fixture says what is missing
 
 
@@ -65,6 +66,22 @@ def test_the_module_keeps_its_word_when_used_abused_and_removed(kernel, module, 
     assert ended.passed, ended.text
     assert "ok 1 - version answers" in ended.text
     assert "fuzzed: " in ended.text
+
+
+@pytest.fixture(scope="module")
+def python(_tools, tmp_path_factory):
+    tests = [NATIVE / "linux" / "tests" / "linux_checks.py"]
+    files = guest_python.packed(tests, tmp_path_factory.mktemp("compiled"))
+    return files, guest_python.command(tests)
+
+
+def test_the_python_client_works_on_the_loaded_module(kernel, module, programs, python):
+    files, command = python
+    commands = ["run insmod /sashizu.ko", command, "run rmmod sashizu"]
+    everything = {**files, "leave": programs["leave"], "sashizu.ko": module}
+    ended = guest.boot(kernel, everything, commands, LIMIT)
+    assert ended.passed, ended.text
+    assert re.search(r"^\d{2,} passed", ended.text, re.MULTILINE), ended.text
 
 
 def test_the_check_for_reused_pages_finds_a_pool_that_reuses_them(programs, tmp_path):

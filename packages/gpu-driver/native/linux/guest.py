@@ -36,7 +36,6 @@ export PATH=/bin HOME=/tmp LC_ALL=C.UTF-8
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
-mount -t tmpfs tmp /tmp
 failed=0
 run() {{ echo "## $*"; "$@" || {{ echo "!! $* ended with $?"; failed=1; }}; }}
 {commands}
