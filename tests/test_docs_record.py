@@ -1,4 +1,4 @@
-"""The page about the strength of the record names tests that exist, for everything that it lists."""
+"""Every test that the manual names as a proof of the record is a test, and every row names one."""
 
 import ast
 import re
