@@ -43,7 +43,8 @@ class LocalTable(Table):
 
     `start` is the command that starts the server: with it, calls wait for a place on a device, and
     the server runs only while it has one. The place is as large as `vram`, or as `weights` and what
-    it takes to run them; on the device of the kind `on`. The server has `start_timeout` to answer,
+    it takes to run them; on the device of the kind `on`. One that `measures` what is free when it
+    starts has its device for itself meanwhile. The server has `start_timeout` to answer,
     and stays for `keep` without a call (not at all where that is left out). A call that has waited
     for `spill_after` fails as that of a busy service, so that a fallback can take it.
     """
@@ -52,6 +53,7 @@ class LocalTable(Table):
     weights: Path | None = None
     vram: Size | None = None
     start: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    measures: bool = False
     on: Literal["gpu", "host"] = "gpu"
     start_timeout: Duration = "5m"
     keep: Duration | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from sashizu_core.settings import Settings, Table
@@ -16,11 +16,13 @@ class GpuSettings(Table):
 
     `backends` are names, in no order; None are all that are installed. `fake` is a file that the
     backend `fake` tells its devices from; without one there is no such backend. `sample` and
-    `processes` are seconds between two measurements.
+    `processes` are seconds between two measurements. Calls of a `batch` wait for local models
+    behind those of the `interactive`.
     """
 
     backends: tuple[str, ...] | None = None
     fake: Path | None = None
+    priority: Literal["interactive", "batch"] = "interactive"
     sample: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
     processes: Annotated[float, Field(ge=2, le=3600)] = 5.0
 

@@ -4,6 +4,7 @@ import pytest
 from sashizu_core.processes import Owner
 from sashizu_gpu_driver.admission.asked import Ask, Card, Rules
 from sashizu_gpu_driver.admission.controller import Controller, QueueFull
+from sashizu_gpu_driver.admission.seen import is_short
 from sashizu_gpu_driver.admission.simulation import MemoryLedger
 
 GIB = 1 << 30
@@ -250,3 +251,38 @@ def test_every_answer_has_the_numbers_it_was_made_from(desk):
         ("big", 80 * GIB, 0),
         ("small", 24 * GIB, 0),
     ]
+
+
+def test_a_server_that_measures_what_is_free_is_loaded_alone(desk):
+    loading = desk.ask("vllm", 10, BIG, alone=True)
+    number = desk.enter("other", 5)
+
+    waits = desk.decide(number, BIG)
+    desk.controller.loaded(loading.place, desk.now)
+
+    assert waits.outcome == "queued"
+    assert "measures" in waits.reason
+    assert desk.decide(number, BIG).outcome == "placed"
+
+
+def test_a_server_that_measures_waits_for_what_is_being_loaded(desk):
+    desk.ask("other", 5, BIG)
+
+    assert desk.ask("vllm", 10, BIG, alone=True).outcome == "queued"
+    assert desk.ask("third", 5, BIG).outcome == "placed"
+    desk.now += 31
+    assert desk.ask("fourth", 5, BIG).outcome == "queued"
+
+
+def test_nothing_is_loaded_while_the_machine_is_short_of_memory(desk):
+    number = desk.enter("one", 10)
+    short = Card("small", 24 * GIB, free=24 * GIB, short=True)
+
+    assert desk.decide(number, short).reason == "the machine is short of memory"
+    assert desk.decide(number, SMALL).outcome == "placed"
+
+
+@pytest.mark.parametrize(("share", "short"), [("0.00", False), ("19.99", False), ("20.10", True)])
+def test_a_machine_is_short_of_memory_where_programs_wait_for_it_much(share, short):
+    line = f"avg10={share} avg60=50.00 avg300=50.00 total=1\n"
+    assert is_short(f"some {line}full {line}") is short

@@ -20,7 +20,8 @@ class Card:
 
     `free` is what the device reports, None where it does not; `used` is the memory of each process
     by number, None where use is not told apart by process. `busy` is the utilisation over the last
-    seconds, 0 to 1. `unusable` says why nothing may be placed here, such as a lost device.
+    seconds, 0 to 1. `unusable` says why nothing may be placed here, such as a lost device; `short`
+    that the machine itself is short of memory, so that nothing is placed for now.
     """
 
     device: str
@@ -32,6 +33,7 @@ class Card:
     busy: float | None = None
     throttled: bool = False
     unusable: str = ""
+    short: bool = False
     source: str = ""
     age_s: float = 0.0
 
@@ -42,7 +44,8 @@ class Ask:
 
     `key` is what makes two asks the same load: model, quantization, context. `need` is the bytes
     it is thought to take. `parallel` is how many calls one load serves at once. A lower `rank` is
-    served first.
+    served first. `alone` says that the server measures what is free when it starts, as vLLM does:
+    nothing else may load on its device meanwhile.
     """
 
     key: str
@@ -50,6 +53,7 @@ class Ask:
     name: str = ""
     parallel: int = 1
     rank: int = 0
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

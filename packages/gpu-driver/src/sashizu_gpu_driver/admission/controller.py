@@ -61,11 +61,11 @@ class Controller:
             if db.execute("SELECT count(*) FROM waiting").fetchone()[0] >= self._rules.queue:
                 raise QueueFull
             entered = db.execute(
-                "INSERT INTO waiting (key, name, need, parallel, rank, since, pid, started)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO waiting (key, name, need, parallel, rank, alone, since, pid, started)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(ask.key, ask.name, _learned(db, ask), ask.parallel, ask.rank, now),
-                    *(owner.pid, owner.started),
+                    *(ask.key, ask.name, _learned(db, ask), ask.parallel, ask.rank, ask.alone),
+                    *(now, owner.pid, owner.started),
                 ),
             )
             return int(entered.lastrowid or 0)
@@ -208,7 +208,7 @@ class Controller:
             return Answer("refused", reason, ask.need, numbers=told)
         earlier = queue[: position - 1]
         open_to_it = [c for c in cards if not self._kept(c, numbers, earlier, ask.need, now)]
-        card = best_fit(open_to_it, numbers, ask.need)
+        card = best_fit(_loadable(open_to_it, given, ask), numbers, ask.need)
         if card is not None:
             return _place(db, own, card, now, told)
         reason = self._make_room(db, own, open_to_it, numbers, given)
@@ -243,7 +243,8 @@ class Controller:
             if room - need < wants <= room:
                 return True
             long = now - one.since >= self._rules.patience_s
-            if long and could_ever_hold(card, wants, self._rules) and room - need < wants:
+            crowds = room - need < wants or one.ask.alone
+            if long and crowds and could_ever_hold(card, wants, self._rules):
                 return True
         return False
 
@@ -256,6 +257,10 @@ class Controller:
         given: Sequence[Place],
     ) -> str:
         """Have idle loads leave, if that would help; why it has to wait."""
+        fitting = best_fit(cards, numbers, own.ask.need)
+        if fitting is not None:
+            short = "the machine is short of memory" if fitting.short else ""
+            return short or f"another model is being loaded on {fitting.device}, and measures it"
         for card in cards:
             coming = sum(p.need for p in given if p.device == card.device and _goes(p))
             if coming and numbers[card.device].room + coming >= own.ask.need:
@@ -271,6 +276,13 @@ class Controller:
         if leaving:
             return f"{len(leaving)} unused model(s) leave {leaving[0].device} for it"
         return "no device has room enough"
+
+
+def _loadable(cards: Sequence[Card], given: Sequence[Place], ask: Ask) -> list[Card]:
+    """The devices on which a load may begin now."""
+    loading = [place for place in given if place.state == "loading"]
+    measured = {place.device for place in loading if ask.alone or place.alone}
+    return [card for card in cards if not card.short and card.device not in measured]
 
 
 def _goes(place: Place) -> bool:
@@ -310,10 +322,10 @@ def _place(
 ) -> Answer:
     ask = own.ask
     made = db.execute(
-        "INSERT INTO places (key, name, device, need, parallel, state, pid, started, since)"
-        " VALUES (?, ?, ?, ?, ?, 'loading', ?, ?, ?)",
+        "INSERT INTO places (key, name, device, need, parallel, alone, state, pid, started, since)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'loading', ?, ?, ?)",
         (
-            *(ask.key, ask.name, card.device, ask.need, ask.parallel),
+            *(ask.key, ask.name, card.device, ask.need, ask.parallel, ask.alone),
             *(own.owner.pid, own.owner.started, now),
         ),
     )

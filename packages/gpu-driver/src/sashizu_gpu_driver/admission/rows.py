@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS places (
   device TEXT NOT NULL, need INTEGER NOT NULL CHECK (need >= 0), parallel INTEGER NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('loading', 'ready', 'leaving')),
   pid INTEGER NOT NULL, started TEXT NOT NULL, server INTEGER,
-  since REAL NOT NULL, evicted INTEGER NOT NULL DEFAULT 0, seen INTEGER);
+  since REAL NOT NULL, evicted INTEGER NOT NULL DEFAULT 0, seen INTEGER,
+  alone INTEGER NOT NULL DEFAULT 0);
 CREATE UNIQUE INDEX IF NOT EXISTS one_load ON places (key) WHERE state <> 'leaving';
 CREATE TABLE IF NOT EXISTS uses (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -30,7 +31,8 @@ CREATE TABLE IF NOT EXISTS uses (
 CREATE INDEX IF NOT EXISTS uses_of ON uses (place);
 CREATE TABLE IF NOT EXISTS waiting (
   id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, name TEXT NOT NULL,
-  need INTEGER NOT NULL, parallel INTEGER NOT NULL, rank INTEGER NOT NULL, since REAL NOT NULL,
+  need INTEGER NOT NULL, parallel INTEGER NOT NULL, rank INTEGER NOT NULL, alone INTEGER NOT NULL,
+  since REAL NOT NULL,
   pid INTEGER NOT NULL, started TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS estimates (key TEXT PRIMARY KEY, need INTEGER NOT NULL);
 """
@@ -56,6 +58,7 @@ class Place:
     since: float
     evicted: bool
     seen: int | None
+    alone: bool
     uses: int
 
 
@@ -73,28 +76,34 @@ def places(db: sqlite3.Connection) -> list[Place]:
     """Every load, in the order in which they were given."""
     rows = db.execute(
         "SELECT id, key, name, device, need, parallel, state, pid, started, server, since, evicted,"
-        " seen, (SELECT count(*) FROM uses WHERE place = places.id) FROM places ORDER BY id"
+        " seen, alone, (SELECT count(*) FROM uses WHERE place = places.id) FROM places ORDER BY id"
     )
     return [_place(row) for row in rows]
 
 
 def _place(row: tuple[Any, ...]) -> Place:
     number, key, name, device, need, parallel, state, pid, started, *rest = row
-    server, since, evicted, seen, uses = rest
+    server, since, evicted, seen, alone, uses = rest
     keeper = Owner(pid, started)
     return Place(
         *(number, key, name, device, need, parallel, state, keeper, server, since, bool(evicted)),
-        *(seen, uses),
+        *(seen, bool(alone), uses),
     )
 
 
 def waiting(db: sqlite3.Connection) -> list[Waiting]:
     """Everyone who waits, in the order in which they are served."""
     rows = db.execute(
-        "SELECT id, key, need, name, parallel, rank, since, pid, started FROM waiting"
+        "SELECT id, key, need, name, parallel, rank, alone, since, pid, started FROM waiting"
         " ORDER BY rank, id"
     )
-    return [Waiting(row[0], Ask(*row[1:6]), row[6], Owner(row[7], row[8])) for row in rows]
+    return [_waiting(row) for row in rows]
+
+
+def _waiting(row: tuple[Any, ...]) -> Waiting:
+    number, key, need, name, parallel, rank, alone, since, pid, started = row
+    ask = Ask(key, need, name, parallel, rank, bool(alone))
+    return Waiting(number, ask, since, Owner(pid, started))
 
 
 def sweep(db: sqlite3.Connection, is_gone: Callable[[Owner], bool]) -> None:

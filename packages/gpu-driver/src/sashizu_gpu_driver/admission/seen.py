@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from sashizu_core.devices import Device, DeviceProcess, Known, Stats, Unknown
 
 from sashizu_gpu_driver.admission.asked import Card
 
-__all__ = ["card_of", "host_card"]
+__all__ = ["card_of", "host_card", "is_short"]
+
+SHORT_PERCENT = 20.0
+"""From which share of waiting on nothing more is loaded."""
 
 HOST = "host"
 """The name of the memory of the machine, for models that run on its processors."""
@@ -20,6 +24,8 @@ def card_of(
     processes: Sequence[DeviceProcess] | Unknown,
     now_ns: int,
     top_of: Callable[[int], int] = lambda pid: pid,
+    *,
+    short: bool = False,
 ) -> Card:
     """One device as the controller sees it. `top_of` is the process that another one belongs to."""
     total, free = stats.get("memory_total_bytes"), stats.get("memory_free_bytes")
@@ -37,6 +43,7 @@ def card_of(
         busy=busy / 100 if busy is not None else None,
         throttled=isinstance(throttle, Known) and throttle.value != "none",
         unusable=why,
+        short=short,
         source=known.source if known is not None else "",
         age_s=known.age_s(now_ns) if known is not None else 0.0,
     )
@@ -59,6 +66,16 @@ def _used(
         top = top_of(process.pid)
         found[top] = found.get(top, 0) + int(process.used_bytes.value)
     return found
+
+
+def is_short(text: str) -> bool:
+    """Whether programs of the machine wait much for memory, by /proc/pressure/memory.
+
+    The kernel's documentation, "PSI - Pressure Stall Information": `some avg10` is the share of the
+    last ten seconds in which at least one task waited, in percent.
+    """
+    found = re.search(r"^some avg10=(\d+(?:\.\d+)?)", text, re.MULTILINE)
+    return found is not None and float(found[1]) >= SHORT_PERCENT
 
 
 def host_card() -> Card:

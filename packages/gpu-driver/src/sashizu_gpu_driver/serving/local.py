@@ -34,16 +34,21 @@ LOADS = 2
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A model of `[models.NAME]` whose server is started here; `need` is in bytes."""
+    """A model of `[models.NAME]` whose server is started here; `need` is in bytes.
+
+    Of two that wait, the one with the lower `rank` is served first.
+    """
 
     name: str
     url: str
     local: LocalTable
     need: int
+    rank: int = 0
 
     @property
     def ask(self) -> Ask:
-        return Ask(self.url, self.need, self.name, self.local.slots or 1)
+        local = self.local
+        return Ask(self.url, self.need, self.name, local.slots or 1, self.rank, local.measures)
 
 
 class LocalAdmission:

@@ -6,12 +6,13 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sashizu_core.devices import Device, DeviceError, DeviceProcess, Devices, Unknown
 
 from sashizu_gpu_driver.admission.asked import Card
-from sashizu_gpu_driver.admission.seen import card_of, host_card
+from sashizu_gpu_driver.admission.seen import card_of, host_card, is_short
 
 __all__ = ["Looking", "Sight"]
 
@@ -36,7 +37,7 @@ class Looking:
     def __call__(self, on: str) -> Sight:
         """What is there on `gpu` or `host`."""
         if on == "host":
-            return Sight([host_card()], {})
+            return Sight([replace(host_card(), short=_short())], {})
         with self._lock:
             now = time.monotonic()
             if self._last is None or now - self._last[0] >= self._every_s:
@@ -44,7 +45,7 @@ class Looking:
             return self._last[1]
 
     def _sight(self) -> Sight:
-        snapshot = self._devices.sample()
+        snapshot, short = self._devices.sample(), _short()
         cards = [
             card_of(
                 device,
@@ -52,6 +53,7 @@ class Looking:
                 self._processes(device.id),
                 time.monotonic_ns(),
                 _session_of,
+                short=short,
             )
             if device.id in snapshot.stats
             else Card(device.id, 0, unusable=snapshot.lost.get(device.id, "it answers no more"))
@@ -64,6 +66,14 @@ class Looking:
             return self._devices.processes(device)
         except DeviceError as error:
             return Unknown(str(error))
+
+
+def _short() -> bool:
+    """Whether the machine is short of memory; no, where the system does not tell."""
+    try:
+        return is_short(Path("/proc/pressure/memory").read_text("ascii"))
+    except OSError:
+        return False
 
 
 def _session_of(pid: int) -> int:

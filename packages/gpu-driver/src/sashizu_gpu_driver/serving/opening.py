@@ -18,6 +18,7 @@ from sashizu_gpu_driver.admission.file import AdmissionFile
 from sashizu_gpu_driver.admission.need import need_of
 from sashizu_gpu_driver.serving.local import LocalAdmission, LocalModel
 from sashizu_gpu_driver.serving.looking import Looking
+from sashizu_gpu_driver.settings import gpu_settings
 
 __all__ = ["local_models", "open_admission"]
 
@@ -29,6 +30,7 @@ def local_models(settings: Settings) -> dict[str, LocalModel]:
         ConfigError: a table is wrong, or there are no weights.
     """
     found = {}
+    rank = int(gpu_settings(settings).priority == "batch")
     for name, table in settings.tables.get("models", {}).items():
         local = table.get("local")
         if not isinstance(local, dict) or "start" not in local:
@@ -43,7 +45,7 @@ def local_models(settings: Settings) -> dict[str, LocalModel]:
                 f"[models.{name}]: a server that is started here answers here: "
                 f"base_url has to begin with 'http://127.0.0.1:PORT', not {url!r}"
             )
-        found[name] = LocalModel(name, url, read, need_of(name, read))
+        found[name] = LocalModel(name, url, read, need_of(name, read), rank)
     return found
 
 
