@@ -33,7 +33,7 @@ class AuditSettings(Table):
     segment_mib: int = Field(default=16, ge=1, le=1024)
     segment_minutes: int = Field(default=15, ge=1, le=24 * 60)
     ballast_mib: int = Field(default=8, ge=0, le=1024)
-    content: Literal["none", "hashes", "blobs"] = "hashes"
+    content: Literal["none", "hashes", "blobs"] = "blobs"
     blob_days: int = Field(default=30, ge=1, le=36_500)
     blob_mib: int = Field(default=1024, ge=1, le=1024 * 1024)
     seal_mib: int = Field(default=64, ge=0, le=1024 * 1024)
