@@ -315,7 +315,7 @@ async def test_a_record_that_is_full_takes_no_run_and_one_that_is_nearly_so_says
     settings = AuditSettings(dir=str(folder), quota_mib=10, ballast_mib=0)
     async with open_sink(settings):
         pass
-    (folder / "blobs").mkdir()
+    (folder / "blobs").mkdir(exist_ok=True)
     with (folder / "blobs" / "x").open("wb") as file:
         file.truncate(9 * 1024 * 1024)
     async with open_sink(settings):
