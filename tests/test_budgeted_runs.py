@@ -229,6 +229,24 @@ async def test_an_attempt_in_doubt_is_charged_in_full_and_one_that_was_not_sent_
     assert report.budget.spent.requests == 2  # the cut one, and the one that got a status
 
 
+async def test_an_answer_without_usage_is_charged_at_its_hold_and_flagged() -> None:
+    answers = iter(
+        [
+            Completion(Message("assistant", "", (call("echo"),)), None, "tool_calls"),
+            Completion(Message("assistant", "done"), None, "stop"),
+        ]
+    )
+    run = Run(lambda _: next(answers))
+    report = await run(budget=Limits(tokens=100_000))
+    (result,) = report.results
+    assert result.answer == "done"
+    first, second = run.sink.of("budget.held")
+    assert second["attrs"]["rule"] == "text of everything"  # type: ignore[index]
+    held = int(str(first["budget_held"])) + int(str(second["budget_held"]))
+    assert total(report) == result.doubtful_tokens == held
+    assert [e["attrs"]["in_doubt"] for e in run.sink.of("budget.settled")] == [True, True]  # type: ignore[index]
+
+
 async def test_a_cancelled_call_is_charged_in_full() -> None:
     run = Run(["never"], latency_s=60)
     report = await run(budget=Limits(tokens=100_000), deadline_s=0.05)

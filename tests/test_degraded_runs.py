@@ -340,6 +340,29 @@ async def test_a_window_of_which_less_than_two_calls_are_left_is_told(tmp_path: 
     assert "Less than two more calls of this size are left. Left: 8,000 tokens" in run.notes()[0]
 
 
+async def test_a_clock_that_goes_back_in_the_middle_gives_an_agent_nothing_back(
+    tmp_path: Path,
+) -> None:
+    day_ns = 86_400 * 10**9
+    now = [20_000 * day_ns + day_ns // 2]
+    spend = tmp_path / "spend.sqlite"
+    windows = Windows(SpendFile(spend, now_ns=lambda: now[0]), str(tmp_path))
+    windows.set("day", Limits(tokens=3_000))
+
+    def script(request: ModelRequest) -> Completion:
+        now[0] -= day_ns
+        return billed(f"step {turn(request)}", 900)
+
+    run = Run(script, most=900)
+    run.ledger = Ledger(spend=spend, project=tmp_path, now_ns=lambda: now[0])
+    report = await run(warn_at=1)
+    assert report.results[0].outcome is Outcome.BUDGET
+    assert report.results[0].error is not None
+    assert "budget of 'day 2024-10-04' refused" in report.results[0].error
+    assert windows.now().behind
+    assert windows.now().stands[0].spent[0] == len(run.main.requests) * 900 <= 3_000
+
+
 async def test_windows_are_told_to_nobody_where_the_settings_say_never(tmp_path: Path) -> None:
     run = Run(steps(*[850] * 10, 100), most=850)
     run.ledger = spent_of_a_day(tmp_path, 90_000, Limits(tokens=100_000))

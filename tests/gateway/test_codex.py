@@ -84,13 +84,14 @@ def test_codex_and_its_agents_spend_most_of_a_limit_and_never_more(lab, limit):
 
     bill = lab.bill
     # The lead itself may still be answered after its agents were refused: its exit tells nothing.
-    assert re.search(r"codex: \d+ tokens in \d+ requests, [1-9]\d* refused", found.stderr)
+    assert re.search(r"codex: [\d,]+ tokens in \d+ requests, [1-9]\d* refused", found.stderr)
     assert bill["tokens"] <= limit
     assert bill["tokens"] >= 0.8 * limit
     assert bill["uncapped"] == 0
-    used = re.search(rf"used (\d+) tokens of {limit}", found.stderr)
+    used = re.search(rf"used ([\d,]+) tokens of {limit:,}", found.stderr)
     assert used is not None
-    assert bill["tokens"] <= int(used[1]) <= limit  # what was cut off is booked at its hold
+    booked = int(used[1].replace(",", ""))  # what was cut off is booked at its hold
+    assert bill["tokens"] <= booked <= limit
 
 
 def test_every_agent_of_codex_has_a_node_below_the_one_that_started_it(lab):
@@ -120,7 +121,7 @@ def test_what_codex_says_of_its_usage_is_less_than_what_its_agents_used(lab):
     (told,) = [event["usage"] for event in events if event["type"] == "turn.completed"]
     declared = told["input_tokens"] + told["output_tokens"]
     assert declared < lab.bill["tokens"]
-    assert f"used {lab.bill['tokens']} tokens" in found.stderr
+    assert f"used {lab.bill['tokens']:,} tokens" in found.stderr
 
 
 def test_codex_shows_the_numbers_of_a_request_that_is_larger_than_the_limit(lab):

@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         counting = self.path.endswith("/input_tokens")
-        used = {"input_tokens": 400, "output_tokens": 100}
+        used = self.server.usage  # type: ignore[attr-defined]
         told = {"input_tokens": 400} if counting else {"status": "completed", "usage": used}
         body = json.dumps(told).encode()
         self.server.keys.append(self.headers["authorization"])  # type: ignore[attr-defined]
@@ -55,6 +55,7 @@ class Handler(BaseHTTPRequestHandler):
 def upstream() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.keys = []  # type: ignore[attr-defined]
+    server.usage = {"input_tokens": 400, "output_tokens": 100}  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -105,8 +106,45 @@ def test_a_program_spends_no_more_than_its_budget(place, upstream):
     statuses = json.loads(found.stdout)["statuses"]
     assert statuses.count(200) == 4
     assert statuses[4:] == [400] * 4
-    assert "sashizu: used 2000 tokens of 2400" in found.stderr
+    assert "sashizu: used 2,000 tokens of 2,400" in found.stderr
     assert "left" in found.stderr
+
+
+def test_what_no_bill_said_is_charged_and_told(place, upstream):
+    upstream.usage = None
+    words = ["exec-with-budget", "--budget", "9000", "--", sys.executable, "-c", ASKS, "1", "0"]
+
+    found = run(place, *words)
+
+    (line,) = [line for line in found.stderr.splitlines() if "in doubt" in line]
+    tokens = line.split()[2]
+    assert line.endswith(f"{tokens} tokens in 1 requests, {tokens} of them in doubt: no bill came")
+    assert f"sashizu: used {tokens} tokens of 9,000, 1 requests" in found.stderr
+    assert int(tokens.replace(",", "")) > 500
+
+
+def test_a_bill_above_its_hold_ends_what_a_program_may_do_and_is_told(place, upstream):
+    upstream.usage = {"input_tokens": 40_000, "output_tokens": 100}
+    words = ["exec-with-budget", "--budget", "9000", "--", sys.executable, "-c", ASKS, "2", "0"]
+
+    found = run(place, *words)
+
+    assert json.loads(found.stdout)["statuses"] == [200, 400]
+    assert "used 40,100 tokens of 9,000" in found.stderr
+    assert "sashizu: warning: a provider billed " in found.stderr
+    assert "more than was held for its calls" in found.stderr
+
+
+def test_a_window_that_is_nearly_used_up_is_told_before_a_program_starts(place, upstream):
+    run(place, "budget", "set", "--day", "5000")
+    words = ["exec-with-budget", "--", sys.executable, "-c", ASKS]
+    run(place, *words, "8", "0")
+
+    found = run(place, *words, "1", "0")
+
+    told = found.stderr.splitlines()[0]
+    assert told.startswith("sashizu: nearly used up: day ")
+    assert ": 1,000 of 5,000 tokens left, starts anew " in told
 
 
 def test_what_programs_spend_counts_in_a_window_of_all_runs(place, upstream):
@@ -256,7 +294,7 @@ def test_a_gateway_serves_clients_with_a_token_each_until_it_is_told_to_end(plac
     assert process.returncode == 0
     assert statuses == {"a": [200, 200], "b": [200, 400]}
     assert "running" in shown.stdout
-    assert "a: 1000 tokens in 2 requests" in rest
+    assert "a: 1,000 tokens in 2 requests" in rest
     assert "1 refused" in rest
     assert not any(token in first + rest for token in told["tokens"].values())
 

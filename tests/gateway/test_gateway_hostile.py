@@ -1,10 +1,14 @@
 """What clients, services and the network can do to a gateway, and what it costs."""
 
 import json
+from datetime import datetime
 from functools import partial
 
 import anyio
 import pytest
+from sashizu_budget.ledger import Ledger
+from sashizu_budget.spend_connection import SpendFile
+from sashizu_budget.windows import Windows
 from sashizu_core.errors import RecordError
 from sashizu_core.testing.fakes import MemorySink
 from sashizu_core.types import Limits
@@ -377,6 +381,30 @@ async def test_a_client_that_hangs_up_while_it_waits_for_room_costs_nothing(open
 
     assert len(service.calls) == 1
     assert bench.state.spent.tokens == 25
+
+
+@pytest.mark.parametrize("jump", [-86_400, -3_600, 600], ids=lambda s: f"{s} s")
+async def test_a_clock_that_jumps_gives_a_client_nothing_back(opened, service, tmp_path, jump):
+    noon = int(datetime(2026, 11, 21, 12).astimezone().timestamp()) * 10**9
+    now = [noon]
+    spend = tmp_path / "spend.sqlite"
+    Windows(SpendFile(spend, now_ns=lambda: now[0]), str(tmp_path)).set("day", Limits(tokens=4000))
+    ledger = Ledger(spend=spend, project=tmp_path, now_ns=lambda: now[0])
+    bench = await opened(Limits(), ledger=ledger, upstream={"count": False})
+    service.says(inputs=900, outputs=500)
+    body = {**ASK, "max_output_tokens": 600}
+    first = await bench.ask("/v1/responses", body)
+    now[0] = noon + jump * 10**9
+    second = await bench.ask("/v1/responses", body)
+    third = await bench.ask("/v1/responses", body)
+    bench.client.end()
+    ledger.close()
+
+    assert (first.status, second.status, third.status) == (200, 200, 400)
+    assert "budget of 'day 2026-11-21' refused" in third.error["message"]
+    assert "2,800 tokens are spent" in third.error["message"]
+    windows = Windows(SpendFile(spend, now_ns=lambda: now[0]), str(tmp_path)).now()
+    assert windows.stands[0].spent[0] == 2800
 
 
 async def test_many_calls_at_once_never_spend_more_than_the_limit(opened, service):

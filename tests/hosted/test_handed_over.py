@@ -128,6 +128,20 @@ def test_a_lease_that_is_none_ends_the_start(place: Any, lease: str) -> None:
         assert "lease" in found.stderr
 
 
+def test_a_lease_that_was_settled_starts_nothing_again(place: Any) -> None:
+    place.agent("solo", "tree/leaf")
+    env, lease = Giver().gives()
+    assert place.sashizu("delegate", "solo", **env).returncode == 0
+    spent = lease.settle()
+    assert spent.tokens > 0
+
+    again = place.sashizu("delegate", "solo", **env)
+
+    assert again.returncode == 2
+    assert "the lease has ended: ask who started this process for a new one" in again.stderr
+    assert lease.settle() == spent
+
+
 def tool(name: str, meta: Mapping[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
     params = {"name": name, "arguments": arguments, "_meta": dict(meta or {})}
     return {"method": "tools/call", "params": params}

@@ -16,7 +16,7 @@ from sashizu_budget.leases import GivenLease
 from sashizu_budget.ledger import Ledger
 from sashizu_budget.nodes import Node
 from sashizu_budget.spend_connection import SpendFile
-from sashizu_budget.spend_store import SpendStore
+from sashizu_budget.spend_store import Shortage, SpendStore
 from sashizu_core.errors import SashizuError, SpawnRefused, UsageError
 from sashizu_core.processes import Owner, is_gone, this_process
 from sashizu_core.protocols import BudgetNode, Busy, Refused
@@ -169,6 +169,29 @@ def test_a_lease_ends_with_its_time_and_what_is_held_of_it_is_charged(spend: Pat
     assert store.row("0" * 32).spent == (46, 0, 0, 0)
     with pytest.raises(UsageError, match="ended"):
         store.redeem("1" * 32)
+
+
+def test_a_clock_that_goes_back_brings_no_lease_back(spend: Path) -> None:
+    now = [1_000_000_000]
+    store = SpendStore(SpendFile(spend, now_ns=lambda: now[0]))
+    store.give(
+        "0" * 32, "share", (100, None, None, None), parent=None, depth=0,
+        expires_ns=2_000_000_000, terms="",
+    )  # fmt: skip
+    _, chunk = store.redeem("0" * 32)
+    none = (0, 0, 0, 0)
+    drawn = store.draw("0" * 32, chunk, none, (40, 0, 0, 0), (40, 0, 0, 0))
+    assert drawn == ((46, 0, 0, 0), (6, 0, 0, 0))
+    now[0] = 3_000_000_000
+    assert store.row("0" * 32).spent == (46, 0, 0, 0)
+    now[0] = 500_000_000
+    late = store.draw("0" * 32, chunk, none, (1, 0, 0, 0), (1, 0, 0, 0))
+    assert isinstance(late, Shortage)
+    assert late.ended
+    assert not store.book("0" * 32, chunk, (40, 0, 0, 0), none)
+    assert store.row("0" * 32).spent == (46, 0, 0, 0)
+    with pytest.raises(UsageError, match="ended"):
+        store.redeem("0" * 32)
 
 
 # --- processes ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from sashizu_core.runtime.asked import Asked, asked_by
 from sashizu_core.runtime.instance import RunParts
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.turn.windows import nearly_used_up, window_text
-from sashizu_core.types import BudgetState, Limits
+from sashizu_core.types import Amount, BudgetState, Limits, Usage
 
 from sashizu_gateway.clients import Client
 from sashizu_gateway.settings import GatewaySettings, checked_url, gateway_settings
@@ -116,28 +116,41 @@ def window_lines(parts: RunParts) -> list[str]:
 
 
 def summary(clients: Sequence[Client], whole: BudgetState | None) -> list[str]:
-    """What was used, a line for the whole, each client and each of its agents."""
+    """What was used, a line for the whole, each client and each of its agents.
+
+    What no bill said, or a bill said beyond its hold, is told with it.
+    """
     lines = []
     if whole is not None:
         lines.append(f"used {_used(whole)}")
+        if over := _over(whole.overrun):
+            lines.append(f"warning: a provider billed {over} more than was held for its calls")
     for client in clients:
         refused = sum(agent.refused for agent in client.agents)
         told = f", {refused} refused" if refused else ""
-        tokens = client.used.tokens + client.doubtful_tokens
-        lines.append(f"{client.name}: {tokens} tokens in {client.used.requests} requests{told}")
+        lines.append(f"{client.name}: {_calls(client.used, client.doubtful_tokens)}{told}")
         agents = list(client.agents)
         if len(agents) > 1:
             lines += [
-                f"  {agent.name}: {agent.tokens} tokens in {agent.used.requests} requests"
-                for agent in agents
+                f"  {agent.name}: {_calls(agent.used, agent.doubtful_tokens)}" for agent in agents
             ]
     return lines
 
 
+def _calls(used: Usage, doubtful: int) -> str:
+    text = f"{used.tokens + doubtful:,} tokens in {used.requests:,} requests"
+    return f"{text}, {doubtful:,} of them in doubt: no bill came" if doubtful else text
+
+
+def _over(excess: Amount) -> str:
+    parts = [f"{excess.tokens:,} tokens"] if excess.tokens else []
+    return " and ".join([*parts, f"{excess.nusd / 1e9:.6f} USD"] if excess.nusd else parts)
+
+
 def _used(state: BudgetState) -> str:
     spent, limits = state.spent, state.limits
-    tokens = f"{spent.tokens} tokens" + (f" of {limits.tokens}" if limits.tokens else "")
-    parts = [tokens, f"{spent.requests} requests"]
+    tokens = f"{spent.tokens:,} tokens" + (f" of {limits.tokens:,}" if limits.tokens else "")
+    parts = [tokens, f"{spent.requests:,} requests"]
     if spent.nusd or limits.nusd:
         most = f" of {limits.nusd / 1e9:g}" if limits.nusd else ""
         parts.append(f"{spent.nusd / 1e9:.6f}{most} USD")
