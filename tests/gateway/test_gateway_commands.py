@@ -118,7 +118,7 @@ def test_what_no_bill_said_is_charged_and_told(place, upstream):
 
     (line,) = [line for line in found.stderr.splitlines() if "in doubt" in line]
     tokens = line.split()[2]
-    assert line.endswith(f"{tokens} tokens in 1 requests, {tokens} of them in doubt: no bill came")
+    assert line.endswith(f"{tokens} tokens ({tokens} in doubt: no bill came) in 1 requests")
     assert f"sashizu: used {tokens} tokens of 9,000, 1 requests" in found.stderr
     assert int(tokens.replace(",", "")) > 500
 

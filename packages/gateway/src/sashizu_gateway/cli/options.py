@@ -138,8 +138,8 @@ def summary(clients: Sequence[Client], whole: BudgetState | None) -> list[str]:
 
 
 def _calls(used: Usage, doubtful: int) -> str:
-    text = f"{used.tokens + doubtful:,} tokens in {used.requests:,} requests"
-    return f"{text}, {doubtful:,} of them in doubt: no bill came" if doubtful else text
+    doubt = f" ({doubtful:,} in doubt: no bill came)" if doubtful else ""
+    return f"{used.tokens + doubtful:,} tokens{doubt} in {used.requests:,} requests"
 
 
 def _over(excess: Amount) -> str:
