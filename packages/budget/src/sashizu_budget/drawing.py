@@ -22,11 +22,12 @@ __all__ = ["DrawingNode"]
 class DrawingNode:
     """A node of a tree that is as large as what was drawn; see `BudgetNode`. Thread-safe."""
 
-    __slots__ = ("_drawn", "_my_turn", "_node")
+    __slots__ = ("_drawn", "_my_turn", "_node", "_reserve")
 
     def __init__(self, drawn: Drawn, node: Node) -> None:
         self._drawn = drawn
         self._node = node
+        self._reserve = node.reserve
         self._my_turn = False
 
     @property
@@ -47,13 +48,13 @@ class DrawingNode:
 
     def reserve(self, amount: Amount) -> Hold | Busy | Refused:
         """Reserve on every level up to what was drawn, drawing more where that is needed."""
-        drawn, node = self._drawn, self._node
+        drawn = self._drawn
         if not drawn.line and drawn.now_ns() < drawn.until_ns:  # all of it in memory
-            fits = node.reserve(amount)
+            fits = self._reserve(amount)
             if isinstance(fits, LedgerHold):
                 self._my_turn = False
                 return fits
-        asked = four(amount)
+        node, asked = self._node, four(amount)
         turn, self._my_turn = self._my_turn, False
         with node._lock:
             if (answer := self._below(asked)) is not None:

@@ -24,10 +24,10 @@ ENDLESS = 1 << 100
 
 
 def four(amount: Amount) -> Four:
-    quantities = (amount.tokens, amount.nusd, amount.requests, amount.agents)
-    if min(quantities) < 0:
+    tokens, nusd, requests, agents = amount.tokens, amount.nusd, amount.requests, amount.agents
+    if tokens < 0 or nusd < 0 or requests < 0 or agents < 0:
         raise ValueError(f"amounts are never below zero: {amount}")
-    return quantities
+    return tokens, nusd, requests, agents
 
 
 def first_asked(asked: Four) -> int:
