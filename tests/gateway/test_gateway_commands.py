@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,9 +34,29 @@ sys.exit(int(sys.argv[2]))
 """
 
 
+LEAVES = """
+import json, os, urllib.request
+url, key = os.environ["OPENAI_BASE_URL"], os.environ["OPENAI_API_KEY"]
+told = {"model": "gpt-5", "input": "hello", "metadata": {"pid": str(os.getpid())}}
+headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+body = json.dumps(told).encode()
+urllib.request.urlopen(urllib.request.Request(f"{url}/responses", body, headers))
+"""
+
+
+def _until_gone(pid: int) -> None:
+    """Wait until a process has ended and whoever started it knows."""
+    for _ in range(3000):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         counting = self.path.endswith("/input_tokens")
         used = self.server.usage  # type: ignore[attr-defined]
         told = {"input_tokens": 400} if counting else {"status": "completed", "usage": used}
@@ -45,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
+        if "pid" in asked.get("metadata", {}):
+            _until_gone(int(asked["metadata"]["pid"]))
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
@@ -108,6 +131,13 @@ def test_a_program_spends_no_more_than_its_budget(place, upstream):
     assert statuses[4:] == [400] * 4
     assert "sashizu: used 2,000 tokens of 2,400" in found.stderr
     assert "left" in found.stderr
+
+
+def test_a_program_that_ends_before_its_answer_has_come_pays_the_bill(place, upstream):
+    found = run(place, "exec-with-budget", "--budget", "90000", "--", sys.executable, "-c", LEAVES)
+
+    assert "used 500 tokens of 90,000, 1 requests" in found.stderr
+    assert "in doubt" not in found.stderr
 
 
 def test_what_no_bill_said_is_charged_and_told(place, upstream):
