@@ -289,3 +289,35 @@ async def test_agents_beneath_agents_have_an_end(opened, service):
     agents = list(bench.client.agents)
     assert max(agent.depth for agent in agents) == DEEPEST
     assert sum(agent.used.requests for agent in agents) == DEEPEST + 10
+
+
+# --- requests of many parts -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        b'"input":[%b]' % b",".join([b'""'] * 20_001),
+        b'"input":"x","tools":[%b]' % b",".join([b"{}"] * 20_001),
+        b'"input":"x","metadata":[%b]' % b",".join([b"[]"] * 1_000_001),
+        b'"input":"x","metadata":[%b]' % b",".join([b"[" * 200 + b"]" * 200] * 10_001),
+    ],
+)
+async def test_a_request_of_more_parts_than_anybody_has_is_not_looked_at(opened, service, parts):
+    bench = await opened()
+    service.says()
+
+    answered = await bench.ask("/v1/responses", b'{"model":"gpt-5",%b}' % parts)
+
+    assert answered.status == 413
+    assert "parts" in answered.error["message"]
+    assert not service.calls
+
+
+async def test_a_text_of_many_commas_is_one_part(opened, service):
+    bench = await opened(Limits(tokens=5_000_000), upstream={"context_window": 1_000_000})
+    service.says()
+
+    answered = await bench.ask("/v1/responses", {**asks(), "input": "1," * 500_000})
+
+    assert answered.status == 200

@@ -1,13 +1,14 @@
 """The bound of a request, from its bytes and from what came before."""
 
 import json
+from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sashizu_core.bounds import Overhead, text_bound
 from sashizu_core.types import Usage
-from sashizu_gateway.bounding import MOST_REMEMBERED, Prefixes, measured
+from sashizu_gateway.bounding import MOST_GROWTH, MOST_REMEMBERED, Prefixes, measured
 from sashizu_gateway.dialects.dialect import Rules
 from sashizu_gateway.dialects.responses import Responses
 
@@ -115,3 +116,20 @@ def test_a_bound_of_ordinary_text_is_its_length():
     body = body_of([{"role": "user", "content": "x" * 10_000}])
 
     assert measure(body).input_tokens < len(json.dumps(body)) + 200
+
+
+def test_no_form_of_a_character_is_longer_than_large_texts_are_taken_for():
+    for point in range(0x110000):
+        if not 0xD800 <= point <= 0xDFFF:
+            char = chr(point)
+            assert text_bound(char) <= MOST_GROWTH * len(char.encode())
+
+
+def test_a_large_text_in_other_letters_is_bounded_without_being_written_anew():
+    text = "\ufdfa" * 700_000
+
+    began = process_time()
+    tokens = measure(body_of([text])).input_tokens
+
+    assert process_time() - began < 1
+    assert tokens >= text_bound(text[:1000]) * 700

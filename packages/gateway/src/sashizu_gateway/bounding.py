@@ -16,13 +16,19 @@ from sashizu_gateway.dialects.dialect import Dialect, Rules
 from sashizu_gateway.dialects.hosted import References
 from sashizu_gateway.dialects.refusals import RequestRefused
 
-__all__ = ["Begun", "Measure", "Prefixes", "encoded", "measured"]
+__all__ = ["MOST_GROWTH", "Begun", "Measure", "Prefixes", "encoded", "measured"]
 
 MOST_REMEMBERED = 512
 """Requests of one client whose bills are remembered."""
 
 MOST_THOUGHTS = 8192
 """Ids of reasoning of one client that are remembered."""
+
+MOST_WRITTEN = 1024 * 1024
+"""Bytes of text in other letters than ASCII's of which all forms are written."""
+
+MOST_GROWTH = 12
+"""How many times as many bytes as its own a form of a text has at most."""
 
 Mark = tuple[int, bytes]
 """Names a request by what it holds."""
@@ -197,7 +203,16 @@ def _json(value: Any) -> bytes:
 
 def _bound_of(parts: Iterable[bytes]) -> int:
     """The tokens that texts can have at most; JSON's own marks make them longer, never shorter."""
-    return sum(len(part) if part.isascii() else text_bound(part.decode("utf-8")) for part in parts)
+    tokens = other = 0
+    for part in parts:
+        if part.isascii():
+            tokens += len(part)
+            continue
+        other += len(part)
+        # All forms of a text are written to find the longest, while everybody else waits.
+        written = other <= MOST_WRITTEN
+        tokens += text_bound(part.decode("utf-8")) if written else len(part) * MOST_GROWTH
+    return tokens
 
 
 def _tools_in(tools: list[Any]) -> int:

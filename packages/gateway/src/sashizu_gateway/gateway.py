@@ -30,6 +30,9 @@ DIALECTS: tuple[Dialect, ...] = (Responses(), ChatCompletions(), Messages())
 REST_S = 10.0
 """Seconds that the rest of an answer gets which says what it cost, once its client has gone."""
 
+MOST_PARTS = 2_000_000
+"""Commas and brackets of a body; a text of as many fills the window of every model."""
+
 PREFIX = "/v1"
 """Where the paths of the services begin."""
 
@@ -148,6 +151,9 @@ def _digest(token: str) -> bytes:
 
 
 def _parsed(body: bytes) -> object:
+    # Each list and object takes far more memory than it has bytes, and all of it at once.
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_PARTS:
+        raise RequestRefused("too_large", f"the body has more than {MOST_PARTS} parts")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

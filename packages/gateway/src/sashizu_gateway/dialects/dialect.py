@@ -17,6 +17,9 @@ Provider = Literal["openai", "anthropic"]
 LONGEST_MODEL = 200
 """Characters of a model's name."""
 
+MOST_ITEMS = 20_000
+"""Items of a conversation, and tools."""
+
 LARGEST_CAP = 1_000_000_000
 """The largest output cap, in tokens: no model writes as much, and sums of it fit into 64 bits."""
 
@@ -79,7 +82,7 @@ class Dialect(ABC):
         """The body as an object that names a model and holds a conversation.
 
         Raises:
-            RequestRefused: it is none.
+            RequestRefused: it is none, or has more items or tools than anybody does.
         """
         if not isinstance(body, dict):
             raise RequestRefused("malformed", "the body is no JSON object")
@@ -90,6 +93,9 @@ class Dialect(ABC):
             raise RequestRefused("malformed", "'model' holds a character that cannot be shown")
         if not isinstance(body.get(self.items), str | list):
             raise RequestRefused("malformed", f"{self.items!r} has to hold the conversation")
+        for name in (self.items, "tools"):
+            if isinstance(found := body.get(name), list) and len(found) > MOST_ITEMS:
+                raise RequestRefused("too_large", f"{name!r} has more than {MOST_ITEMS} parts")
         return body
 
     def conversation(self, body: Mapping[str, Any]) -> list[Any]:
