@@ -336,6 +336,9 @@ def test_a_gateway_serves_clients_with_a_token_each_until_it_is_told_to_end(plac
         (["--budget", "nobody=5", "--client", "a"], "no --client"),
         (["--budget", "lots"], "cannot read"),
         (["--openai-url", "nowhere"], "no base URL"),
+        (["--openai-url", "http://host:99999/v1"], "no base URL"),
+        (["--client", ""], "name of a client"),
+        (["--client", "a\x1b[31m"], "name of a client"),
     ],
 )
 def test_what_cannot_be_meant_is_told(place, words, said):

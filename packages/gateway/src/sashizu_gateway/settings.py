@@ -33,9 +33,14 @@ def checked_url(text: str) -> str:
     Raises:
         ValueError: it is none, or holds what does not belong there.
     """
-    parts = urlsplit(text)
+    wrong = ValueError(f"{text!r} is no base URL; write it as 'https://host/v1'")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise wrong from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{text!r} is no base URL; write it as 'https://host/v1'")
+        raise wrong
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("a base URL holds no key, no '?' and no '#': name the key in key_env")
     return text.rstrip("/")

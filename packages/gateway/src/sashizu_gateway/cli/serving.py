@@ -81,6 +81,8 @@ def gateway(
     """
     asked, limits = asked_for(ctx, budget, deadline, audit=not no_audit)
     names = list(dict.fromkeys(clients or [*limits] or ["client"]))
+    if wrong := [name for name in names if not name.strip() or not name.isprintable()]:
+        raise UsageError(f"{wrong[0]!r} cannot be the name of a client: write --client NAME")
     if unknown := [name for name in limits if name not in names]:
         raise UsageError(f"--budget names {unknown[0]!r}, which is no --client")
     table = table_of(asked, openai_url, anthropic_url)
