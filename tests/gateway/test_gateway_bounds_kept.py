@@ -1,6 +1,8 @@
 """What clients write so that calls cost more than their bounds, or that nothing goes on."""
 
 import pytest
+from sashizu_budget.nodes import Node
+from sashizu_core.errors import SashizuError
 from sashizu_core.types import Limits
 from sashizu_gateway.clients import DEEPEST
 
@@ -321,3 +323,29 @@ async def test_a_text_of_many_commas_is_one_part(opened, service):
     answered = await bench.ask("/v1/responses", {**asks(), "input": "1," * 500_000})
 
     assert answered.status == 200
+
+
+# --- what fails here ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [(SashizuError("the file is locked"), 503, "the file is locked"), (KeyError("x"), 500, "log")],
+)
+async def test_what_fails_in_the_gateway_is_told_in_the_dialect(
+    opened, service, monkeypatch, caplog, error, status, told
+):
+    bench = await opened()
+    service.says()
+
+    def fails(_node, _amount):
+        raise error
+
+    monkeypatch.setattr(Node, "reserve", fails)
+    answered = await bench.ask("/v1/messages", messages(), x_sashizu_agent="a")
+    monkeypatch.undo()
+
+    assert answered.status == status
+    assert told in answered.error["message"]
+    assert bool(caplog.records) == (status == 500)
+    assert (await bench.ask("/v1/messages", messages())).status == 200

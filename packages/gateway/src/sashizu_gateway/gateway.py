@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from hashlib import sha256
 
 import anyio
 import orjson
-from sashizu_core.errors import BudgetRefused, RecordError
+from sashizu_core.errors import BudgetRefused, RecordError, SashizuError
 
 from sashizu_gateway.asgi import Incoming, Receive, Scope, Send
 from sashizu_gateway.bounding import encoded
@@ -30,11 +31,16 @@ DIALECTS: tuple[Dialect, ...] = (Responses(), ChatCompletions(), Messages())
 REST_S = 10.0
 """Seconds that the rest of an answer gets which says what it cost, once its client has gone."""
 
+AGAIN_S = 2
+"""Seconds after which a call is worth another attempt that something of ours was in the way of."""
+
 MOST_PARTS = 2_000_000
 """Commas and brackets of a body; a text of as many fills the window of every model."""
 
 PREFIX = "/v1"
 """Where the paths of the services begin."""
+
+logger = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -73,13 +79,19 @@ class Gateway:
             await self._serve(request, dialect)
         except RequestRefused as refused:
             await _refuse(request, dialect, refused)
-        except (RecordError, BaseExceptionGroup) as error:
-            found = error if isinstance(error, RecordError) else error.subgroup(RecordError)
-            if found is None:
-                raise
+        except Exception as error:  # noqa: BLE001 - told to the client, and to the log
+            await _refuse(request, dialect, self._failure(error))
+
+    def _failure(self, error: Exception) -> RequestRefused:
+        """What a client is told of what failed here."""
+        if _holds(error, RecordError):
             # What cannot be recorded is not done, for this client or for any other.
             self.ended = "the record cannot be written"
-            await _refuse(request, dialect, RequestRefused("ended", self.ended))
+            return RequestRefused("ended", self.ended)
+        if (found := _holds(error, SashizuError)) is not None:
+            return RequestRefused("ended", str(found), retry_after_s=AGAIN_S)
+        logger.error("a call ended by an error that nobody expected", exc_info=error)
+        return RequestRefused("broken", "the gateway failed; its log says why")
 
     def _dialect(self, request: Incoming) -> Dialect:
         """In which dialect to answer, whatever is asked."""
@@ -144,6 +156,15 @@ class Gateway:
                 "not_found", f"this gateway has no upstream for {dialect.provider}"
             )
         return upstream
+
+
+def _holds(error: Exception, kind: type[Exception]) -> Exception | None:
+    """An error of a kind: the one that is given, or one of its group."""
+    if isinstance(error, kind):
+        return error
+    if not isinstance(error, ExceptionGroup):
+        return None
+    return next((each for one in error.exceptions if (each := _holds(one, kind))), None)
 
 
 def _digest(token: str) -> bytes:

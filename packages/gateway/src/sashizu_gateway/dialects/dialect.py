@@ -37,6 +37,7 @@ STATUS: Mapping[Kind, int] = {
     "busy": 429,
     "unreachable": 502,
     "ended": 503,
+    "broken": 500,
 }
 """What no client tries again is told as 400: that is what both services say without credit, or
 used to, and clients show its message."""

@@ -22,6 +22,7 @@ _TYPES: Mapping[Kind, str] = {
     "busy": "rate_limit_error",
     "unreachable": "api_error",
     "ended": "overloaded_error",
+    "broken": "api_error",
 }
 _FINISHES: Mapping[str, FinishReason] = {
     "max_tokens": "length",

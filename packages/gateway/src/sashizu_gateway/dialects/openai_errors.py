@@ -15,6 +15,7 @@ _CODES: Mapping[Kind, tuple[str, str]] = {
     "busy": ("rate_limit_error", "rate_limit_exceeded"),
     "unreachable": ("server_error", "upstream_unreachable"),
     "ended": ("server_error", "gateway_ended"),
+    "broken": ("server_error", "gateway_failed"),
     "denied": ("permission_error", "denied_by_policy"),
     "unbounded": ("invalid_request_error", "unbounded_request"),
 }

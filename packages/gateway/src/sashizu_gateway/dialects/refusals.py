@@ -20,7 +20,8 @@ Kind = Literal[
     "budget",  # what it can cost does not fit any more
     "busy",  # room for it did not come in time
     "unreachable",  # the upstream gives no answer
-    "ended",  # the gateway takes nothing any more
+    "ended",  # the gateway takes nothing, now or any more
+    "broken",  # the gateway failed
 ]
 
 
