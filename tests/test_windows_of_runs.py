@@ -176,7 +176,7 @@ async def test_a_plan_reckons_with_the_dearer_of_a_model_and_its_fallback() -> N
     options["agents"] = [AgentDefinition.model_validate(fields)]
     async with planned_run([Task("a")], **options) as planned:
         (agent,) = planned.forecast.agents
-    calls = 50 * 4
+    calls = (50 + 1) * 4  # the fallback tries again what failed
     assert agent.worst.tokens == calls * (1000 + 500)
     assert agent.worst.nusd == calls * (500 * 1000 + 500 * 9000)
     assert (agent.model, agent.fallback, agent.unpriced) == ("fake/m", "fake/dear", ())

@@ -22,6 +22,7 @@ from sashizu_core.runtime.forecast import (
 )
 from sashizu_core.runtime.planning import planned_run
 from sashizu_core.settings import Settings
+from sashizu_core.settings_tables import RunSettings
 from sashizu_core.specs import RecordRows, SinkSpec
 from sashizu_core.testing.fakes import MemorySink, ScriptedModel, scripted_model
 from sashizu_core.types import Limits, ModelInfo, Task
@@ -177,3 +178,11 @@ async def test_who_wants_no_record_asks_none(tmp_path: Path) -> None:
     assert found.likely is None
     assert record.asked == []
     assert record.sink.events == []
+
+
+async def test_an_answer_that_was_cut_off_may_be_twice_as_long_the_next_time(
+    tmp_path: Path,
+) -> None:
+    long = replace(MODEL, max_output_tokens=100_000)
+    found = await planned(tmp_path, Record(), long)
+    assert found.worst.tokens == 10 * 4 * (10_000 + 2 * RunSettings().max_output_tokens)

@@ -35,6 +35,9 @@ N = TypeVar("N", int, float)
 BILLED_ATTEMPTS = 1 + BILLED_RETRIES
 """How many attempts at one answer may be billed; see `RetryPlan`."""
 
+CUT_OFF = 2
+"""How many times as long an answer may be after one that was cut off; see `AgentLoop`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -123,7 +126,8 @@ def worst_case(
     limits = plan.limits
     if plan.engine or spawns(plan):  # how often those ask, and which models, is for them to say
         return Cost(limits.tokens, limits.nusd, plan.deadline_s)
-    calls = min(max_turns * BILLED_ATTEMPTS, limits.requests or max_turns * BILLED_ATTEMPTS)
+    calls = (max_turns + len(infos) - 1) * BILLED_ATTEMPTS  # a fallback tries again what failed
+    calls = calls if limits.requests is None else min(calls, limits.requests)
     bounds = [bound for info in infos if (bound := _largest(info, max_output)) is not None]
     tokens, most = limits.tokens, [limits.nusd]
     if len(bounds) == len(infos):
@@ -145,7 +149,7 @@ def _largest(info: ModelInfo, max_output: int) -> Bound | None:
     """The largest call of a model; None if its window is not known."""
     if info.context_window is None:
         return None
-    output = min(max_output, info.max_output_tokens or max_output)
+    output = min(CUT_OFF * max_output, info.max_output_tokens or CUT_OFF * max_output)
     return Bound(info.context_window, output, "the largest call")
 
 
