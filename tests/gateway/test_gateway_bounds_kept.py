@@ -349,3 +349,21 @@ async def test_what_fails_in_the_gateway_is_told_in_the_dialect(
     assert told in answered.error["message"]
     assert bool(caplog.records) == (status == 500)
     assert (await bench.ask("/v1/messages", messages())).status == 200
+
+
+async def test_the_bill_of_several_answers_is_known_when_all_of_them_have_ended(opened, service):
+    bench = await opened(Limits(tokens=100_000))
+
+    async def handler(wire, asked):
+        await wire.begin()
+        running = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+        ended = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        await wire.event({"choices": [ended], "usage": running})
+        await wire.stream.aclose()
+
+    service.does(handler)
+    answered = await bench.ask("/v1/chat/completions", {**CHAT, "n": 2, "stream": True})
+
+    assert not answered.complete
+    (settled,) = bench.of("budget.settled")
+    assert settled["attrs"]["in_doubt"] is True

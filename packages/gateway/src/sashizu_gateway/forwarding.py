@@ -149,10 +149,10 @@ class Forwarded:
         except Unanswered as failure:
             fault: Fault = "transport" if failure.sent else "connect"
             raise Relayed(
-                failure.reason, fault=fault, sent=failure.sent, usage=_bill(found)
+                failure.reason, fault=fault, sent=failure.sent, usage=self._bill_so_far(found)
             ) from failure
         except anyio.get_cancelled_exc_class():
-            if (usage := _bill(found)) is None:
+            if (usage := self._bill_so_far(found)) is None:
                 raise
             # The client has read as far as it wanted to, and the bill is known.
             raise Relayed("the client hung up", fault="transport", sent=True, usage=usage) from None
@@ -169,6 +169,10 @@ class Forwarded:
             response_id=found.response_id,
             ttft_ns=ttft_ns,
         )
+
+    def _bill_so_far(self, found: Found) -> Usage | None:
+        """What an answer was billed that broke off; None while any choice of it went on."""
+        return _bill(found) if len(found.finished) >= self._outgoing.choices else None
 
     async def _pass(self, answer: Answer, found: Found, started: int) -> int | None:
         """Pass an answer on, piece by piece; nanoseconds to the first one."""

@@ -92,7 +92,7 @@ class ChatCompletions(Dialect):
     def read_whole(self, answer: Any, found: Found) -> None:
         if isinstance(answer, dict):
             self._read(answer, found, "message")
-            found.ended = True
+            found.end(*range(MOST_CHOICES))
 
     def _read(self, event: dict[str, Any], found: Found, where: str) -> None:
         found.model = found.model or str(event.get("model") or "")[:200]
@@ -104,7 +104,8 @@ class ChatCompletions(Dialect):
                 found.add(said.get("content"))
             if isinstance(reason := choice.get("finish_reason"), str):
                 found.finish = _FINISHES.get(reason, "stop")
-                found.ended = True
+                place = choice.get("index")
+                found.end(place if isinstance(place, int) and place < MOST_CHOICES else 0)
         if (usage := openai_usage(event.get("usage"))) is not None:
             found.usage = usage
 

@@ -21,9 +21,10 @@ MOST_TEXT = 1_000_000
 class Found:
     """What was read of one answer so far.
 
-    `ended` says that the answer was told to be complete; `failed` is what the provider says went
-    wrong in the middle of it; `counted` that its output was counted after it began. `thoughts` are
-    the ids of its reasoning, `pieces` its text, in order, where somebody asked for it.
+    `ended` says that the answer, or one of several, was told to be complete, `finished` which of
+    them were; `failed` is what the provider says went wrong in the middle of it; `counted` that its
+    output was counted after it began. `thoughts` are the ids of its reasoning, `pieces` its text,
+    in order, where somebody asked for it.
     """
 
     usage: Usage | None = None
@@ -31,11 +32,17 @@ class Found:
     response_id: str = ""
     finish: FinishReason = "stop"
     ended: bool = False
+    finished: set[int] = field(default_factory=set)
     failed: str = ""
     counted: bool = False
     thoughts: list[str] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     size: int = 0
+
+    def end(self, *answers: int) -> None:
+        """Take note that answers are complete, by their place in what was asked for."""
+        self.ended = True
+        self.finished.update(answers)
 
     def add(self, text: object) -> None:
         """Keep a piece of the answer's text, up to a limit."""

@@ -151,7 +151,7 @@ class Messages(Dialect):
         reason = delta.get("stop_reason") if isinstance(delta, dict) else None
         if isinstance(reason, str):
             found.finish = _FINISHES.get(reason, "stop")
-            found.ended = True
+            found.end(0)
             if not found.counted:  # what was told at the beginning is no bill
                 found.usage = None
 
@@ -163,7 +163,7 @@ class Messages(Dialect):
             if isinstance(part, dict):
                 found.add(part.get("text"))
         found.finish = _FINISHES.get(str(answer.get("stop_reason")), "stop")
-        found.ended = True
+        found.end(0)
 
     def error(self, refused: RequestRefused) -> dict[str, Any]:
         kind = _TYPES.get(refused.kind, "invalid_request_error")

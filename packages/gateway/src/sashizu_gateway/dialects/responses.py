@@ -94,7 +94,7 @@ class Responses(Dialect):
         self._read_answer(answer, found)
 
     def _read_answer(self, answer: Mapping[str, Any], found: Found) -> None:
-        found.ended = True
+        found.end(0)
         found.usage = openai_usage(answer.get("usage"))
         found.model = str(answer.get("model") or "")[:200]
         found.response_id = str(answer.get("id") or "")[:200]
