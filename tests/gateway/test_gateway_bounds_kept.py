@@ -367,3 +367,34 @@ async def test_the_bill_of_several_answers_is_known_when_all_of_them_have_ended(
     assert not answered.complete
     (settled,) = bench.of("budget.settled")
     assert settled["attrs"]["in_doubt"] is True
+
+
+async def test_a_call_that_was_billed_and_failed_has_its_cost_on_record(opened, service):
+    bench = await opened(Limits(tokens=100_000))
+    used = {"input_tokens": 1000, "output_tokens": 100}
+
+    async def handler(wire, asked):
+        await wire.answer(200, {"status": "failed", "error": {"message": "no"}, "usage": used})
+
+    service.does(handler)
+    await bench.ask("/v1/responses", asks())
+
+    (failed,) = bench.of("model.failed")
+    (settled,) = bench.of("budget.settled")
+    assert failed["tokens"] == settled["budget_spent"] == 1100
+    assert failed["cost_nusd"] == settled["attrs"]["nusd"] > 0
+    assert failed["price_ref"].startswith("https://")
+
+
+async def test_the_price_of_a_call_in_doubt_is_on_record(opened, service):
+    bench = await opened(Limits(tokens=100_000))
+
+    async def handler(wire, asked):
+        await wire.stream.aclose()
+
+    service.does(handler)
+    await bench.ask("/v1/responses", asks())
+
+    (failed,) = bench.of("model.failed")
+    assert failed["price_ref"].startswith("https://")
+    assert "cost_nusd" not in failed  # it is with the hold that was charged

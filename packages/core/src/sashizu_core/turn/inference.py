@@ -492,11 +492,9 @@ class Inference:
                 told["opaque"] = dict(message.opaque)
             fields |= recorder.keep(json.dumps(told), last_words=True)
         settled = self._settle(attempt, usage)
-        if settled and attempt.hold is not None and self._ledger is not None:
-            fields["cost_nusd"] = settled[0].fields["attrs"]["nusd"]  # type: ignore[index]
-            price = self._ledger.budget.price_of(self._model.info)
-            if price is not None and price.source:
-                fields["price_ref"] = f"{price.source} {price.date}".rstrip()
+        if settled:
+            fields["cost_nusd"] = _cost_of(settled)
+            fields |= self._price()
         return [recorder.event("model.answered", fields), *settled]
 
     def _failed(self, attempt: _Attempt, error: BaseException, took_ns: int) -> Sequence[Event]:
@@ -522,7 +520,18 @@ class Inference:
             settled = self._settle(attempt, Usage())  # an error status: a request, no tokens
         else:
             settled = self._release(attempt)
+        if sent or usage:
+            fields |= self._price()
+            if usage is not None and settled:  # without a bill, the cost is that of the hold
+                fields["cost_nusd"] = _cost_of(settled)
         return [self._steps.recorder.event("model.failed", fields), *settled]
+
+    def _price(self) -> dict[str, Any]:
+        """Where the price of a call comes from, where one is known."""
+        price = self._ledger.budget.price_of(self._model.info) if self._ledger else None
+        if price is None or not price.source:
+            return {}
+        return {"price_ref": f"{price.source} {price.date}".rstrip()}
 
     def _settle(self, attempt: _Attempt, usage: Usage | None) -> list[Event]:
         """Book what was billed; without a bill the hold, in doubt."""
@@ -589,6 +598,11 @@ def _priced(answered: Event, recorded: Mapping[str, Any]) -> Event:
 
 def _fields_of(model: Model) -> dict[str, Any]:
     return {"op": "chat", "provider": model.info.provider, "model": model.info.name}
+
+
+def _cost_of(settled: Sequence[Event]) -> int:
+    """What was booked, in 10⁻⁹ USD."""
+    return int(settled[0].fields["attrs"]["nusd"])  # type: ignore[index]
 
 
 def _told(fault: ModelError) -> dict[str, Any]:
