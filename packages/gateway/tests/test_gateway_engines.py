@@ -243,6 +243,22 @@ def test_a_script_is_run_by_the_interpreter_that_it_names(tmp_path):
     assert file.parent in found.readable
 
 
+@pytest.mark.parametrize("text", ["#!/bin/sh\n", "\x7fELF"])
+def test_a_program_that_lies_among_all_that_is_the_users_is_not_shown_with_it(
+    tmp_path, monkeypatch, text
+):
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    (tmp_path / "user" / "bin").mkdir(parents=True)
+    own = script(tmp_path / "user" / "bin" / "claude", text)
+    among = script(tmp_path / "user" / "claude", text)
+    above = script(tmp_path / "claude", text)
+
+    assert own.parent in find_program("claude", str(own)).readable
+    for file in (among, above):
+        with pytest.raises(UsageError, match="folder of its own"):
+            find_program("claude", str(file))
+
+
 def test_a_program_that_is_not_there_is_told_with_what_to_do():
     with pytest.raises(UsageError, match=r"programs\.codex"):
         find_program("codex", "/nowhere/codex")

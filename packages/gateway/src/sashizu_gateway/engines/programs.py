@@ -33,8 +33,20 @@ def find_program(name: str, own: str = "") -> Program:
     where there is none, the script is run by the interpreter that it names.
 
     Raises:
-        UsageError: it is not there.
+        UsageError: it is not there, or lies in the user's home itself, which it would get to read.
     """
+    program = _program(name, own)
+    home = Path(os.path.realpath(Path.home()))
+    for folder in program.readable:
+        if folder == home or folder in home.parents:
+            raise UsageError(
+                f"{program.words[-1]} lies in {folder}, all of which it would get to read: "
+                "put it into a folder of its own"
+            )
+    return program
+
+
+def _program(name: str, own: str) -> Program:
     found = shutil.which(own or name)
     if found is None:
         raise UsageError(
