@@ -398,3 +398,19 @@ async def test_the_price_of_a_call_in_doubt_is_on_record(opened, service):
     (failed,) = bench.of("model.failed")
     assert failed["price_ref"].startswith("https://")
     assert "cost_nusd" not in failed  # it is with the hold that was charged
+
+
+async def test_an_answer_that_is_packed_all_the_same_is_said_to_be(opened, service):
+    bench = await opened(Limits(tokens=100_000))
+
+    async def handler(wire, asked):
+        assert asked.headers["accept-encoding"] == "identity"
+        await wire.answer(200, b"\x1f\x8b packed", **{"content-encoding": "gzip"})
+
+    service.does(handler)
+    answered = await bench.ask("/v1/responses", asks())
+
+    assert answered.headers["content-encoding"] == "gzip"
+    assert answered.body == b"\x1f\x8b packed"
+    (settled,) = bench.of("budget.settled")
+    assert settled["attrs"]["in_doubt"] is True

@@ -23,8 +23,8 @@ BODY_S = 60.0
 
 _BACK = frozenset(
     {
-        *("content-type", "cache-control", "retry-after", "retry-after-ms", "request-id"),
-        *("x-request-id", "x-should-retry", "x-models-etag", "x-reasoning-included"),
+        *("content-type", "content-encoding", "cache-control", "retry-after", "retry-after-ms"),
+        *("request-id", "x-request-id", "x-should-retry", "x-models-etag", "x-reasoning-included"),
     }
 )
 _BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "openai-", "x-codex-")
