@@ -1,5 +1,6 @@
 """What clients write so that calls cost more than their bounds, or that nothing goes on."""
 
+import anyio
 import pytest
 from sashizu_budget.nodes import Node
 from sashizu_core.errors import SashizuError
@@ -414,3 +415,34 @@ async def test_an_answer_that_is_packed_all_the_same_is_said_to_be(opened, servi
     assert answered.body == b"\x1f\x8b packed"
     (settled,) = bench.of("budget.settled")
     assert settled["attrs"]["in_doubt"] is True
+
+
+async def test_requests_take_so_much_memory_together_and_no_more(opened, service):
+    bench = await opened(Limits(tokens=1_000_000))
+    bench.gateway.room.left = 1500
+    came, go_on = anyio.Event(), anyio.Event()
+
+    async def waits(wire, asked):
+        came.set()
+        await go_on.wait()
+        await wire.answer(200, {"status": "completed", "usage": {}})
+
+    service.does(waits)
+    large = asks() | {"input": "x" * 1000}
+    found = []
+
+    async def ask():
+        found.append(await bench.ask("/v1/responses", large))
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await came.wait()
+            refused = await bench.ask("/v1/responses", large)
+            go_on.set()
+    again = await bench.ask("/v1/responses", large)
+
+    assert refused.status == 429
+    assert refused.headers["retry-after"]
+    assert [answered.status for answered in (*found, again)] == [200, 200]
+    assert bench.gateway.room.left == 1500

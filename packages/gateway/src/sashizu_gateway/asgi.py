@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -11,12 +12,18 @@ import orjson
 from sashizu_gateway.dialects.refusals import RequestRefused
 from sashizu_gateway.forwarding import ToClient, is_stream
 
-__all__ = ["Incoming", "Receive", "Scope", "Send"]
+__all__ = ["Incoming", "Receive", "Room", "Scope", "Send"]
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
+
+ROOM = 512 * 1024 * 1024
+"""Bytes of requests that a gateway has at one time, until they are answered."""
+
+ROOM_AGAIN_S = 5
+"""Seconds after which a request is worth another attempt that there was no memory for."""
 
 BODY_S = 60.0
 """Seconds in which a request has to come."""
@@ -28,6 +35,13 @@ _BACK = frozenset(
     }
 )
 _BACK_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "openai-", "x-codex-")
+
+
+@dataclass(slots=True)
+class Room:
+    """The memory that requests of all clients have; `left` is in bytes."""
+
+    left: int = ROOM
 
 
 class Incoming:
@@ -48,6 +62,8 @@ class Incoming:
         self._headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             self._headers.setdefault(name, value)
+        self._room: Room | None = None
+        self._taken = 0
         self._receive = receive
         self._send = send
 
@@ -72,11 +88,26 @@ class Incoming:
                 found[name] = text
         return found
 
-    async def body(self, limit: int) -> bytes:
-        """The body, read no further than the limit.
+    def let_go(self) -> None:
+        """Give back the memory of the body."""
+        if self._room is not None:
+            self._room.left += self._taken
+            self._room = None
+
+    def _take(self, room: Room, size: int) -> None:
+        if size > room.left:
+            raise RequestRefused(
+                "busy", "the gateway has no memory for it now", retry_after_s=ROOM_AGAIN_S
+            )
+        self._room = room
+        self._taken += size
+        room.left -= size
+
+    async def body(self, limit: int, room: Room) -> bytes:
+        """The body, read no further than the limit; `let_go` when it is needed no more.
 
         Raises:
-            RequestRefused: it is larger, encoded in some way, or does not come.
+            RequestRefused: it is larger, encoded in some way, does not come, or there is no room.
         """
         if self.header("content-encoding").lower() not in ("", "identity"):
             raise RequestRefused("encoding", "send the body as it is, without compression")
@@ -90,7 +121,9 @@ class Incoming:
                     event = await self._receive()
                     if event["type"] == "http.disconnect":
                         raise RequestRefused("malformed", "the request ended before its body did")
-                    found += event.get("body", b"")
+                    piece = event.get("body", b"")
+                    self._take(room, len(piece))
+                    found += piece
                     if len(found) > limit:
                         raise _too_large(limit)
                     if not event.get("more_body"):

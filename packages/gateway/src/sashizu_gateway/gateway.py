@@ -10,7 +10,7 @@ import anyio
 import orjson
 from sashizu_core.errors import BudgetRefused, RecordError, SashizuError
 
-from sashizu_gateway.asgi import Incoming, Receive, Scope, Send
+from sashizu_gateway.asgi import Incoming, Receive, Room, Scope, Send
 from sashizu_gateway.bounding import encoded
 from sashizu_gateway.call import Call, make_call
 from sashizu_gateway.callers import caller_of
@@ -46,7 +46,8 @@ logger = logging.getLogger(__name__)
 class Gateway:
     """An ASGI application. `upstreams` are the services by the provider whose API they speak.
 
-    `ended` says why it takes nothing any more; empty while it does.
+    `ended` says why it takes nothing any more; empty while it does. `room` is the memory that
+    requests have.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Gateway:
     ) -> None:
         self.settings = settings or GatewaySettings()
         self.ended = ""
+        self.room = Room()
         self._upstreams = upstreams
         self._clients: dict[bytes, Client] = {}
         self._calls = {f"{PREFIX}{dialect.path}": dialect for dialect in DIALECTS}
@@ -81,6 +83,8 @@ class Gateway:
             await _refuse(request, dialect, refused)
         except Exception as error:  # noqa: BLE001 - told to the client, and to the log
             await _refuse(request, dialect, self._failure(error))
+        finally:
+            request.let_go()
 
     def _failure(self, error: Exception) -> RequestRefused:
         """What a client is told of what failed here."""
@@ -125,7 +129,7 @@ class Gateway:
 
     async def _asked(self, request: Incoming, dialect: Dialect, client: Client) -> None:
         """Serve what costs something."""
-        body = dialect.check(_parsed(await request.body(self.settings.max_body)))
+        body = dialect.check(_parsed(await request.body(self.settings.max_body, self.room)))
         encoded(body)  # what cannot be sent is refused before anything is held for it
         upstream = self._upstream(dialect)
         try:
