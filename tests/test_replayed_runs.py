@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -245,3 +246,29 @@ async def test_an_agent_that_was_stopped_is_replayed(world: World) -> None:
     report = await world.run(Task("slow", deadline_s=0.2))
     assert report.results[0].outcome is Outcome.DEADLINE
     assert_same(await world.replay(report.run_id), report)
+
+
+PLAN = json.dumps(
+    {
+        "steps": [
+            {"id": "s1", "agent": "one", "goal": "find", "after": []},
+            {"id": "s2", "agent": "two", "goal": "look", "after": []},
+            {"id": "s3", "agent": "one", "goal": "join", "after": ["s1", "s2"]},
+        ]
+    }
+)
+
+
+async def test_what_a_supervisor_directed_is_replayed(world: World) -> None:
+    world.agent("one", lambda request: f"heard {len(request.messages)}")
+    world.agent("two", lambda _request: "looked", latency_s=0.01)
+    planner = world.agent("planning", [PLAN])
+    found = await world.supervise(
+        "do it", agents=["one", "two"], model=planner.info.name, budget=Limits(tokens=900_000)
+    )
+    assert found.plan is not None
+    assert len(found.run.results) == 4
+    again = await world.replay(found.run.run_id)
+    assert again.differences == ()
+    was = sorted((each.agent, each.answer) for each in found.run.results)
+    assert sorted((each.agent, each.answer) for each in again.report.results) == was

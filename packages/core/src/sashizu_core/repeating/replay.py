@@ -14,10 +14,10 @@ from sashizu_core.errors import Diverged, SashizuError
 from sashizu_core.plugins import Registry, open_registry
 from sashizu_core.protocols import Budget, EventSink, Model
 from sashizu_core.repeating.comparing import Collected, compared_events
+from sashizu_core.repeating.making import carried_out
 from sashizu_core.repeating.reading import KnownRun, known_run
 from sashizu_core.runtime.asked import asked_by
 from sashizu_core.runtime.counting_ledger import CountingLedger
-from sashizu_core.runtime.delegation import run_asked
 from sashizu_core.runtime.written_plan import model_infos
 from sashizu_core.sandboxing import NoSandbox, Sandbox, SandboxInfo
 from sashizu_core.settings import Settings, load_settings
@@ -78,6 +78,7 @@ async def replay(
     _check(known)
     collected = Collected(known.past.fresh)
     with _workspace(known.asked.root) as root:
+        shaped = _settings(settings, known)
         asked = asked_by(
             known.asked.tasks,
             workspace=root,
@@ -86,13 +87,13 @@ async def replay(
             model=known.asked.model,
             isolation=known.asked.isolation,
             agents=known.asked.agents,
-            settings=_settings(settings, known),
-            registry=_recorded_world(registry, known),
+            settings=shaped,
+            registry=_recorded_world(registry, shaped, known),
             sinks=[*sinks, collected],
             **options,
         )
         asked = replace(asked, past=known.past, deadline_s=None)
-        report = await run_asked(asked)
+        report = await carried_out(asked, known)
     same = {past.agent_id: past.goes_on_as for past in known.past.pasts}
     count, differences = compared_events(known.recorded.events, collected.events, same)
     found = known.past.diverged or differences
@@ -138,16 +139,15 @@ def _workspace(root: Path) -> Iterator[Path]:
 # --- the outside, as it is recorded ---------------------------------------------------------------
 
 
-def _recorded_world(registry: Registry, known: KnownRun) -> Registry:
+def _recorded_world(registry: Registry, settings: Settings, known: KnownRun) -> Registry:
     """What is installed, with nothing in it that reaches the outside."""
-    infos = [info for document in known.past.documents for info in model_infos(document)]
     sandbox = next(
         (e for e in known.recorded.events if e["kind"] == "security.sandbox" and "status" in e),
         None,
     )
     return replace(
         registry,
-        models={info.name: _model_spec(info) for info in infos},
+        models={info.name: _model_spec(info) for info in _models(settings, known)},
         budget=_ledger_spec() if known.started.get("budget_id") is not None else None,
         sandboxes={"none": _sandbox_spec(sandbox)} if sandbox is not None else {},
         tool_sources={},
@@ -156,6 +156,18 @@ def _recorded_world(registry: Registry, known: KnownRun) -> Registry:
         hosts={},
         agents={},
     )
+
+
+def _models(settings: Settings, known: KnownRun) -> Iterator[ModelInfo]:
+    """What was known of models; of those that were never asked, their names."""
+    asked = known.asked
+    names = {settings.run.model, asked.model, *(task.model for task in asked.tasks)}
+    names |= {name for agent in asked.agents for name in (agent.model, agent.fallback)}
+    names |= {*((asked.supervised or {}).get("wanted") or {}).get("models", ())}
+    for name in filter(None, names):
+        yield ModelInfo(name, name.partition("/")[0])
+    for document in known.past.documents:
+        yield from model_infos(document)
 
 
 class _RecordedModel:

@@ -24,7 +24,6 @@ from sashizu_core.runtime.opened_run import OpenedRun, check_ledger, opened_run
 from sashizu_core.runtime.places import with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
 from sashizu_core.runtime.redacting import redacted_report
-from sashizu_core.runtime.repeated_plans import repeated_plans
 from sashizu_core.runtime.spawning import Spawning, spawning_plans
 from sashizu_core.trust import TrustStore
 from sashizu_core.types import AgentReport, ModelInfo, RunReport, Task
@@ -108,6 +107,9 @@ class Conductor:
         `accept` says what is wrong with an answer, in words for the model, or nothing.
         """
         agent_id = new_agent_id()
+        if (past := self._asked.past) is not None:
+            known = past.plan(plan.task, self._asked.registry, root=self._asked.root)
+            plan = known if known is not None else plan
         place = await self.parts.places.of(plan, agent_id)
         above = above_all(self._asked, self.parts)
         instance: Instance
@@ -207,15 +209,10 @@ async def conducting(
 async def _planned(
     asked: Asked, sources: Sources, tasks: Sequence[Task], folders: dict[str, int], *, jobs: int
 ) -> list[AgentPlan]:
-    def anew(tasks: Sequence[Task]) -> list[AgentPlan]:
-        return spawning_plans(_new_plans(asked, sources, tasks, folders), asked)
-
-    if asked.past is not None:
-        plans = repeated_plans(tasks, asked, anew)
-    else:
+    if asked.past is None:
         entries = [sources.catalogue.entry(task.agent) for task in tasks]
         await anyio.to_thread.run_sync(TrustStore().require, asked.root, entries)
-        plans = anew(tasks)
+    plans = spawning_plans(_new_plans(asked, sources, tasks, folders), asked)
     return await with_isolation(plans, asked.registry, asked.root, asked=asked.isolation, jobs=jobs)
 
 

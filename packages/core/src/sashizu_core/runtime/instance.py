@@ -42,6 +42,7 @@ from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.run_past import RunPast
 from sashizu_core.runtime.running_low import degradation_of, share_of
 from sashizu_core.runtime.serving import tools_of_servers
 from sashizu_core.runtime.showing import shown_lines
@@ -114,7 +115,8 @@ class RunParts:
 
     `nodes` are the ledger's from `root` upwards, as far as this process knows them; `windows` are
     those of spend above them, as they were when the run began. `document` is what the run was
-    asked, as text for the record; `numbers` counts the agents that it has.
+    asked, as text for the record; `past` is the run that is made again or gone on with; `numbers`
+    counts the agents that it has.
     """
 
     run_id: RunId
@@ -144,6 +146,7 @@ class RunParts:
     nodes: tuple[BudgetNode, ...] = ()
     windows: Sequence[SpendWindow] = ()
     document: str = ""
+    past: RunPast | None = None
     numbers: Iterator[int] = field(default_factory=count)
 
     @property
@@ -230,6 +233,9 @@ class AgentInstance:
             parent_span_id=_span_above(self._above, parts, own_span),
             span_id=own_span or span_id(),
         )
+        again = parts.past
+        if again is not None and again.recomputes and plan.past is None:
+            raise again.unknown(plan.task)
         self._number = next(parts.numbers)
         self._past = plan.past
         if plan.past is not None:

@@ -238,4 +238,5 @@ async def _parts(
         admission=await opened.admission(asked.settings, models.values()),
         nodes=_nodes(budget, root),
         windows=windows_of(root),
+        past=asked.past,
     )

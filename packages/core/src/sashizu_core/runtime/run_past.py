@@ -159,18 +159,35 @@ class RunPast:
         """The recorded plan of an agent that begins now; None where it did not begin then.
 
         Raises:
-            Diverged: nothing may begin that did not begin then.
+            Diverged: who starts it did not, and has ended.
         """
         place = (above.agent_id if above is not None else "", at_step)
         key = task_key(scoped(task, root))
-        for known in self._known:
-            if known.place == place and known.key == key:
-                self._known.remove(known)
-                plan = plan_from(known.document, registry.tools)
-                return replace(plan, past=known.past, document=known.document)
-        if self.recomputes or (above is not None and above.strict):
-            name = above.name if above is not None else "the run"
-            found = Diverged(name, max(at_step, 0), "no such agent", f"the agent {task.agent!r}")
-            self.diverged.append(found)
-            raise found
+        here = [known for known in self._known if known.place == place]
+        found = next((each for each in here if each.key == key), None)
+        # How much of answers is passed on depends on what was left of a shared budget.
+        found = found or next((each for each in here if _alike(task, each.document["task"])), None)
+        if found is not None:
+            self._known.remove(found)
+            plan = plan_from(found.document, registry.tools)
+            return replace(plan, past=found.past, document=found.document)
+        if above is not None and above.strict:
+            raise self.unknown(task, above, at_step)
         return None
+
+    def unknown(self, task: Task, above: AgentPast | None = None, at_step: int = -1) -> Diverged:
+        """The error to raise for an agent that did not begin then, where nothing may be added."""
+        name = above.name if above is not None else "the run"
+        found = Diverged(name, max(at_step, 0), "no such agent", f"the agent {task.agent!r}")
+        self.diverged.append(found)
+        return found
+
+
+def _alike(task: Task, recorded: Fields) -> bool:
+    """Whether two tasks differ in the text of their inputs alone."""
+    names = {*task.inputs}
+    then = task_from(recorded)
+    same = replace(task, inputs={}, scope=(), deadline_s=None)
+    return bool(names) and names == {*then.inputs} and same == replace(
+        then, inputs={}, scope=(), deadline_s=None
+    )

@@ -45,7 +45,7 @@ _REPOSITORY = "repo:"
 
 def written(values: Mapping[str, Any], redactor: Redactor) -> str:
     """JSON values as a text that holds no secret."""
-    return json.dumps(redactor.value(values), ensure_ascii=False, sort_keys=True)
+    return json.dumps(redactor.value(values), ensure_ascii=False)
 
 
 def written_plan(

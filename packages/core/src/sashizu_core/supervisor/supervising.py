@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from sashizu_core.runtime.conducting import conducting
 from sashizu_core.runtime.opened_run import guarded, sources_of
 from sashizu_core.runtime.plan import find_model
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.written_plan import other_version
 from sashizu_core.supervisor.judging import JUDGE, judge
 from sashizu_core.supervisor.merging import MERGES, Merge
 from sashizu_core.supervisor.planner import PLANNER, one_each, planner, planning_task
@@ -106,6 +107,25 @@ def _check(wanted: Wanted, asked: Asked) -> None:
         find_model(name, asked.registry.models)
 
 
+async def supervise_again(written: Mapping[str, Any], asked: Asked) -> Supervision:
+    """What a supervisor was asked once, done again or gone on with.
+
+    `written` is what was kept of it; `asked` holds the definitions of that run.
+
+    Raises:
+        SashizuError: see `supervise`; another version wrote it.
+    """
+    try:
+        values = written["wanted"]
+        limits = {name: Limits(**each) for name, each in values["limits"].items()}
+        told = {**values, "scope": tuple(values["scope"]), "models": tuple(values["models"])}
+        wanted = Wanted(**{**told, "limits": limits})
+        only_plan = bool(written["only_plan"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise other_version(error) from error
+    return await guarded(asked, partial(_carried_out, wanted, only_plan))
+
+
 # --- the run --------------------------------------------------------------------------------------
 
 
@@ -114,14 +134,20 @@ async def _supervised(
 ) -> Supervision:
     chosen = _chosen(sources_of(asked).catalogue, wanted, asked)
     wanted = replace(wanted, agents=chosen)
-    plan = _rule_plan(wanted)
     tools = asked.registry.tools
     ours = [planner(list(chosen), tools), judge(tools)]
-    asked = replace(
-        asked,
-        agents=[*asked.agents, *ours],
-        tasks=_first_tasks(wanted, plan),
+    return await _carried_out(
+        wanted, only_plan, replace(asked, agents=[*asked.agents, *ours]), redactor
     )
+
+
+async def _carried_out(
+    wanted: Wanted, only_plan: bool, asked: Asked, redactor: Redactor
+) -> Supervision:
+    """Supervise with agents that are chosen, planner and judge among the definitions."""
+    plan = _rule_plan(wanted)
+    written = {"wanted": asdict(wanted), "only_plan": only_plan}
+    asked = replace(asked, tasks=_first_tasks(wanted, plan), supervised=written)
     about = {"strategy": wanted.strategy, "merge": wanted.merge}
     async with conducting(asked, sources_of(asked), redactor, about=about) as conductor:
         jobs = 1 if wanted.strategy == "sequential" else asked.jobs

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -17,8 +17,9 @@ from sashizu_core.protocols import Budget, BudgetNode, Busy, Hold, Model, Refuse
 from sashizu_core.redaction import LiveText
 from sashizu_core.turn.attempts import ProviderGate, RetryPlan
 from sashizu_core.turn.counting import provider_count
-from sashizu_core.turn.past import AgentPast, RecordedStep, StoppedAsRecorded
+from sashizu_core.turn.past import AgentPast, RecordedStep
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.recorded_calls import RecordedCalls
 from sashizu_core.turn.shares import Share
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import (
@@ -26,7 +27,6 @@ from sashizu_core.types import (
     Bound,
     Completion,
     ModelRequest,
-    Outcome,
     StepKind,
     Usage,
 )
@@ -80,6 +80,7 @@ class Inference:
     """Makes the model calls of one agent instance.
 
     `used` sums what was billed; `doubtful_tokens` are the holds of attempts that nobody billed.
+    `answered_by` is the model that answered last.
     """
 
     __slots__ = (
@@ -88,8 +89,10 @@ class Inference:
         "_gate",
         "_ledger",
         "_model",
+        "_recorded",
         "_steps",
         "_told",
+        "answered_by",
         "doubtful_tokens",
     )
 
@@ -104,6 +107,10 @@ class Inference:
         self._bills: list[Usage] = []
         self.doubtful_tokens = 0
         self._told = 0
+        self.answered_by = model.info.name
+        node = ledger.node if ledger is not None else None
+        past = steps.past
+        self._recorded = RecordedCalls(past, steps, node, self.book) if past is not None else None
 
     @property
     def used(self) -> Usage:
@@ -160,13 +167,15 @@ class Inference:
     ) -> Completion:
         plan: RetryPlan | None = None
         while True:
-            if (remembered := self._remembered()) is not None:
+            calls = self._recorded
+            if calls is not None and (known := calls.next()) is not None:
                 try:
-                    return await self._repeated(request, remembered)
+                    return await self._repeated(calls.past, request, known)
                 except ModelError:
-                    if not self._tried_again():
-                        raise
-                    continue
+                    if calls.tried_again() or calls.ended():
+                        continue
+                    raise
+            self.answered_by = self._model.info.name
             if self._gate.closed:
                 self._steps.recorder.flush()
                 await self._gate.wait()
@@ -192,62 +201,18 @@ class Inference:
 
     # --- what is on record already ----------------------------------------------------------------
 
-    def _remembered(self) -> RecordedStep | None:
-        """The recorded attempt that comes next; None where there is none and the model is asked.
-
-        Raises:
-            BudgetRefused: the attempt was refused then.
-        """
-        steps, past = self._steps, self._steps.past
-        if past is None:
-            return None
-        recorder = steps.recorder
-        while (found := past.next_of_line()) is not None:
-            kind, event = found
-            if kind == "budget.degraded":
-                break
-            past.take_of_line()
-            if kind == "budget.refused":
-                recorder.write(past.copies([event], recorder.context))
-                raise _refused_as(event)
-            known = past.steps[int(event["step"])]
-            if known.finished and event.get("op") == "chat":
-                return known
-            self._passed_over(past, known)
-            if past.strict and not known.finished:
-                raise StoppedAsRecorded(past.stop or Outcome.CANCELLED)
-        if past.strict:
-            self._refuse_more(past)
-        return None
-
-    def _refuse_more(self, past: AgentPast) -> NoReturn:
-        if past.stop is not None:
-            raise StoppedAsRecorded(past.stop)
-        raise past.differs(self._steps.count, "no further call of a model", "one more")
-
-    def _passed_over(self, past: AgentPast, known: RecordedStep) -> None:
-        """Repeat what is on record of an attempt that nobody takes an answer of."""
-        recorder = self._steps.recorder
-        self._steps.next_seq()
-        self._count_again(past, known)
-        every = (*known.before, *known.within, *known.after)
-        recorder.write(past.copies(every, recorder.context))
-        if known.intent.get("op") == "chat":  # it was sent, and may be billed
-            held = int(known.first("budget.held").get("budget_held") or 0)
-            self.doubtful_tokens += held
-        self._bills.append(Usage())
-
-    async def _repeated(self, request: ModelRequest, known: RecordedStep) -> Completion:
+    async def _repeated(
+        self, past: AgentPast, request: ModelRequest, known: RecordedStep
+    ) -> Completion:
         """Take the outcome of a recorded attempt; what was booked for it is not booked again.
 
         Raises:
             ModelError: it failed then.
             Diverged: another request is recorded.
         """
-        past, recorder = self._steps.past, self._steps.recorder
-        assert past is not None
-        self._count_again(past, known)
-        seq = self._steps.next_seq()
+        recorder, seq = self._steps.recorder, known.seq
+        self._steps.go_on_at(seq + 1)
+        self.answered_by = str(known.intent.get("model"))
         held = past.copies((e for e in known.before if e is not known.intent), recorder.context)
         intent = [*held, self._intent(seq, request, self._steps.take_seen())]
         attempt = _Attempt(request, Bound(0, 0, ""), None, intent, seq)
@@ -283,28 +248,6 @@ class Inference:
             if (settled.get("attrs") or {}).get("in_doubt"):
                 self.doubtful_tokens += int(settled.get("budget_spent") or 0)
         return completion
-
-    def _count_again(self, past: AgentPast, known: RecordedStep) -> None:
-        """Count in a replay's ledger what was booked; who goes on has less to begin with."""
-        settled = known.first("budget.settled")
-        if not past.recomputes or self._ledger is None:
-            return
-        if settled:
-            nusd = int((settled.get("attrs") or {}).get("nusd") or 0)
-            booked = Amount(int(settled.get("budget_spent") or 0), nusd, requests=1)
-        elif known.intent.get("op") == "count_tokens":
-            booked = Amount(requests=1)
-        else:
-            return
-        hold = self._ledger.node.reserve(booked)
-        if not isinstance(hold, Busy | Refused):
-            hold.settle(booked)
-
-    def _tried_again(self) -> bool:
-        """Whether a failed attempt was followed by another at the same call."""
-        past = self._steps.past
-        found = past.next_of_line() if past is not None else None
-        return found is not None and found[0] == "model.requested"
 
     # --- one attempt ------------------------------------------------------------------------------
 
@@ -574,18 +517,6 @@ class Inference:
             "budget_held": attempt.hold.amount.tokens,
         }
         return [self._steps.recorder.event("budget.released", fields)]
-
-
-def _refused_as(event: Mapping[str, Any]) -> BudgetRefused:
-    """A refusal as it was recorded."""
-    attrs = event.get("attrs") or {}
-    return BudgetRefused(
-        str(event.get("budget_id") or ""),
-        str(event.get("budget_unit") or ""),
-        int(event.get("budget_held") or 0),
-        int(attrs.get("left") or 0),
-        bool(attrs.get("closed")),
-    )
 
 
 def _priced(answered: Event, recorded: Mapping[str, Any]) -> Event:

@@ -147,12 +147,16 @@ class AgentLoop:
                 request.effort,
                 completion.usage,
             )
-            if completion.usage is not None
+            if completion.usage is not None and self._same_model()
             else None
         )
         if completion.message.content:
             self.partial = completion.message.content
         return completion
+
+    def _same_model(self) -> bool:
+        """Whether who is asked next answered last, so that its bill tells of the next one."""
+        return self.inference.answered_by == self.inference.model.info.name
 
     def _compact(self) -> bool:
         """Replace the older half of the tool results by notes; False if there are none left."""

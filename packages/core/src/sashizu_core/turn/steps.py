@@ -57,6 +57,10 @@ class StepContext:
         self._seq += 1
         return seq
 
+    def go_on_at(self, seq: int) -> None:
+        """Number further steps from here on; never one number twice."""
+        self._seq = max(self._seq, seq)
+
     def key(self, seq: int) -> StepKey:
         """What names a step for ever."""
         return StepKey(self._run_id, self._agent_id, seq)
