@@ -1,5 +1,6 @@
 """Runs that are made again from their record, and runs that go on from it."""
 
 from sashizu_core.repeating.replay import Replay, replay
+from sashizu_core.repeating.resume import Doubt, Resumed, resume
 
-__all__ = ["Replay", "replay"]
+__all__ = ["Doubt", "Replay", "Resumed", "replay", "resume"]

@@ -14,7 +14,7 @@ from sashizu_core.recorded import RecordedRun
 from sashizu_core.runtime.run_past import RunPast
 from sashizu_core.runtime.written_run import WrittenRun, read_run
 
-__all__ = ["KnownRun", "known_run"]
+__all__ = ["KnownRun", "check_kinds", "known_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,25 @@ async def known_run(registry: Registry, run_id: str, *, recomputes: bool) -> Kno
         started,
         _only(recorded, "run.ended"),
     )
+
+
+def check_kinds(known: KnownRun) -> None:
+    """Refuse runs with something in them that is not on record in full.
+
+    Raises:
+        SashizuError: says what.
+    """
+    run_id = known.recorded.run_id
+    if known.asked.beneath:
+        raise SashizuError(f"run {run_id} is a part of another process's run: name that one")
+    for event in known.recorded.events:
+        if event.get("tool_type") == "hook":
+            raise SashizuError(f"run {run_id} had hooks, whose answers are not recorded in full")
+        if event.get("tool_type") == "engine":
+            raise SashizuError(
+                f"run {run_id} had an agent that was a program of its own: what it did is not "
+                "recorded step by step"
+            )
 
 
 async def _recorded(registry: Registry, run_id: str) -> RecordedRun:

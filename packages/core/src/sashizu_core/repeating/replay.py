@@ -15,7 +15,7 @@ from sashizu_core.plugins import Registry, open_registry
 from sashizu_core.protocols import Budget, EventSink, Model
 from sashizu_core.repeating.comparing import Collected, compared_events
 from sashizu_core.repeating.making import carried_out
-from sashizu_core.repeating.reading import KnownRun, known_run
+from sashizu_core.repeating.reading import KnownRun, check_kinds, known_run
 from sashizu_core.runtime.asked import asked_by
 from sashizu_core.runtime.counting_ledger import CountingLedger
 from sashizu_core.runtime.written_plan import model_infos
@@ -106,14 +106,9 @@ def _check(known: KnownRun) -> None:
     Raises:
         SashizuError: says what of it cannot.
     """
-    run_id, asked = known.recorded.run_id, known.asked
-    if asked.beneath:
-        raise SashizuError(f"run {run_id} is part of another process's run: replay that one")
     if known.recorded.alive:
-        raise SashizuError(f"run {run_id} is still at work: wait for its end")
-    for event in known.recorded.events:
-        if event.get("tool_type") == "hook":
-            raise SashizuError(f"run {run_id} had hooks, whose answers are not recorded in full")
+        raise SashizuError(f"run {known.recorded.run_id} is still at work: wait for its end")
+    check_kinds(known)
 
 
 def _settings(settings: Settings, known: KnownRun) -> Settings:

@@ -53,6 +53,7 @@ async def bracketed(
             "jobs": asked.jobs,
             "isolation": [plan.isolation for plan in plans],
             **(about or {}),
+            **(asked.past.link if asked.past is not None else {}),
         },
     }
     if parts.root is not None:

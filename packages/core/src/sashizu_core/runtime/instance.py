@@ -232,6 +232,7 @@ class AgentInstance:
             conversation_id=conversation_id or None,
             parent_span_id=_span_above(self._above, parts, own_span),
             span_id=own_span or span_id(),
+            replay_of=_repeated_run(parts, plan),
         )
         again = parts.past
         if again is not None and again.recomputes and plan.past is None:
@@ -361,8 +362,8 @@ class AgentInstance:
 
     def _spawn(self) -> Ending | None:
         """Book one agent with the ledger."""
-        if self.node is None:
-            return None
+        if self.node is None or (self._past is not None and not self._past.recomputes):
+            return None  # it was booked when it began
         answer = self.node.reserve(Amount(agents=1))
         if isinstance(answer, Busy):  # agents are booked at once, so nothing is in flight for long
             answer = Refused(answer.node, answer.unit, answer.asked, answer.left)
@@ -695,6 +696,13 @@ class AgentInstance:
 
     def _unchecked(self) -> tuple[Criterion, ...]:
         return read_answer("", self.plan.definition.success_criteria).criteria
+
+
+def _repeated_run(parts: RunParts, plan: AgentPlan) -> object:
+    """The run that all events of an agent repeat; None where it does something itself."""
+    if plan.past is not None and plan.past.strict:
+        return plan.past.run_id
+    return parts.recorder.context.get("replay_of")
 
 
 def _recorded_stop(group: BaseExceptionGroup[StoppedAsRecorded]) -> Outcome:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from sashizu_core.errors import Diverged, SashizuError
+from sashizu_core.operator_policy import OperatorPolicy
 from sashizu_core.plugins import Registry
 from sashizu_core.recorded import RecordedRun
 from sashizu_core.runtime.plan import AgentPlan, scoped
+from sashizu_core.runtime.spent import less, spent_by
 from sashizu_core.runtime.written_plan import other_version, plan_from, task_from, task_key
 from sashizu_core.turn.past import AgentPast
 from sashizu_core.types import Task
@@ -40,12 +42,17 @@ class _Known:
 class RunPast:
     """The agents of a recorded run, each taken once.
 
-    `recomputes` says that all of it is made again, and nothing else is done. `diverged` collects
-    what was not as it is recorded; `fresh` are texts, by digest, that came up since.
+    `recomputes` says that all of it is made again, and nothing else is done; `carries` that what
+    was spent counts against the limits; `policy` is what the operator allows by now. `link` is what
+    the record of the new run says of the old one. `diverged` collects what was not as it is
+    recorded; `fresh` are texts, by digest, that came up since.
     """
 
     recorded: RecordedRun
     recomputes: bool
+    carries: bool = False
+    policy: OperatorPolicy | None = None
+    link: Mapping[str, Any] = field(default_factory=dict)
     diverged: list[Diverged] = field(default_factory=list)
     events: Sequence[Fields] = ()
     fresh: dict[str, str] = field(default_factory=dict)
@@ -69,6 +76,7 @@ class RunPast:
             if any(event["kind"] == "agent.started" for event in events):
                 past._known.append(past._agent(agent_id, events))
         past._known.sort(key=lambda known: known.number)
+        past._tie()
         past._pasts = [known.past for known in past._known]
         past._documents = [known.document for known in past._known]
         return past
@@ -139,11 +147,37 @@ class RunPast:
             strict=self.recomputes,
             diverged=self.diverged.append,
         )
-        past.strict = self.recomputes or past.final
+        past.strict = self.recomputes or past.final or (bool(past.ended) and not self._ended())
         attrs = begun.get("attrs") or {}
         place = str(begun.get("parent_agent_id") or ""), int(attrs.get("at_step", -1))
         key = task_key(task_from(document["task"]))
         return _Known(past, document, key, place, int(attrs.get("number", 0)))
+
+    def _tie(self) -> None:
+        """Find who started whom; what an agent started in a step that is over is over as well."""
+        by_id = {known.past.agent_id: known.past for known in self._known}
+        for known in sorted(self._known, key=lambda known: known.past.depth):
+            parent = by_id.get(known.place[0])
+            if parent is None:
+                continue
+            at_step = known.place[1]
+            parent.started_in.add(at_step)
+            step = parent.steps.get(at_step)
+            if parent.strict or (step is not None and step.finished):
+                known.past.strict = True
+
+    def beneath(self, agent_id: str) -> list[AgentPast]:
+        """An agent and all that it started, and those they did."""
+        found = [past for past in self._pasts if past.agent_id == agent_id]
+        ids = {agent_id}
+        for past in sorted(self._pasts, key=lambda past: past.depth):
+            if past.started.get("parent_agent_id") in ids:
+                ids.add(past.agent_id)
+                found.append(past)
+        return found
+
+    def _ended(self) -> bool:
+        return any(event["kind"] == "run.ended" for event in self.recorded.events)
 
     # --- who is who -------------------------------------------------------------------------------
 
@@ -170,6 +204,13 @@ class RunPast:
         if found is not None:
             self._known.remove(found)
             plan = plan_from(found.document, registry.tools)
+            if self.policy is not None and not found.past.strict:
+                bounds = self.policy.ceilings(plan.grants, plan.folder)
+                plan = replace(plan, ceilings=(*plan.ceilings, *bounds))
+            if self.carries:
+                plan = replace(
+                    plan, limits=less(plan.limits, spent_by(self.beneath(found.past.agent_id)))
+                )
             return replace(plan, past=found.past, document=found.document)
         if above is not None and above.strict:
             raise self.unknown(task, above, at_step)
@@ -188,6 +229,8 @@ def _alike(task: Task, recorded: Fields) -> bool:
     names = {*task.inputs}
     then = task_from(recorded)
     same = replace(task, inputs={}, scope=(), deadline_s=None)
-    return bool(names) and names == {*then.inputs} and same == replace(
-        then, inputs={}, scope=(), deadline_s=None
+    return (
+        bool(names)
+        and names == {*then.inputs}
+        and same == replace(then, inputs={}, scope=(), deadline_s=None)
     )

@@ -24,6 +24,7 @@ from sashizu_core.runtime.written_plan import (
     task_from,
     written,
 )
+from sashizu_core.trust import TrustStore
 from sashizu_core.types import Limits, Task
 
 __all__ = ["WrittenRun", "read_run", "written_run"]
@@ -64,12 +65,20 @@ def written_run(asked: Asked, catalogue: Catalogue, redactor: Redactor) -> str:
         "rebalance": asked.rebalance,
         "root": str(asked.root),
         "tables": {name: asked.settings.tables.get(name, {}) for name in _TABLES},
-        "agents": [plain_definition(entry.definition) for entry in catalogue],
+        "agents": [plain_definition(definition) for definition in _trusted(asked.root, catalogue)],
         "conversation": asked.conversation is not None,
         "beneath": asked.received is not None,
         "supervised": asked.supervised,
     }
     return written(json.loads(json.dumps(values, default=str)), redactor)
+
+
+def _trusted(root: Path, catalogue: Catalogue) -> list[AgentDefinition]:
+    """The definitions that may be used: whoever goes on asks for no trust any more."""
+    barred: set[str] = set()
+    if any(entry.scope == "repository" for entry in catalogue):
+        barred = {file.agent for file in TrustStore().untrusted(root, catalogue)}
+    return [entry.definition for entry in catalogue if entry.name not in barred]
 
 
 def read_run(values: Mapping[str, Any]) -> WrittenRun:

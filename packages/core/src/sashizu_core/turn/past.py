@@ -17,6 +17,7 @@ from sashizu_core.errors import Diverged, ModelError, SashizuError
 from sashizu_core.events import Event
 from sashizu_core.types import (
     Completion,
+    Decision,
     Message,
     Outcome,
     StepKind,
@@ -146,7 +147,8 @@ class AgentPast:
     `recomputes` says that events are made anew, to be compared, and not copied. A `strict` history
     is all there is: the agent does nothing that is not in it. `text` gives a text by its digest and
     raises where it is not kept. `diverged` hears of everything that is not as it was.
-    `goes_on_as` is the id of the agent instance that repeats it, empty before there is one.
+    `goes_on_as` is the id of the agent instance that repeats it, empty before there is one;
+    `started_in` are the steps in which it started agents.
     """
 
     def __init__(
@@ -169,6 +171,7 @@ class AgentPast:
         self.started: Fields = {}
         self.ended: Fields = {}
         self.goes_on_as = ""
+        self.started_in: set[int] = set()
         self.text = text
         self._diverged = diverged
         self._line: deque[tuple[str, Fields]] = deque()
@@ -201,9 +204,25 @@ class AgentPast:
         return _STOPS.get(str(self.ended.get("status")))
 
     @property
+    def depth(self) -> int:
+        """How many agents are above it."""
+        return int(self.started.get("depth") or 0)
+
+    @property
     def final(self) -> bool:
         """Whether it ended by itself."""
         return bool(self.ended) and self.stop is None
+
+    def in_doubt(self) -> list[RecordedStep]:
+        """Steps that may have had an effect, and whose outcome nobody knows."""
+        return [
+            step
+            for step in self.steps.values()
+            if step.kind is StepKind.EFFECT
+            and step.intent.get("op") == "execute_tool"
+            and not step.finished
+            and step.first("tool.decided").get("decision") == "allow"
+        ]
 
     @property
     def last_seq(self) -> int:
@@ -344,6 +363,24 @@ class AgentPast:
             outcome.get("model_used") or "",
             outcome.get("response_id") or "",
             outcome.get("ttft_ns"),
+        )
+
+    def decision(self, seq: int) -> Decision | None:
+        """What was decided on a call before it was made; None where that is not on record."""
+        known = self.steps.get(seq)
+        told = (
+            next((e for e in known.before if e["kind"] == "tool.decided"), None) if known else None
+        )
+        if known is None or told is None:
+            return None
+        denied = known.first("security.denied")
+        reason = told.get("decision_reason") or denied.get("decision_reason") or ""
+        return Decision(
+            told["decision"],
+            str(reason),
+            str(told.get("decision_rule") or ""),
+            told["decided_by"],
+            str((told.get("attrs") or {}).get("source") or ""),
         )
 
     def result(self, step: RecordedStep) -> ToolResult:

@@ -107,7 +107,7 @@ class StepContext:
         """
         if self.past is not None:
             known = self.past.take(intent)
-            if known is not None:
+            if known is not None and (recall is not None or self.past.strict):
                 return await self._recalled(self.past, known, intent, outcome, recall)
         recorder = self.recorder
         recorder.write(intent)

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from sashizu_core.approvals import Approvals
 from sashizu_core.bounds import text_bound
@@ -26,7 +27,7 @@ from sashizu_core.permissions import authorize, effective
 from sashizu_core.protocols import Policy, TailoredTool, Tool, ToolContext
 from sashizu_core.sandboxing import Confinement
 from sashizu_core.turn.claims import Claims
-from sashizu_core.turn.past import RecordedStep
+from sashizu_core.turn.past import AgentPast, RecordedStep
 from sashizu_core.turn.reacting import Reactor
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
@@ -40,6 +41,15 @@ MAX_DECISIONS = 1024
 """Decisions that are kept for one agent instance."""
 
 UNTOUCHED = StepKind.PURE
+
+UNKNOWN_OUTCOME = (
+    "Whether this was done is not known: the run was interrupted while it ran. Look at what is "
+    "there before it is done again."
+)
+"""What a model, and whoever is asked, is told of a call that may have had its effect."""
+
+_OF_THE_OUTSIDE = ("conflict", "not_understood")
+"""Why a call was not made that depends on files, or on what other agents did."""
 
 SIDE_BY_SIDE = (StepKind.PURE, StepKind.CHILD)
 """Kinds of call that may run beside others of the same kind."""
@@ -155,25 +165,40 @@ class ToolBox:
         return result
 
     async def _through(self, state: _Call) -> ToolResult:
-        call = state.call
         requests = self._understand(state)
+        past = self._steps.past
+        if past is not None and (known := past.steps.get(state.seq)) is not None:
+            if past.recomputes:
+                self._as_recorded(past, known, state)
+            elif known.finished:
+                return await self._remembered(past, known, state)
         if state.result is None:
-            asked = (ToolRequest(call.name), *requests)
-            decision = self._decided.get(asked) or self._decide(asked)
-            if self._reactor is not None and decision.verdict != "deny":
-                decision = await self._reactor.before(call, decision)
-            if decision.verdict == "ask":
-                decision = await self._ask(call, asked, decision, call.arguments)
-            state.decision = decision
-            if not decision.allowed:
-                state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
-                state.error_type = "denied"
-            elif taken := self._taken(state):
-                state.result = ToolResult(f"not done: {taken}", is_error=True)
-                state.error_type = "conflict"
+            await self._permit(state, (ToolRequest(state.call.name), *requests))
         if state.result is not None or state.tool is None:
             return await self._refuse(state)
         return await self._act(state, state.tool)
+
+    async def _permit(self, state: _Call, asked: tuple[PermissionRequest, ...]) -> None:
+        """Judge a call; the state has a result where it must not be made."""
+        call = state.call
+        decision = self._decided.get(asked) or self._decide(asked)
+        if self._reactor is not None and decision.verdict != "deny":
+            decision = await self._reactor.before(call, decision)
+        doubt = self._in_doubt(state)
+        if doubt and decision.verdict != "deny":
+            decision = await self._ask(call, asked, _doubtful(decision), call.arguments)
+        elif decision.verdict == "ask":
+            decision = await self._answered(state, asked, decision)
+        state.decision = decision
+        if not decision.allowed and doubt:
+            state.result = ToolResult(f"{UNKNOWN_OUTCOME} It was not run again.", is_error=True)
+            state.error_type = "outcome_unknown"
+        elif not decision.allowed:
+            state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
+            state.error_type = "denied"
+        elif taken := self._taken(state):
+            state.result = ToolResult(f"not done: {taken}", is_error=True)
+            state.error_type = "conflict"
 
     # --- before -----------------------------------------------------------------------------------
 
@@ -215,6 +240,50 @@ class ToolBox:
         if len(self._decided) < MAX_DECISIONS:
             self._decided[asked] = decision
         return decision
+
+    # --- what is on record already ----------------------------------------------------------------
+
+    def _as_recorded(self, past: AgentPast, known: RecordedStep, state: _Call) -> None:
+        """Refuse what was refused for reasons that lie outside of the agent."""
+        why = str(known.outcome.get("error_type") or "")
+        if why in _OF_THE_OUTSIDE and state.result is None:
+            state.result = past.result(known)
+            state.error_type = why
+            if why == "conflict":
+                state.decision = past.decision(state.seq)
+
+    async def _remembered(self, past: AgentPast, known: RecordedStep, state: _Call) -> ToolResult:
+        """Take what a call gave from the record: it was judged and made."""
+        recorder = self._steps.recorder
+        tool = state.tool
+        recorder.write(past.copies((*known.before, *known.within), recorder.context))
+        if tool is not None and state.seq in past.started_in:  # whom it started goes on, too
+            await _run(tool, state, await self._context_of(state, state.seq))
+        recorder.later(past.copies(known.after, recorder.context))
+        await anyio.lowlevel.checkpoint()
+        result = past.result(known)
+        state.error_type = ""
+        return self._given(state, result)
+
+    def _in_doubt(self, state: _Call) -> bool:
+        """Whether a call had begun that must not be made twice, and nobody knows how it ended."""
+        past = self._steps.past
+        if past is None or past.strict or state.tool is None:
+            return False
+        known = past.steps.get(state.seq)
+        decided = past.decision(state.seq)
+        if known is None or known.finished or decided is None or not decided.allowed:
+            return False
+        return state.tool.kind is StepKind.EFFECT
+
+    async def _answered(
+        self, state: _Call, asked: tuple[PermissionRequest, ...], decision: Decision
+    ) -> Decision:
+        """Have somebody answer; in a replay, who answered then has."""
+        past = self._steps.past
+        if past is not None and past.recomputes:
+            return past.decision(state.seq) or decision
+        return await self._ask(state.call, asked, decision, state.call.arguments)
 
     def _taken(self, state: _Call) -> str:
         """Claim what a call would write; says who else has it."""
@@ -376,7 +445,7 @@ class ToolBox:
         async def recall(step: RecordedStep) -> ToolResult:
             past = self._steps.past
             assert past is not None
-            if kind is StepKind.CHILD:  # whom it started goes on, too
+            if seq in past.started_in:  # whom it started goes on, too
                 await _run(tool, state, await self._context_of(state, seq))
                 state.error_type = ""
             return self._given(state, past.result(step))
@@ -404,6 +473,11 @@ class ToolBox:
         else:
             self.written.update(state.writes)
         return result
+
+
+def _doubtful(decision: Decision) -> Decision:
+    """The question whether to make a call again whose outcome is not known."""
+    return Decision("ask", UNKNOWN_OUTCOME, decision.rule, "default")
 
 
 def _sha256(text: str) -> str:

@@ -1,0 +1,140 @@
+"""A world of agents with scripted models, over the real ledger and the real record."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from sashizu_audit import plugin as audit
+from sashizu_audit.store import AuditStore
+from sashizu_budget.ledger import Ledger
+from sashizu_core.agents import AgentDefinition
+from sashizu_core.builtin import plugin as builtin
+from sashizu_core.plugins import Registry
+from sashizu_core.protocols import Budget
+from sashizu_core.repeating import Replay, Resumed, replay, resume
+from sashizu_core.runtime import delegate_parallel
+from sashizu_core.settings import Settings
+from sashizu_core.specs import BudgetSpec, ToolSpec
+from sashizu_core.supervisor import Supervision, supervise
+from sashizu_core.testing.fakes import Script, ScriptedModel, scripted_model
+from sashizu_core.types import ModelInfo, ModelRequest, RunReport, Task
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SASHIZU_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("TRACEPARENT", raising=False)
+
+
+class World:
+    """Agents with a scripted model each, over core's tools, the real ledger and the real record."""
+
+    def __init__(self, place: Path, record: Path) -> None:
+        self.place = place
+        self.record = record
+        self.left = record.with_name("left")
+        self.content = "blobs"
+        self.models: dict[str, ScriptedModel] = {}
+        self.agents: list[AgentDefinition] = []
+        self.settings: dict[str, Any] = {}
+        self.tools: dict[str, ToolSpec] = {
+            spec.name: spec for spec in builtin.register_tools(Settings())
+        }
+
+    def agent(
+        self, name: str, script: Script, *, latency_s: float = 0.0, **more: Any
+    ) -> ScriptedModel:
+        info = ModelInfo(
+            f"fake/{name}", "fake", local=True, min_output_tokens=16, max_output_tokens=500
+        )
+        model = self.models[info.name] = ScriptedModel(script, info=info, latency_s=latency_s)
+        fields = {"name": name, "goal": f"{name} things", "model": info.name, **more}
+        self.agents.append(AgentDefinition.model_validate(fields))
+        return model
+
+    def options(self) -> dict[str, Any]:
+        @asynccontextmanager
+        async def open_() -> AsyncIterator[Budget]:
+            yield Ledger()
+
+        table = {"dir": str(self.record), "content": self.content}
+        settings = Settings({**self.settings, "audit": table})
+        registry = Registry(
+            models={name: scripted_model(model) for name, model in self.models.items()},
+            tools=self.tools,
+            sinks={spec.name: spec for spec in audit.register_sinks(settings)},
+            budget=BudgetSpec("ledger", "the ledger", open_),
+        )
+        return {"settings": settings, "registry": registry}
+
+    async def run(self, *names: str | Task, **options: Any) -> RunReport:
+        with anyio.fail_after(30):
+            return await delegate_parallel(
+                [Task(name) if isinstance(name, str) else name for name in names],
+                workspace=self.place,
+                agents=self.agents,
+                **self.options(),
+                **options,
+            )
+
+    async def supervise(self, goal: str, **options: Any) -> Supervision:
+        with anyio.fail_after(30):
+            return await supervise(
+                goal,
+                workspace=self.place,
+                definitions=self.agents,
+                **self.options(),
+                **options,
+            )
+
+    async def replay(self, run_id: str) -> Replay:
+        """Replay with models that know no answer, agents that are gone, and files that are."""
+        asked = sum(len(model.requests) for model in self.models.values())
+        agents, self.agents = self.agents, []
+        with anyio.fail_after(30):
+            found = await replay(run_id, **self.options())
+        self.agents = agents
+        assert sum(len(model.requests) for model in self.models.values()) == asked
+        return found
+
+    def then_cut_off(self, answer: Callable[[ModelRequest], Any]) -> Callable[[ModelRequest], Any]:
+        """The same script; the record as it is when it is asked first is what a crash leaves."""
+
+        def asked(request: ModelRequest) -> Any:
+            self.cut_off()
+            return answer(request)
+
+        return asked
+
+    def cut_off(self) -> None:
+        """Keep the record as it is now, as a crash at this moment would leave it; once."""
+        if not self.left.exists():
+            shutil.copytree(self.record, self.left)
+
+    async def resume(self, run_id: str, *, crashed: bool = True, **options: Any) -> Resumed:
+        """Go on from what a crash left; definitions are those of the record."""
+        if crashed:
+            self.record = self.left
+        agents, self.agents = self.agents, []
+        with anyio.fail_after(30):
+            found = await resume(run_id, **self.options(), **options)
+        self.agents = agents
+        return found
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        return AuditStore(self.record).query(sql).dicts()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    place = tmp_path / "work"
+    place.mkdir()
+    (place / "a.txt").write_text("alpha\n", "utf-8")
+    return World(place, tmp_path / "record")
