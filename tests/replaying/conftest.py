@@ -17,7 +17,7 @@ from sashizu_core.agents import AgentDefinition
 from sashizu_core.builtin import plugin as builtin
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Budget
-from sashizu_core.repeating import Replay, Resumed, replay, resume
+from sashizu_core.repeating import Replay, WentOn, fork, replay, resume
 from sashizu_core.runtime import delegate_parallel
 from sashizu_core.settings import Settings
 from sashizu_core.specs import BudgetSpec, ToolSpec
@@ -118,13 +118,21 @@ class World:
         if not self.left.exists():
             shutil.copytree(self.record, self.left)
 
-    async def resume(self, run_id: str, *, crashed: bool = True, **options: Any) -> Resumed:
+    async def resume(self, run_id: str, *, crashed: bool = True, **options: Any) -> WentOn:
         """Go on from what a crash left; definitions are those of the record."""
         if crashed:
             self.record = self.left
         agents, self.agents = self.agents, []
         with anyio.fail_after(30):
             found = await resume(run_id, **self.options(), **options)
+        self.agents = agents
+        return found
+
+    async def fork(self, run_id: str, **options: Any) -> WentOn:
+        """Go on from a step of a run; definitions are those of the record."""
+        agents, self.agents = self.agents, []
+        with anyio.fail_after(30):
+            found = await fork(run_id, **self.options(), **options)
         self.agents = agents
         return found
 

@@ -326,7 +326,7 @@ async def test_what_was_gone_on_with_can_be_gone_on_with(world: Any, send: Send)
     first = await world.resume(report.run_id)
     second = await world.resume(first.run_id)
     assert second.report.results[0].answer == "done"
-    assert second.resumes == first.run_id
+    assert second.goes_on_from == first.run_id
     assert send.sent == ["one"]
     limits = world.query("SELECT budget_limit AS n FROM runs ORDER BY started")
     assert limits[0]["n"] > limits[1]["n"] > limits[2]["n"]

@@ -10,6 +10,7 @@ RUNNING = {
     "--isolation", "--approve",
 }  # fmt: skip
 ASKING = {"--yes", "--confirm-above"}
+GOING_ON = {"--budget", "--deadline", "--approve", "-o", "--out", "--json"}
 FLAGS = {
     "": SHARED | {"--version"},
     "run": SHARED | RUNNING | ASKING | {"PROMPT", "--continue"},
@@ -37,6 +38,8 @@ FLAGS = {
     | (RUNNING - {"--scope", "--isolation"})
     | {"PROMPT", "--save", "--run", "--yes"},
     "replay": SHARED | {"RUN", "--json", "--no-audit"},
+    "resume": SHARED | GOING_ON | {"RUN"},
+    "fork": SHARED | GOING_ON | {"RUN", "--at", "--agent", "--model"},
     "runs": set(),
     "runs list": SHARED | {"--json"},
     "runs status": SHARED | {"RUN"},

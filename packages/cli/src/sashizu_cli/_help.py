@@ -23,6 +23,8 @@ Commands:
   supervisor         Have a goal planned, carried out by several agents,...
   agent-create       Have a model write the definition of an agent, and...
   replay             Make a recorded run once more with the answers and...
+  resume             Go on with a run that was interrupted, from what its...
+  fork               Take the history of a run until a step, and go on...
   runs               See and end runs.
   agent              See and check agents.
   trust              Show what a repository brings, and trust its agents...
@@ -281,6 +283,59 @@ Options:
   -c KEY=VALUE   Set one setting for this call; repeatable.
   -v, --verbose  Log more, and show tracebacks.
   -h, --help     Show this message and exit.
+""",
+    "resume": """\
+Usage: sashizu resume [OPTIONS] {RUN}
+
+  Go on with a run that was interrupted, from what its record holds.
+
+  What was done is not done again. A call that may have had an effect before
+  the interruption is asked about; without an answer it is left alone, and its
+  agent is told.
+
+Arguments:
+  RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
+
+Options:
+  --budget LIMIT   What the whole run may use: 60000 (tokens), 2.5usd,
+                   40requests, 15m; AGENT=LIMIT bounds one agent. Repeatable.
+  --deadline TIME  When to stop: 90s, 15m, 2h.
+  --approve HOW    Who answers where a rule says ask: 'ask' you, 'never'
+                   (deny), or a FILE of rules outside the repository. Without
+                   it you are asked on a terminal, nobody elsewhere.
+  -o, --out FILE   Write the report as JSON.
+  --json           Events as JSON lines on stdout, all else on stderr.
+  -C, --cd DIR     Work in this folder instead of the current one.
+  -c KEY=VALUE     Set one setting for this call; repeatable.
+  -v, --verbose    Log more, and show tracebacks.
+  -h, --help       Show this message and exit.
+""",
+    "fork": """\
+Usage: sashizu fork [OPTIONS] {RUN}
+
+  Take the history of a run until a step, and go on live from there.
+
+  Another model or another budget may go on. The recorded run stays as it is.
+
+Arguments:
+  RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
+
+Options:
+  --at STEP        The step that is made anew, and all after it.  [required]
+  --agent AGENT    Whose step, by name or id, if there were several.
+  --budget LIMIT   What the whole run may use: 60000 (tokens), 2.5usd,
+                   40requests, 15m; AGENT=LIMIT bounds one agent. Repeatable.
+  --deadline TIME  When to stop: 90s, 15m, 2h.
+  --model NAME     The model to use, such as openai/gpt-5.
+  --approve HOW    Who answers where a rule says ask: 'ask' you, 'never'
+                   (deny), or a FILE of rules outside the repository. Without
+                   it you are asked on a terminal, nobody elsewhere.
+  -o, --out FILE   Write the report as JSON.
+  --json           Events as JSON lines on stdout, all else on stderr.
+  -C, --cd DIR     Work in this folder instead of the current one.
+  -c KEY=VALUE     Set one setting for this call; repeatable.
+  -v, --verbose    Log more, and show tracebacks.
+  -h, --help       Show this message and exit.
 """,
     "runs": """\
 Usage: sashizu runs [OPTIONS] COMMAND [ARGS]...

@@ -30,6 +30,8 @@ OWN = {
     "supervisor": "sashizu_cli.commands.supervisor:app",
     "agent-create": "sashizu_cli.commands.agent_create:app",
     "replay": "sashizu_cli.commands.replay:app",
+    "resume": "sashizu_cli.commands.resume:app",
+    "fork": "sashizu_cli.commands.fork:app",
     "runs": "sashizu_cli.commands.runs:app",
     "agent": "sashizu_cli.commands.agent:app",
     "trust": "sashizu_cli.commands.trust:app",

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sashizu_cli import flags, render
+from sashizu_cli import flags
 from sashizu_cli.execution import RunRequest, watched
-from sashizu_cli.exits import exit_code
 from sashizu_cli.limits import limits_of
 from sashizu_cli.outfile import opened
-from sashizu_cli.reports import print_report
 from sashizu_cli.session import session_of
 from sashizu_cli.shared import Command, new_app
+from sashizu_cli.went_on import LEFT_OUT, here, told
 
 if TYPE_CHECKING:
-    from sashizu_core.repeating import Resumed
+    from sashizu_core.repeating import WentOn
 
 app = new_app()
 
@@ -45,7 +44,7 @@ def resume(
     limits = limits_of(budgets, deadline, session, [])
     request = RunRequest(
         (),
-        budget=limits.run if budgets else None,
+        budget=limits.run,
         deadline_s=limits.deadline_s,
         approve=approve,
         out=out,
@@ -53,22 +52,11 @@ def resume(
     )
     with opened(out) as file:
         found, interrupted = watched(request, session, partial(_resumed, run), file)
-        for doubt in found.doubts:
-            render.warning(
-                f"{doubt.agent}, step {doubt.step}: whether {doubt.tool!r} was done before the "
-                "interruption is not known"
-            )
-        print_report(found.report, to_stderr=as_json)
-        if file is not None:
-            from sashizu_cli.document import document_text
-
-            file.write(document_text(found.report))
-    render.hint(f"went on with {found.resumes}")
-    return exit_code(found.report.results, interrupted=interrupted)
+        return told(found, file, to_stderr=as_json, interrupted=interrupted)
 
 
-async def _resumed(run: str, options: Mapping[str, Any]) -> Resumed:
+async def _resumed(run: str, options: Mapping[str, Any]) -> WentOn:
     from sashizu_core.repeating import resume
 
-    left_out = ("jobs", "model", "isolation", "rebalance")
-    return await resume(run, **{k: v for k, v in options.items() if k not in left_out})
+    taken = {name: value for name, value in options.items() if name not in LEFT_OUT}
+    return await resume(run, workspace=here(), **taken)

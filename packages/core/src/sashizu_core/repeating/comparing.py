@@ -16,7 +16,11 @@ Fields = Mapping[str, Any]
 
 _OTHERS = ("writer.", "audit.", "device.", "admission.", "config.", "policy.")
 _NEVER = frozenset({"run.planned", "run.confirmed", "budget.rebalanced"})
-_ORDER_OF_STARTS = "number"
+_IDS = {
+    "run.started": ("forks", "resumes", "at_agent", "at_step", "heads"),
+    "agent.started": ("number",),
+}
+"""Members of `attrs` that name another run, or the order in which agents happened to begin."""
 
 
 def not_repeated(kind: str) -> bool:
@@ -100,9 +104,8 @@ def _difference(step: int, old: Sequence[Fields], new: Sequence[Fields]) -> Dive
 
 
 def _settled(event: Fields) -> Fields:
-    """Without the order in which agents happened to begin."""
-    attrs = event.get("attrs")
-    if not isinstance(attrs, Mapping) or _ORDER_OF_STARTS not in attrs:
+    """Without what names another run, and the order in which agents happened to begin."""
+    attrs, ids = event.get("attrs"), _IDS.get(str(event["kind"]))
+    if not isinstance(attrs, Mapping) or ids is None:
         return event
-    kept = {name: value for name, value in attrs.items() if name != _ORDER_OF_STARTS}
-    return {**event, "attrs": kept}
+    return {**event, "attrs": {name: attrs[name] for name in attrs if name not in ids}}

@@ -22,6 +22,7 @@ from sashizu_core.runtime.written_plan import model_infos
 from sashizu_core.sandboxing import NoSandbox, Sandbox, SandboxInfo
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.specs import BudgetSpec, ModelSpec, SandboxSpec
+from sashizu_core.supervisor.report import Supervision
 from sashizu_core.types import Bound, Completion, ModelInfo, ModelRequest, RunReport, Usage
 
 __all__ = ["Replay", "replay"]
@@ -31,7 +32,8 @@ __all__ = ["Replay", "replay"]
 class Replay:
     """What came of a replay. `compared` events were held against those on record.
 
-    `differences` are empty where all of them say the same.
+    `differences` are empty where all of them say the same. `supervision` is what a supervisor's run
+    came to.
     """
 
     run_id: str
@@ -39,6 +41,7 @@ class Replay:
     report: RunReport
     compared: int
     differences: tuple[Diverged, ...]
+    supervision: Supervision | None = None
 
     @property
     def same(self) -> bool:
@@ -93,11 +96,11 @@ async def replay(
             **options,
         )
         asked = replace(asked, past=known.past, deadline_s=None)
-        report = await carried_out(asked, known)
+        report, supervision = await carried_out(asked, known)
     same = {past.agent_id: past.goes_on_as for past in known.past.pasts}
     count, differences = compared_events(known.recorded.events, collected.events, same)
     found = known.past.diverged or differences
-    return Replay(asked.run_id, known.recorded.run_id, report, count, tuple(found))
+    return Replay(asked.run_id, known.recorded.run_id, report, count, tuple(found), supervision)
 
 
 def _check(known: KnownRun) -> None:

@@ -314,6 +314,8 @@ class AgentInstance:
         if self._above.step >= 0:
             started["attrs"]["at_step"] = self._above.step
         started |= self._documented()
+        if self._past is not None:
+            started["replay_of"] = self._past.run_id  # it began there
         if self._bracketed:
             await self._recorder.record([self._recorder.event("agent.started", started)])
         report: AgentReport | None = None
@@ -362,8 +364,8 @@ class AgentInstance:
 
     def _spawn(self) -> Ending | None:
         """Book one agent with the ledger."""
-        if self.node is None or (self._past is not None and not self._past.recomputes):
-            return None  # it was booked when it began
+        if self.node is None or self._booked():
+            return None
         answer = self.node.reserve(Amount(agents=1))
         if isinstance(answer, Busy):  # agents are booked at once, so nothing is in flight for long
             answer = Refused(answer.node, answer.unit, answer.asked, answer.left)
@@ -372,6 +374,13 @@ class AgentInstance:
             return Ending(Outcome.BUDGET, Answer("", self._unchecked()), str(refusal(answer)))
         answer.settle(Amount(agents=1))
         return None
+
+    def _booked(self) -> bool:
+        """Whether the agent was booked when it began, in the record of an earlier run."""
+        past = self._past
+        if past is None:
+            return False
+        return not past.recomputes or past.started.get("replay_of") is not None
 
     def _stopped(self, why: str) -> Ending:
         """The end of an agent that was stopped before it began."""

@@ -16,15 +16,25 @@ from sashizu_core.errors import Diverged, SashizuError
 from sashizu_core.operator_policy import OperatorPolicy
 from sashizu_core.plugins import Registry
 from sashizu_core.recorded import RecordedRun
+from sashizu_core.runtime.artifacts import RUNS_FOLDER
 from sashizu_core.runtime.plan import AgentPlan, scoped
 from sashizu_core.runtime.spent import less, spent_by
 from sashizu_core.runtime.written_plan import other_version, plan_from, task_from, task_key
 from sashizu_core.turn.past import AgentPast
 from sashizu_core.types import Task
 
-__all__ = ["RunPast"]
+__all__ = ["Cut", "RunPast"]
 
 Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where history ends: before the step `step` of an agent, who goes on with another `model`."""
+
+    agent_id: str
+    step: int
+    model: str | None = None
 
 
 @dataclass(slots=True)
@@ -43,14 +53,16 @@ class RunPast:
     """The agents of a recorded run, each taken once.
 
     `recomputes` says that all of it is made again, and nothing else is done; `carries` that what
-    was spent counts against the limits; `policy` is what the operator allows by now. `link` is what
-    the record of the new run says of the old one. `diverged` collects what was not as it is
-    recorded; `fresh` are texts, by digest, that came up since.
+    was spent counts against the limits; `model` is an agent and whom it goes on with; `policy` is
+    what the operator allows by now. `link` is what the record of the new run says of the old one.
+    `diverged` collects what was not as it is recorded; `fresh` are texts, by digest, that came up
+    since.
     """
 
     recorded: RecordedRun
     recomputes: bool
     carries: bool = False
+    model: tuple[str, str] | None = None
     policy: OperatorPolicy | None = None
     link: Mapping[str, Any] = field(default_factory=dict)
     diverged: list[Diverged] = field(default_factory=list)
@@ -80,6 +92,46 @@ class RunPast:
         past._pasts = [known.past for known in past._known]
         past._documents = [known.document for known in past._known]
         return past
+
+    def moved(self, run_id: str) -> None:
+        """Have agents that go on write where those of the run with that id do."""
+        old, new = (f"{RUNS_FOLDER}/{each}/" for each in (self.run_id, run_id))
+        for known in self._known:
+            if not known.past.strict:
+                known.document = json.loads(json.dumps(known.document).replace(old, new))
+                known.past.text = lambda digest: self.text(digest).replace(old, new)
+
+    def until(self, cut: Cut, *, supervised: bool) -> RunPast:
+        """The same history without a step of an agent, and without all that came of it.
+
+        With `supervised`, agents that began after that step were started because of what came
+        before them, and are not part of it.
+        """
+        begins = {known.past.agent_id: known for known in self._known}
+        steps: dict[str, int] = {cut.agent_id: cut.step}
+        waits: dict[str, int] = {}
+        child = begins[cut.agent_id]
+        while (parent := begins.get(child.place[0])) is not None:
+            waits[parent.past.agent_id] = child.place[1]
+            steps[parent.past.agent_id] = _next_call(parent.past, child.place[1])
+            child = parent
+        when = _time_of(begins[cut.agent_id].past, cut.step)
+        dropped: set[str] = set()
+        for known in sorted(self._known, key=lambda known: known.past.depth):
+            above, at_step = known.place
+            late = supervised and not above and int(known.past.started.get("ts_ns") or 0) > when
+            if above in dropped or (above in steps and at_step >= steps[above]) or late:
+                dropped.add(known.past.agent_id)
+        kept = [
+            event
+            for event in self.recorded.events
+            if event.get("agent_id") not in dropped and event["kind"] != "run.ended"
+        ]
+        for agent_id, step in steps.items():
+            kept = _without(kept, agent_id, step, waits.get(agent_id))
+        found = RunPast.of(replace(self.recorded, events=kept), recomputes=False)
+        found.model = (cut.agent_id, cut.model) if cut.model is not None else None
+        return found
 
     @property
     def pasts(self) -> list[AgentPast]:
@@ -204,6 +256,8 @@ class RunPast:
         if found is not None:
             self._known.remove(found)
             plan = plan_from(found.document, registry.tools)
+            if self.model is not None and self.model[0] == found.past.agent_id:
+                plan = replace(plan, model=self.model[1], fallback=None)
             if self.policy is not None and not found.past.strict:
                 bounds = self.policy.ceilings(plan.grants, plan.folder)
                 plan = replace(plan, ceilings=(*plan.ceilings, *bounds))
@@ -234,3 +288,36 @@ def _alike(task: Task, recorded: Fields) -> bool:
         and names == {*then.inputs}
         and same == replace(then, inputs={}, scope=(), deadline_s=None)
     )
+
+
+def _next_call(past: AgentPast, step: int) -> int:
+    """The first call of a model after a step: what all that follows it rests on."""
+    asked = [
+        seq for seq, known in past.steps.items() if known.intent.get("kind") == "model.requested"
+    ]
+    return min((seq for seq in asked if seq > step), default=past.last_seq + 1)
+
+
+def _time_of(past: AgentPast, step: int) -> int:
+    known = past.steps[step]
+    return int((known.intent or known.outcome).get("ts_ns") or 0)
+
+
+def _without(
+    events: Iterable[Fields], agent_id: str, step: int, waiting: int | None
+) -> list[Fields]:
+    """Events without those of an agent from a step on, its end, and the outcome of one call."""
+    kept: list[Fields] = []
+    reached = False
+    for event in events:
+        if event.get("agent_id") != agent_id:
+            kept.append(event)
+            continue
+        kind, at = event["kind"], event.get("step")
+        reached = reached or (at is not None and int(at) >= step)
+        if kind == "agent.ended" or (at is None and reached):
+            continue
+        if at is not None and (int(at) >= step or (at == waiting and kind == "tool.ended")):
+            continue
+        kept.append(event)
+    return kept

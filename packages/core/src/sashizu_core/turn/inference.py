@@ -236,10 +236,10 @@ class Inference:
 
         try:
             completion = await self._steps.step(StepKind.MODEL, intent, call, outcome, recall)
-            if not past.recomputes:
+            if not past.anew(known):
                 self._bills.append(completion.usage or Usage())
         except ModelError as error:
-            if not past.recomputes:
+            if not past.anew(known):
                 self._bills.append(error.usage or Usage())
             raise
         finally:

@@ -127,6 +127,11 @@ class RecordedStep:
         return bool(self.after) and self.outcome.get("status") != "cancelled"
 
     @property
+    def repeated(self) -> bool:
+        """Whether it was taken from the record of an earlier run."""
+        return self.intent.get("replay_of") is not None
+
+    @property
     def kind(self) -> StepKind | None:
         said = self.intent.get("step_kind")
         return StepKind(said) if said else None
@@ -213,6 +218,10 @@ class AgentPast:
         """Whether it ended by itself."""
         return bool(self.ended) and self.stop is None
 
+    def anew(self, known: RecordedStep) -> bool:
+        """Whether a step's events are made anew; what was itself a repetition is copied."""
+        return self.recomputes and not known.repeated
+
     def in_doubt(self) -> list[RecordedStep]:
         """Steps that may have had an effect, and whose outcome nobody knows."""
         return [
@@ -258,7 +267,7 @@ class AgentPast:
             if self.stop is not None:
                 raise StoppedAsRecorded(self.stop)
             raise self.differs(seq, "nothing: the agent had ended", _told(asked.kind, asked.fields))
-        if self.recomputes:
+        if self.anew(known):
             self.compare(known, intent)
         if known.finished or self.strict:
             return known

@@ -57,7 +57,7 @@ class RecordedCalls:
                 self._count(known)
                 return known
             self._pass_over(known)
-            if past.strict and not known.finished:
+            if past.strict and not known.finished and not known.repeated:
                 raise StoppedAsRecorded(past.stop or Outcome.CANCELLED)
         if past.strict:
             self._refuse_more()
@@ -90,12 +90,13 @@ class RecordedCalls:
         recorder.write(self.past.copies(every, recorder.context))
         charged = 0
         if known.intent.get("op") == "chat":  # it was sent, and may be billed
+            self._steps.take_seen()  # it told of them
             charged = int(known.first("budget.held").get("budget_held") or 0)
         self._book(Usage(), charged)
 
     def _count(self, known: RecordedStep) -> None:
         """Count in a replay's ledger what was booked; who goes on has less to begin with."""
-        if not self.past.recomputes or self._node is None:
+        if not self.past.anew(known) or self._node is None:
             return
         booked = booked_for(known)
         hold = self._node.reserve(booked)

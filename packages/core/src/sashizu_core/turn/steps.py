@@ -137,7 +137,7 @@ class StepContext:
     ) -> T:
         """Take the result of a step from the record."""
         recorder, context = self.recorder, self.recorder.context
-        anew = past.recomputes
+        anew = past.anew(known)
         recorder.write(intent if anew else past.copies(known.before, context))
         recorder.write(past.copies(known.within, context))
         ended = past.copies(known.after, context)

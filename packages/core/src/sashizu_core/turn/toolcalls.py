@@ -48,8 +48,8 @@ UNKNOWN_OUTCOME = (
 )
 """What a model, and whoever is asked, is told of a call that may have had its effect."""
 
-_OF_THE_OUTSIDE = ("conflict", "not_understood")
-"""Why a call was not made that depends on files, or on what other agents did."""
+_OF_THE_OUTSIDE = ("conflict", "not_understood", "outcome_unknown")
+"""Why a call was not made that depends on files, on other agents, or on a crash."""
 
 SIDE_BY_SIDE = (StepKind.PURE, StepKind.CHILD)
 """Kinds of call that may run beside others of the same kind."""
@@ -168,7 +168,7 @@ class ToolBox:
         requests = self._understand(state)
         past = self._steps.past
         if past is not None and (known := past.steps.get(state.seq)) is not None:
-            if past.recomputes:
+            if past.anew(known) or (past.recomputes and not known.finished):
                 self._as_recorded(past, known, state)
             elif known.finished:
                 return await self._remembered(past, known, state)
@@ -184,11 +184,17 @@ class ToolBox:
         decision = self._decided.get(asked) or self._decide(asked)
         if self._reactor is not None and decision.verdict != "deny":
             decision = await self._reactor.before(call, decision)
+        past = self._steps.past
+        then = past.decision(state.seq) if past is not None and past.recomputes else None
         doubt = self._in_doubt(state)
-        if doubt and decision.verdict != "deny":
+        if then is not None and then.decided_by == "user" and decision.verdict != "deny":
+            decision = then
+        elif doubt and decision.verdict != "deny":
             decision = await self._ask(call, asked, _doubtful(decision), call.arguments)
+        elif decision.verdict == "ask" and then is not None:
+            decision = then
         elif decision.verdict == "ask":
-            decision = await self._answered(state, asked, decision)
+            decision = await self._ask(call, asked, decision, call.arguments)
         state.decision = decision
         if not decision.allowed and doubt:
             state.result = ToolResult(f"{UNKNOWN_OUTCOME} It was not run again.", is_error=True)
@@ -249,7 +255,7 @@ class ToolBox:
         if why in _OF_THE_OUTSIDE and state.result is None:
             state.result = past.result(known)
             state.error_type = why
-            if why == "conflict":
+            if why != "not_understood":
                 state.decision = past.decision(state.seq)
 
     async def _remembered(self, past: AgentPast, known: RecordedStep, state: _Call) -> ToolResult:
@@ -275,15 +281,6 @@ class ToolBox:
         if known is None or known.finished or decided is None or not decided.allowed:
             return False
         return state.tool.kind is StepKind.EFFECT
-
-    async def _answered(
-        self, state: _Call, asked: tuple[PermissionRequest, ...], decision: Decision
-    ) -> Decision:
-        """Have somebody answer; in a replay, who answered then has."""
-        past = self._steps.past
-        if past is not None and past.recomputes:
-            return past.decision(state.seq) or decision
-        return await self._ask(state.call, asked, decision, state.call.arguments)
 
     def _taken(self, state: _Call) -> str:
         """Claim what a call would write; says who else has it."""

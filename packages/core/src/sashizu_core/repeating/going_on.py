@@ -1,0 +1,143 @@
+"""What runs that go on from a record share: today's settings, folders, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sashizu_core.errors import SashizuError, UsageError
+from sashizu_core.plugins import Registry, open_registry
+from sashizu_core.repeating.making import carried_out
+from sashizu_core.repeating.reading import KnownRun, known_run
+from sashizu_core.runtime.asked import asked_by
+from sashizu_core.settings import Settings, load_settings
+from sashizu_core.supervisor.report import Supervision
+from sashizu_core.types import Limits, RunReport
+
+__all__ = ["Doubt", "WentOn", "check_folders", "go_on", "heads", "open_known", "same_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A call that may have had its effect before its run was interrupted."""
+
+    agent: str
+    step: int
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class WentOn:
+    """What came of a run that went on from the record of another, `goes_on_from`.
+
+    `doubts` are the calls that nobody knows the outcome of; `supervision` is what a supervisor's
+    run came to.
+    """
+
+    run_id: str
+    goes_on_from: str
+    report: RunReport
+    doubts: tuple[Doubt, ...] = ()
+    supervision: Supervision | None = None
+
+
+async def open_known(
+    run: str, settings: Settings | None, registry: Registry | None
+) -> tuple[KnownRun, Settings, Registry]:
+    """A recorded run, with the settings and plugins of today for its folder.
+
+    Raises:
+        UsageError: there is no such run.
+        SashizuError: what is needed of it is not on record.
+    """
+    here = settings if settings is not None else load_settings(Path())
+    known = await known_run(
+        registry if registry is not None else open_registry(here), run, recomputes=False
+    )
+    if settings is None:
+        here = load_settings(known.asked.root)
+    return known, here, registry if registry is not None else open_registry(here)
+
+
+def same_folder(known: KnownRun, workspace: Path | str | None) -> None:
+    """Refuse to go on under the settings of another folder than the run's.
+
+    Raises:
+        UsageError: says where to go on.
+    """
+    root = known.asked.root
+    if workspace is not None and Path(workspace).absolute().resolve() != root.resolve():
+        raise UsageError(
+            f"run {known.recorded.run_id} was at work in {str(root)!r}: go on there, such as with "
+            f"-C {str(root)!r}"
+        )
+
+
+def check_folders(known: KnownRun) -> None:
+    """Refuse agents whose folder of their own nobody could take up again.
+
+    Raises:
+        SashizuError: names the agent.
+    """
+    for past in known.past.pasts:
+        isolation = (past.started.get("attrs") or {}).get("isolation")
+        if not past.strict and isolation not in (None, "none"):
+            raise SashizuError(
+                f"the agent {past.name!r} was at work in a {isolation} of its own, which cannot be "
+                "taken up again; what it had changed is still there (`sashizu worktrees`)"
+            )
+
+
+async def go_on(
+    known: KnownRun,
+    settings: Settings,
+    registry: Registry,
+    limits: Limits,
+    options: Mapping[str, Any],
+) -> WentOn:
+    """Run the agents of a recorded run from where its history ends.
+
+    Raises:
+        SashizuError: see `delegate_parallel`.
+    """
+    known.past.policy = settings.policy
+    doubts = tuple(_doubts(known))
+    said = {name: value for name, value in options.items() if value is not None}
+    told: dict[str, Any] = {"jobs": known.asked.jobs, "model": known.asked.model, **said}
+    asked = asked_by(
+        known.asked.tasks,
+        workspace=known.asked.root,
+        budget=limits,
+        isolation=known.asked.isolation,
+        agents=known.asked.agents,
+        settings=_live_settings(settings, known),
+        registry=replace(registry, agents={}),
+        rebalance=known.asked.rebalance,
+        **told,
+    )
+    report, supervision = await carried_out(replace(asked, past=known.past), known)
+    return WentOn(asked.run_id, known.recorded.run_id, report, doubts, supervision)
+
+
+def heads(known: KnownRun) -> dict[str, list[Any]]:
+    """The last event of the old run by writer: what the new one rests on."""
+    return {writer: [seq, h] for writer, (seq, h) in known.recorded.heads.items()}
+
+
+def _live_settings(settings: Settings, known: KnownRun) -> Settings:
+    """Today's settings; of `[run]` what shaped the run, but who holds programs and runs agents."""
+    run = dict(settings.tables.get("run", {}))
+    kept = {name: run[name] for name in ("sandbox", "executor") if name in run}
+    shaped = {**known.asked.tables.get("run", {}), **kept}
+    return replace(settings, tables={**settings.tables, "run": shaped})
+
+
+def _doubts(known: KnownRun) -> list[Doubt]:
+    return [
+        Doubt(each.name, step.seq, str(step.intent.get("tool")))
+        for each in known.past.pasts
+        if not each.strict
+        for step in each.in_doubt()
+    ]
