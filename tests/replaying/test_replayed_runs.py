@@ -6,10 +6,25 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sashizu_core.errors import ModelError
-from sashizu_core.repeating import Replay
-from sashizu_core.testing.fakes import call
-from sashizu_core.types import Limits, ModelRequest, Outcome, RunReport, Task, ToolCall
+import anyio
+import pytest
+from sashizu_audit.blobs import blob_path
+from sashizu_audit.sealing import seal_record
+from sashizu_core import prompt
+from sashizu_core.errors import ModelError, SashizuError, UsageError
+from sashizu_core.repeating import Replay, replay
+from sashizu_core.testing.fakes import ScriptedModel, call
+from sashizu_core.turn import toolcalls
+from sashizu_core.types import (
+    Completion,
+    Decision,
+    Limits,
+    ModelRequest,
+    Outcome,
+    RunReport,
+    Task,
+    ToolCall,
+)
 
 SPAWNS: Mapping[str, Any] = {"tools": {"mcp": ["delegate"]}, "spawn": {"agents": ["*"]}}
 
@@ -171,3 +186,134 @@ async def test_what_a_supervisor_directed_is_replayed(world: Any) -> None:
     assert again.differences == ()
     was = sorted((each.agent, each.answer) for each in found.run.results)
     assert sorted((each.agent, each.answer) for each in again.report.results) == was
+
+
+# --- what comes out differently -------------------------------------------------------------------
+
+
+async def test_a_prompt_that_is_written_differently_is_told_by_agent_and_step(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.agent("reader", [[call("read_file", path="a.txt")], "done"], **READS)
+    report = await world.run("reader")
+    monkeypatch.setattr(prompt, "_ANSWER_RULES", "Answer in verse.")
+    found = await world.replay(report.run_id)
+    (difference,) = found.differences
+    assert (difference.agent, difference.step) == ("reader", 0)
+    assert "Text that comes out of tools" in difference.recorded
+    assert "Answer in verse." in difference.asked
+    assert difference.exit_code == 4
+    assert not found.same
+
+
+async def test_a_call_that_is_judged_differently_is_told_and_not_made(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = [[call("read_file", path="a.txt")], "done"]
+    world.agent("reader", script, **READS)
+    report = await world.run("reader")
+
+    def deny(*_args: Any) -> Decision:
+        return Decision("deny", "not today", "a new rule", "rule")
+
+    monkeypatch.setattr(toolcalls, "authorize", deny)
+    found = await world.replay(report.run_id)
+    (difference,) = found.differences
+    assert (difference.agent, difference.step) == ("reader", 1)
+    assert "decision='allow'" in difference.recorded
+    assert "decision='deny'" in difference.asked
+
+
+async def test_siblings_of_an_agent_that_diverges_are_replayed(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.agent("reader", ["done"], success_criteria=["It reads."])
+    world.agent("other", ["done too"])
+    report = await world.run("reader", "other")
+    monkeypatch.setattr(prompt, "_CRITERIA_RULES", "Judge nothing.")
+    found = await world.replay(report.run_id)
+    assert [difference.agent for difference in found.differences] == ["reader"]
+    assert found.report.results[1].answer == "done too"
+
+
+# --- what cannot be replayed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["hashes", "none"])
+async def test_without_content_there_is_no_replay(world: Any, content: str) -> None:
+    world.content = content
+    world.agent("reader", ["done"])
+    report = await world.run("reader")
+    with pytest.raises(SashizuError, match='Set content = "blobs"'):
+        await world.replay(report.run_id)
+
+
+async def test_content_that_is_gone_or_was_changed_is_named(world: Any) -> None:
+    world.agent("reader", [[call("read_file", path="a.txt")], "done"], **READS)
+    report = await world.run("reader")
+    (row,) = world.query("SELECT blobs[1] AS blob FROM events WHERE kind = 'tool.ended'")
+    path = blob_path(world.record, row["blob"])
+    kept = path.read_bytes()
+    path.write_bytes(kept.replace(b"alpha", b"omega"))
+    with pytest.raises(SashizuError, match=f"the text {row['blob'][:12]} .* is not kept any more"):
+        await world.replay(report.run_id)
+    path.unlink()
+    with pytest.raises(SashizuError, match=f"the text {row['blob'][:12]} .* is not kept any more"):
+        await world.replay(report.run_id)
+    path.write_bytes(kept)
+    assert_same(await world.replay(report.run_id), report)
+
+
+async def test_a_record_that_was_changed_is_not_replayed(world: Any) -> None:
+    world.agent("reader", [[call("read_file", path="a.txt")], "done"], **READS)
+    report = await world.run("reader")
+    (segment,) = (world.record / "hot").glob("*.jsonl")
+    data = segment.read_bytes()
+    segment.write_bytes(data.replace(b'"tool":"read_file"', b'"tool":"read_f1le"', 1))
+    with pytest.raises(SashizuError, match="is not as it was written"):
+        await world.replay(report.run_id)
+
+
+async def test_only_a_whole_run_that_is_there_is_replayed(world: Any) -> None:
+    with pytest.raises(UsageError, match="there is no run"):
+        await world.replay("last")
+    world.agent("reader", ["done"])
+    first = await world.run("reader")
+    await world.run("reader")
+    with pytest.raises(UsageError, match="names 2 runs"):
+        await world.replay(first.run_id[:4])
+    assert_same(await world.replay(first.run_id), first)
+
+
+async def test_a_run_that_is_at_work_is_not_replayed(world: Any) -> None:
+    refused: list[str] = []
+    told = anyio.Event()
+
+    class Waits(ScriptedModel):
+        async def complete(self, request: ModelRequest, **more: Any) -> Completion:
+            run_id = world.query("SELECT CAST(run_id AS VARCHAR) AS id FROM runs")[0]["id"]
+            with pytest.raises(SashizuError, match="is still at work") as found:
+                await replay(run_id, **world.options())
+            refused.append(str(found.value))
+            told.set()
+            return await super().complete(request, **more)
+
+    model = world.agent("reader", ["done"])
+    world.models[model.info.name] = Waits(["done"], info=model.info)
+    await world.run("reader")
+    assert told.is_set()
+    assert refused
+
+
+async def test_a_replay_is_replayed(world: Any) -> None:
+    world.agent("reader", [[call("read_file", path="a.txt")], "done"], **READS)
+    report = await world.run("reader", budget=Limits(tokens=60_000))
+    first = await world.replay(report.run_id)
+    assert_same(await world.replay(first.run_id), first.report)
+
+
+async def test_a_sealed_record_is_replayed(world: Any) -> None:
+    world.agent("reader", [[call("read_file", path="a.txt")], "done"], **READS)
+    report = await world.run("reader")
+    seal_record(world.record)
+    assert_same(await world.replay(report.run_id), report)

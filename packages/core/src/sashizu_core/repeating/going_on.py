@@ -128,9 +128,12 @@ def heads(known: KnownRun) -> dict[str, list[Any]]:
 
 def _live_settings(settings: Settings, known: KnownRun) -> Settings:
     """Today's settings; of `[run]` what shaped the run, but who holds programs and runs agents."""
-    run = dict(settings.tables.get("run", {}))
-    kept = {name: run[name] for name in ("sandbox", "executor") if name in run}
-    shaped = {**known.asked.tables.get("run", {}), **kept}
+    shaped = dict(known.asked.tables.get("run", {}))
+    shaped |= {
+        name: value
+        for name, value in settings.tables.get("run", {}).items()
+        if name in ("sandbox", "executor")
+    }
     return replace(settings, tables={**settings.tables, "run": shaped})
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import anyio.to_thread
@@ -45,6 +46,8 @@ async def known_run(registry: Registry, run_id: str, *, recomputes: bool) -> Kno
             f"the record of run {recorded.run_id} is not as it was written, so nothing can be made "
             f"of it: {'; '.join(recorded.problems[:3])} (`sashizu audit verify` tells all)"
         )
+    await anyio.to_thread.run_sync(_check_content, recorded)
+    recorded = _of_its_own(recorded)
     past = RunPast.of(recorded, recomputes=recomputes)
     return KnownRun(
         recorded,
@@ -53,6 +56,49 @@ async def known_run(registry: Registry, run_id: str, *, recomputes: bool) -> Kno
         started,
         _only(recorded, "run.ended"),
     )
+
+
+def _check_content(recorded: RecordedRun) -> None:
+    """Refuse a run some text of which is not there, before anything of it is done.
+
+    Raises:
+        SashizuError: content was not kept, or is gone.
+    """
+    begun = _only(recorded, "run.started") or {}
+    texts = {digest for event in recorded.events for digest in event.get("blobs") or ()}
+    if not begun.get("blobs") or not any(recorded.text(digest) for digest in texts):
+        raise SashizuError(
+            f"the record of run {recorded.run_id} does not hold what was asked: its content was "
+            'not kept. Set content = "blobs" in [audit] before a run that is to be made again'
+        )
+    for event in recorded.events:
+        for digest in event.get("blobs") or ():
+            if recorded.text(digest) is None:
+                raise SashizuError(
+                    f"the text {digest[:12]} of run {recorded.run_id} ({event['kind']} of "
+                    f"{event.get('agent_name') or 'the run'}) is not kept any more: it is older "
+                    "than blob_days in [audit], was taken out, or was changed"
+                )
+        if not event.get("blobs") and event.get("result_sha256") not in (None, _EMPTY):
+            raise SashizuError(
+                f"what {event.get('tool')!r} gave in step {event.get('step')} of "
+                f"{event.get('agent_name')} is not kept: it was larger than 8 MiB"
+            )
+
+
+def _of_its_own(recorded: RecordedRun) -> RecordedRun:
+    """A replay as if it were no repetition: what it repeats is another matter."""
+    begun = _only(recorded, "run.started") or {}
+    if begun.get("replay_of") is None:
+        return recorded
+    events = [
+        {name: value for name, value in event.items() if name != "replay_of"}
+        for event in recorded.events
+    ]
+    return replace(recorded, events=events)
+
+
+_EMPTY = sha256(b"").hexdigest()
 
 
 def check_kinds(known: KnownRun) -> None:

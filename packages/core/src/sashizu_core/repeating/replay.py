@@ -114,11 +114,15 @@ def _check(known: KnownRun) -> None:
     check_kinds(known)
 
 
+_LEFT_OUT = frozenset({"budget", "models", "mcp", "hooks"})
+"""Tables of today that say what is there to be asked, paid or started."""
+
+
 def _settings(settings: Settings, known: KnownRun) -> Settings:
     """Today's settings, with the tables that shaped the run as they were."""
     shaped = {name: dict(table) for name, table in known.asked.tables.items()}
     run = {**shaped.pop("run", {}), "sandbox": "none", "executor": "local"}
-    kept = {name: table for name, table in settings.tables.items() if name != "budget"}
+    kept = {name: table for name, table in settings.tables.items() if name not in _LEFT_OUT}
     return Settings({**kept, **shaped, "run": run}, {}, ())
 
 
