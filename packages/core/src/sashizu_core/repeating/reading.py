@@ -72,6 +72,11 @@ def _check_content(recorded: RecordedRun) -> None:
             'not kept. Set content = "blobs" in [audit] before a run that is to be made again'
         )
     for event in recorded.events:
+        if event["kind"] == "agent.started" and not event.get("blobs"):
+            raise SashizuError(
+                f"the agent {event.get('agent_name')!r} of run {recorded.run_id} worked in a "
+                "process of its own: what it was asked is not on record"
+            )
         for digest in event.get("blobs") or ():
             if recorded.text(digest) is None:
                 raise SashizuError(
@@ -111,13 +116,17 @@ def check_kinds(known: KnownRun) -> None:
     if known.asked.beneath:
         raise SashizuError(f"run {run_id} is a part of another process's run: name that one")
     for event in known.recorded.events:
-        if event.get("tool_type") == "hook":
-            raise SashizuError(f"run {run_id} had hooks, whose answers are not recorded in full")
-        if event.get("tool_type") == "engine":
-            raise SashizuError(
-                f"run {run_id} had an agent that was a program of its own: what it did is not "
-                "recorded step by step"
-            )
+        why = _NOT_IN_FULL.get(str(event.get("tool_type")), "")
+        if why:
+            raise SashizuError(f"run {run_id} cannot be made again: {why}")
+
+
+_NOT_IN_FULL = {
+    "hook": "it had hooks, whose answers are not recorded in full",
+    "engine": "an agent was a program of its own, whose steps are not recorded",
+    "mcp": "an agent had tools of servers, whose descriptions are not recorded",
+}
+"""What is not on record in full, by the type of its tool."""
 
 
 async def _recorded(registry: Registry, run_id: str) -> RecordedRun:
