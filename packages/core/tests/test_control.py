@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -17,11 +17,14 @@ from sashizu_core.control import (
     cancel,
     events,
     list_runs,
+    running_runs,
     status,
 )
 from sashizu_core.control.wire import read_line, short_path, socket_path
 from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.events import Event
+from sashizu_core.protocols import BudgetNode
+from sashizu_core.types import Amount, BudgetState, Limits
 
 pytestmark = pytest.mark.skipif(
     not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets"
@@ -107,6 +110,82 @@ async def test_events_are_passed_on_until_the_run_ends(home: Path) -> None:
             while len(heard) < 2:
                 await anyio.lowlevel.checkpoint()
     assert heard == ["run.started", "agent.started"]
+
+
+async def test_the_last_events_are_heard_although_the_run_ends_at_once(home: Path) -> None:
+    control, heard = server(home), []
+
+    async def listen() -> None:
+        async for event in events(RUN, home):
+            heard.append(event["kind"])  # noqa: PERF401 - looked at when it has ended
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group, control.serve():
+            group.start_soon(listen)
+            while not control.feed.listeners:
+                await anyio.lowlevel.checkpoint()
+            control.feed.write([Event("agent.ended", {})] * 300 + [Event("run.ended", {})])
+    assert heard == ["agent.ended"] * 300 + ["run.ended"]
+
+
+async def test_who_does_not_listen_holds_up_the_end_only_for_a_moment(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sashizu_core.control.server.LAST_WORDS_S", 0.05)
+    control = server(home)
+
+    with anyio.fail_after(5):
+        async with control.serve():
+            with short_path(socket_path(home / "runs", RUN)) as path:
+                deaf = await anyio.connect_unix(path)
+            await deaf.send(b'{"do": "events"}\n')
+            while not control.feed.listeners:
+                await anyio.lowlevel.checkpoint()
+            control.feed.write([Event("agent.ended", {"attrs": {"x": "y" * 10_000}})] * 1_000)
+        await deaf.aclose()
+
+
+async def test_who_is_too_slow_for_the_events_is_told_by_their_end(home: Path) -> None:
+    control, ended = server(home), anyio.Event()
+
+    async def listen() -> None:
+        async for _ in events(RUN, home):
+            pass
+        ended.set()
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group, control.serve():
+            group.start_soon(listen)
+            while not control.feed.listeners:
+                await anyio.lowlevel.checkpoint()
+            control.feed.write([Event("agent.started", {})] * 10_002)  # more than wait for anybody
+            await ended.wait()
+
+
+async def test_the_state_of_a_run_tells_its_budget(home: Path) -> None:
+    class Root:
+        def state(self) -> BudgetState:
+            spent, held = Amount(tokens=7, requests=1), Amount(tokens=20)
+            return BudgetState("1", "run", Limits(tokens=100), spent, held, Amount())
+
+    async with server(home, RunHandle(RUN, root=cast(BudgetNode, Root()))).serve():
+        told = (await status(RUN, home))["budget"]
+
+    assert told["limits"] == {"tokens": 100}
+    assert told["spent"] == {"tokens": 7, "nusd": 0, "requests": 1, "agents": 0}
+    assert told["held"]["tokens"] == 20
+
+
+async def test_only_runs_at_work_are_listed_as_such(home: Path) -> None:
+    other = RUN[:-1] + "2"
+    dead = ControlServer(RunHandle(other), RunInfo(other, [], "", 1, 1.0), home)
+    async with dead.serve():
+        stale = (home / "runs" / f"{other}.json").read_bytes()
+    async with server(home).serve():
+        (home / "runs" / f"{other}.json").write_bytes(stale)
+        (home / "runs" / f"{other}.sock").touch()
+        assert [info.run_id for info in running_runs(home)] == [RUN]
+    assert running_runs(home) == []
 
 
 async def test_one_agent_can_be_cancelled_and_the_others_go_on(home: Path) -> None:

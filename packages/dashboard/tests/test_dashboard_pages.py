@@ -109,14 +109,17 @@ async def at_work(client: Client, handle: RunHandle) -> AsyncIterator[None]:
     state = {"agent": HOSTILE, "agent_id": AGENT, "state": HOSTILE, "tokens": 3, "limit": 9}
     handle.snapshot = lambda: {"agent_states": [state]}
     control = ControlServer(handle, info, client.watch.home)
-    async with control.serve(), anyio.create_task_group() as group:
-        group.start_soon(client.watch.follow)
+    async with anyio.create_task_group() as group:
+        async with control.serve():
+            group.start_soon(client.watch.follow)
+            with anyio.fail_after(20):
+                while not (run := client.watch.runs.get(RUN)) or not run.agents:
+                    await anyio.sleep(0.01)
+            yield
         with anyio.fail_after(20):
-            while not (run := client.watch.runs.get(RUN)) or not run.agents:
+            while run.followed:
                 await anyio.sleep(0.01)
-        yield
         group.cancel_scope.cancel()
-        client.watch.close()
 
 
 async def test_without_any_run_every_page_is_there(tmp_path):
@@ -189,6 +192,16 @@ async def test_a_run_is_shown_without_a_record_and_says_so(tmp_path):
         page = (await client.get(f"/runs/{RUN}")).text
 
     assert "sashizu-audit" in page
+    assert 'data-feed="/feed?run=' in page
+
+
+@needs_sockets
+async def test_a_run_that_began_just_now_is_at_work_before_anybody_looked(tmp_path):
+    client, info = Client(tmp_path), RunInfo(RUN, ["a"], "/w", os.getpid(), 1.0)
+
+    async with ControlServer(RunHandle(RUN), info, tmp_path).serve():
+        page = (await client.get(f"/runs/{RUN}")).text
+
     assert 'data-feed="/feed?run=' in page
 
 

@@ -42,6 +42,8 @@ async def watched(home: Path) -> AsyncIterator[Watch]:
     async with anyio.create_task_group() as group:
         group.start_soon(watch.follow)
         yield watch
+        # Data that comes to a socket as it is left would be an error of the event loop's.
+        await until(lambda: not any(run.followed for run in watch.runs.values()))
         group.cancel_scope.cancel()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -72,6 +73,8 @@ async def _serve(place: Listening, query: Query | None, token_file: str) -> None
         async with serve(app, place, watch.close):
             _announce(f"{place.address.url}/enter?token={access.token}", token_file)
             await ended.wait()
+        # A socket that is read from just then may complain that nobody waits for it any more.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         group.cancel_scope.cancel()
 
 

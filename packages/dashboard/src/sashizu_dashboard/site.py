@@ -95,7 +95,7 @@ class _Site:
     async def run(self, request: Request) -> Response:
         """One run, at work or not."""
         run_id = _run_id(request)
-        live = self._watch.runs.get(run_id)
+        live = await self._watch.find(run_id)
         at_work = live is not None and live.run.status == "running"
         shown, missing = await self._shown(run_id, live, at_work=at_work)
         if shown is None:

@@ -123,6 +123,14 @@ class Watch:
                 self._forget()
                 await anyio.sleep(LOOK_S)
 
+    async def find(self, run_id: str) -> LiveRun | None:
+        """A run that is followed, or will be at once; None where it is not at work."""
+        if run_id not in self.runs:
+            for info in await anyio.to_thread.run_sync(control.running_runs, self.home):
+                if info.run_id == run_id:
+                    return self._known(info)
+        return self.runs.get(run_id)
+
     # --- one run ----------------------------------------------------------------------------------
 
     def _known(self, info: RunInfo) -> LiveRun:
@@ -134,12 +142,13 @@ class Watch:
 
     async def _follow(self, run: LiveRun) -> None:
         run.whole = False  # what happened until now was not heard
+        over = anyio.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._ask, run)
+            group.start_soon(self._ask, run, over)
             async with aclosing(self._heard(run)) as events:
                 async for event in events:
                     self._take(run, event)
-            group.cancel_scope.cancel()
+            over.set()
         run.followed = False
         try:
             info = await anyio.to_thread.run_sync(control.find_run, run.info.run_id, self.home)
@@ -159,8 +168,8 @@ class Watch:
         except (SashizuError, OSError, ValueError, anyio.BrokenResourceError) as error:
             logger.debug("run %s is heard no more: %s", run.info.run_id, error)
 
-    async def _ask(self, run: LiveRun) -> None:
-        while True:
+    async def _ask(self, run: LiveRun, over: anyio.Event) -> None:
+        while not over.is_set():
             before = run.version
             try:
                 state = await control.status(run.info.run_id, self.home)
@@ -172,7 +181,8 @@ class Watch:
                 pass  # it dies, which the end of its events tells
             if run.version != before:
                 self._changed()
-            await anyio.sleep(LOOK_S)
+            with anyio.move_on_after(LOOK_S):
+                await over.wait()
 
     def _take(self, run: LiveRun, event: Mapping[str, Any]) -> None:
         now = self.clock()

@@ -35,6 +35,9 @@ __all__ = ["ControlServer"]
 
 logger = logging.getLogger(__name__)
 
+LAST_WORDS_S = 1.0
+"""How long a run that has ended waits for who still reads its last events, in seconds."""
+
 
 class _Feed:
     """A sink that passes events on to who listens on the socket."""
@@ -77,6 +80,7 @@ class ControlServer:
         self._handle = handle
         self._info = info
         self._folder = home / "runs"
+        self._streams: set[anyio.Event] = set()
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[None]:
@@ -100,6 +104,7 @@ class ControlServer:
             async with listener, anyio.create_task_group() as group:
                 group.start_soon(listener.serve, self._answer)
                 yield
+                await self._last_words()
                 group.cancel_scope.cancel()
         finally:
             path.unlink(missing_ok=True)
@@ -176,15 +181,27 @@ class ControlServer:
         given = Approval(answer, by="control socket")
         return {"answered": approvals.answer(str(request.get("question")), given)}
 
+    async def _last_words(self) -> None:
+        """Let who listens hear the end; nobody who is slow may hold it up for long."""
+        for listener in tuple(self.feed.listeners):
+            listener.close()
+        with anyio.move_on_after(LAST_WORDS_S):
+            for heard in tuple(self._streams):
+                await heard.wait()
+
     async def _stream_events(self, stream: SocketStream) -> None:
         listener, arriving = anyio.create_memory_object_stream[Event](10_000)
+        heard = anyio.Event()
         self.feed.listeners.add(listener)
+        self._streams.add(heard)
         try:
             async with listener, arriving:
                 async for event in arriving:
                     await send(stream, {"kind": event.kind, **event.fields})
         finally:
             self.feed.listeners.discard(listener)
+            self._streams.discard(heard)
+            heard.set()
 
 
 def _plain_budget(state: BudgetState) -> Mapping[str, Mapping[str, int]]:
