@@ -60,11 +60,11 @@ def test_events_come_as_they_happen_and_the_parts_of_the_report_follow(place, pa
     page.until(lambda: "tool.ended" in page.one("#events").text)
     page.until(lambda: len(page.all("rect.model")) > before)
     page.until(lambda: len(page.all("rect.tool")) >= 1)
-    assert "allowed once by control socket" in page.text
+    page.shows("allowed once by control socket")
     run.ended()
     page.shows("The run has ended")
     page.until(lambda: "61" in page.one("section[aria-labelledby=artifacts]").text)
-    assert "agent.ended" in page.one("#events").text
+    page.until(lambda: "agent.ended" in page.one("#events").text)
     assert page.complaints() == []
 
 
@@ -75,8 +75,9 @@ def test_what_is_denied_is_told_with_its_reason(place, page, base):
     run.go()
     answered(page, "deny")
 
-    page.shows("refused when asked by control socket")
-    assert "security.denied" in page.one("section[aria-labelledby=refused]").text
+    refused = "section[aria-labelledby=refused]"
+    page.until(lambda: "security.denied" in page.one(refused).text)
+    assert "refused when asked by control socket" in page.one(refused).text
 
 
 def test_a_run_is_ended_from_the_page(place, page, base):

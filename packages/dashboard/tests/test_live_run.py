@@ -155,6 +155,23 @@ def test_a_call_that_is_open_on_record_ends_with_what_is_heard():
     assert run.agents[0].tokens == 7
 
 
+def test_of_very_many_calls_the_newest_are_kept_and_those_that_go_on(monkeypatch):
+    monkeypatch.setattr("sashizu_dashboard.live_run.MOST_CALLS", 3)
+    run = heard(live(), {"kind": "tool.requested", "step": 0, "tool": "slow"})
+
+    for step in range(1, 9):
+        heard(
+            run,
+            {"kind": "tool.requested", "step": step, "tool": "t"},
+            {"kind": "tool.ended", "step": step, "status": "ok", "duration_ns": 1},
+        )
+    heard(run, {"kind": "tool.ended", "step": 0, "status": "ok", "duration_ns": S})
+
+    shown = run.shown(9 * S)
+    assert [call.step for call in shown.calls] == [6, 7, 8]
+    assert shown.cut == ("calls",)
+
+
 def test_a_run_that_died_leaves_nothing_at_work():
     run = heard(live(), *MODEL[:2])
     run.over(RunInfo(RUN, ["a"], "/work/shop", 1, 1.0, status="lost"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from sashizu_core.control import RunInfo
 
-from sashizu_dashboard.record import limits_of
+from sashizu_dashboard.record import MOST_CALLS, MOST_ROWS, limits_of
 from sashizu_dashboard.shown import Agent, Artifact, Call, Refusal, Run, Shown
 from sashizu_dashboard.told import mapping, mappings, number, text
 from sashizu_dashboard.tree import in_tree_order
@@ -65,18 +66,18 @@ class LiveRun:
         return sum(agent.ended_ns is None for agent in self._agents.values())
 
     def shown(self, now_ns: int) -> Shown:
-        """All that is known of it; calls without an end last until now."""
+        """What is known of it, the newest calls of many; those without an end last until now."""
         calls = tuple(
             replace(call, duration_ns=max(0, now_ns - call.started_ns))
             if call.status == "running"
             else call
-            for call in self._calls.values()
+            for call in islice(self._calls.values(), max(0, len(self._calls) - MOST_CALLS), None)
         )
         refusals, artifacts = tuple(self._refusals), tuple(self._artifacts.values())
         until = now_ns if self.run.status == "running" else None
-        return Shown(
-            self.run, self.agents, calls, refusals, artifacts, None, self._cut, until_ns=until
-        )
+        more = ("calls",) if len(calls) < len(self._calls) and "calls" not in self._cut else ()
+        cut = (*self._cut, *more)
+        return Shown(self.run, self.agents, calls, refusals, artifacts, None, cut, until_ns=until)
 
     def begin_with(self, before: Shown, asked_ns: int) -> None:
         """Take what the record holds; it was asked at `asked_ns`, while events went on to come."""
@@ -167,6 +168,7 @@ class LiveRun:
             self._ended(event, at_ns)
         elif kind in _REFUSED or (kind == "tool.decided" and _worth_telling(event)):
             self._refusals.append(_refusal(kind, event, at_ns))
+            del self._refusals[: max(0, len(self._refusals) - MOST_ROWS)]
         self.version += 1
 
     def _agent(
@@ -213,6 +215,15 @@ class LiveRun:
         self._calls[key] = Call(
             agent.agent_id, agent.name, sort, what, step, at_ns, None, "running", 0
         )
+        if len(self._calls) > 2 * MOST_CALLS:
+            self._drop_calls()
+
+    def _drop_calls(self) -> None:
+        """Forget the oldest that have ended: a page shows no more, and a run may go on for days."""
+        ended = (key for key, call in self._calls.items() if call.status != "running")
+        for key in list(islice(ended, len(self._calls) - MOST_CALLS)):
+            del self._calls[key]
+        self._cut = (*(part for part in self._cut if part != "calls"), "calls")
 
     def _in_record(self, call: Call, at_ns: int) -> bool:
         """Whether a call that has ended is the one that is told to begin only now."""
