@@ -218,25 +218,30 @@ confining.landlock_version = lambda: 0
 jail_child.main()
 """
 LANDLOCK_ALONE = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 import duckdb
-from sashizu_audit.confining import confine
+from sashizu_audit.confining import confine, stand_alone
 from sashizu_audit.store import prepare
 
 prepare()
-confine([Path(sys.argv[1])])
+stand_alone()
 for sql in json.load(sys.stdin):
-    connection = duckdb.connect(":memory:")
+    child = os.fork()  # DuckDB may abort where it can not read
+    if child:
+        os.waitpid(child, 0)
+        continue
+    confine([Path(sys.argv[1])])
     try:
-        print(connection.execute(sql).fetchall())
+        print(duckdb.connect(":memory:").execute(sql).fetchall(), flush=True)
     except Exception as error:
-        print(type(error).__name__, error)
+        print(type(error).__name__, error, flush=True)
+    os._exit(0)
 """
 REACHING_OUT = """
 import os, socket, subprocess, sys
 from pathlib import Path
-from sashizu_audit.confining import confine
+from sashizu_audit.confining import confine, stand_alone
 
 confine([Path(sys.argv[1])])
 def attempt(name, act):

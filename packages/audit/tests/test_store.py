@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sashizu_audit import AuditStore, AuditWriter
+from sashizu_audit.sealing import seal_record
 from sashizu_audit.store import VIEWS
 from sashizu_core.errors import UsageError
 from sashizu_core.events import COLUMNS, Event
@@ -75,7 +76,7 @@ def test_a_store_without_anything_has_every_view_empty(tmp_path: Path) -> None:
 
 def test_events_have_every_column_and_the_time(folder: Path) -> None:
     found = AuditStore(folder).query("FROM events LIMIT 1").columns
-    assert found == (*COLUMNS, "ts")
+    assert found == (*COLUMNS, "details", "ts")
 
 
 def test_tokens_are_summed_per_agent_attempts_in_doubt_included(folder: Path) -> None:
@@ -177,3 +178,29 @@ def test_a_query_that_takes_long_prints_nothing(
     with pytest.raises(UsageError, match="stopped after"):
         AuditStore(tmp_path).query(slow, timeout_s=4)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_details_are_attrs_as_a_value_whose_members_have_types(
+    tmp_path: Path, sealed: bool
+) -> None:
+    attrs = {"args": {"cmd": "git status", "n": 2**60}, "gen_ai.x": [1, 2.5, None], "ok": True}
+    with AuditWriter(tmp_path) as writer:
+        writer.write([event("tool.requested", step=0, tool="shell", attrs=attrs)])
+        writer.write([event("tool.requested", step=1, tool="shell")])
+    if sealed:
+        seal_record(tmp_path)
+    store = AuditStore(tmp_path)
+    members = """
+        SELECT details.args.cmd::VARCHAR, details.args.n::BIGINT, details."gen_ai.x"[2]::DOUBLE,
+               details.ok::BOOLEAN, details.nothing IS NULL, details.args.cmd = 'git status'
+        FROM events WHERE kind = 'tool.requested' AND step = 0
+    """
+    assert store.query(members).rows == (("git status", 2**60, 2.5, True, True, True),)
+    (whole, without) = store.query(
+        "SELECT details, attrs FROM events WHERE kind = 'tool.requested' ORDER BY step"
+    ).rows
+    assert whole[0] == attrs == json.loads(whole[1])
+    assert without == (None, None)
+    (kind,) = store.query("SELECT typeof(details) FROM events LIMIT 1").rows
+    assert kind == ("VARIANT",)

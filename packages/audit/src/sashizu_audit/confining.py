@@ -10,13 +10,15 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import struct
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["Held", "confine", "landlock_version", "unsupported"]
+__all__ = ["Held", "confine", "landlock_version", "stand_alone", "unsupported"]
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
@@ -32,6 +34,7 @@ _HOW_MUCH_ROOM = (Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
 """DuckDB reads how much memory it may have, and aborts where it sees these and cannot."""
 
 _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2
+_PARENT_DEATH_SIGNAL = 1
 _MACHINES = {
     # AUDIT_ARCH_*, then socket, execve, ptrace, process_vm_readv, process_vm_writev, execveat and
     # io_uring_setup, by the tables of system calls of the kernel
@@ -75,7 +78,7 @@ def confine(readable: Sequence[Path]) -> Held:
     _limit()
     if sys.platform != "linux":
         return unsupported()
-    if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208 - names alone
+    if _threads() != 1:
         raise OSError("there are other threads, which could not be held any more")
     libc = ctypes.CDLL(None, use_errno=True)
     _done(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no new privileges")
@@ -84,6 +87,26 @@ def confine(readable: Sequence[Path]) -> Held:
         _restrict(libc, readable)
     _filter(libc)
     return missing
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names alone
+
+
+def stand_alone() -> None:
+    """Go on in a child of this process where it has further threads; the child dies with it.
+
+    Some versions of DuckDB start one as they are loaded, which the jail would not reach.
+    """
+    if sys.platform != "linux" or _threads() == 1:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child:
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
+    libc = ctypes.CDLL(None, use_errno=True)
+    _done(libc.prctl(_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0), "end with its parent")
 
 
 def _limit() -> None:

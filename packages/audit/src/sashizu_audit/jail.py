@@ -124,17 +124,26 @@ def _check_expression(found: Mapping[str, Any]) -> None:
         raise UsageError(f"the function {name!r} is not allowed in a query of the record")
 
 
+def _path(found: Mapping[str, Any]) -> list[str]:
+    """Catalogue, schema and name of a table, as far as they were given."""
+    if "qualified_name" in found:
+        parts = found["qualified_name"]["path"]
+    else:  # DuckDB 1.5
+        parts = [found["catalog_name"], found["schema_name"], found["table_name"]]
+    return [str(part) for part in parts if part]
+
+
 def _check_reference(
     found: Mapping[str, Any], known: Collection[str], tables: Collection[str]
 ) -> None:
     kind = str(found["type"])
     _check_listed(kind, _TABLE_REFS)
     if kind == "BASE_TABLE":
-        path = [part for part in found["qualified_name"]["path"] if part]
+        path = _path(found)
         name = str(found["table_name"])
         if len(path) > 2 or (len(path) == 2 and path[0] != "main") or name.lower() not in known:
             raise UsageError(
-                f"there is no view {'.'.join(map(str, path))!r}{nearest(name, tables)}; "
+                f"there is no view {'.'.join(path)!r}{nearest(name, tables)}; "
                 f"there are: {', '.join(sorted(tables))}"
             )
     if kind == "TABLE_FUNCTION":

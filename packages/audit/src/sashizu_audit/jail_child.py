@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from sashizu_core.errors import SashizuError, UsageError
 
-from sashizu_audit.confining import confine
+from sashizu_audit.confining import confine, stand_alone
 from sashizu_audit.jail_wire import decode_cell, dump, encode_cell, load
 from sashizu_audit.store import AuditStore, prepare
 
@@ -30,6 +30,7 @@ def main() -> None:
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     folders = [Path(name) for name in load(questions.readline())["folders"]]
     prepare()  # what is loaded later could not be read any more
+    stand_alone()
     _say(answers, {"held": confine(folders)})
     store = AuditStore(*folders)
     while line := _next_line(questions):

@@ -1,7 +1,7 @@
 """What is sealed, and which of it lies in which Parquet file: `sealed.json`.
 
 ```json
-{"format": 1, "generation": 7,
+{"format": 2, "generation": 7,
  "tables": [{"path": "parquet/2026-11-20/<id>.parquet", "rows": 912, "bytes": 90112,
              "sha256": "...", "made_ns": 1795132800000000000}],
  "segments": [{"writer_id": "...", "segment": 0, "day": "2026-11-20", "events": 12,
@@ -33,6 +33,8 @@ from sashizu_audit.segments import SegmentKey
 __all__ = ["Manifest", "Sealed", "Table", "read_manifest", "replace_file", "write_manifest"]
 
 _NAME = "sealed.json"
+_FORMAT = 2
+"""Tables of format 1 lack the column `details`."""
 _HEX = r"[0-9a-f]{64}"
 
 
@@ -68,7 +70,7 @@ class _PrunedRow(_Row):
 
 
 class _File(_Row):
-    format: int = Field(ge=1, le=1)
+    format: int = Field(ge=_FORMAT, le=_FORMAT)
     generation: int = Field(ge=0)
     tables: list[_TableRow]
     segments: list[_SegmentRow]
@@ -168,7 +170,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         OSError: it cannot be written; the one before stands.
     """
     found: dict[str, Any] = {
-        "format": 1,
+        "format": _FORMAT,
         "generation": manifest.generation,
         "tables": [asdict(table) for table in manifest.tables],
         "segments": [asdict(sealed) for sealed in manifest.segments],

@@ -10,7 +10,7 @@ import duckdb
 from sashizu_core.errors import RecordError
 from sashizu_core.events import COLUMNS
 
-from sashizu_audit.sources import quoted, read_lines
+from sashizu_audit.sources import DETAILS, quoted, read_lines
 
 __all__ = ["BOUNDS", "write_events", "write_sorted"]
 
@@ -59,7 +59,7 @@ def write_sorted(lines: Path, path: Path, *, without: Collection[str] = ()) -> W
         RecordError: they cannot be read, or the file not be written.
     """
     names = ", ".join(f'"{name}"' for name in COLUMNS)
-    rows = f"SELECT {names} FROM ({read_lines([str(lines)])})"  # noqa: S608 - quoted
+    rows = f"SELECT {names}, {DETAILS} FROM ({read_lines([str(lines)])})"  # noqa: S608 - quoted
     if without:
         rows += f" WHERE writer_id NOT IN ({', '.join(map(quoted, without))})"
     rows += " ORDER BY ts_ns, writer_id, seq"

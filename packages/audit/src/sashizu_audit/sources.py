@@ -18,6 +18,7 @@ from sashizu_audit.manifest import read_manifest
 from sashizu_audit.segments import find_segments
 
 __all__ = [
+    "DETAILS",
     "Source",
     "events_rows",
     "events_view",
@@ -43,6 +44,9 @@ SELECT {columns} FROM (
   FROM read_parquet({files}, union_by_name=true) UNION ALL BY NAME SELECT {nothing} WHERE false
 )
 """
+
+DETAILS = "CAST(attrs AS VARIANT) AS details"
+"""The SQL of `attrs` as a value instead of a text: its members are found without reading it all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +106,23 @@ def _all_different(folders: Sequence[Path]) -> None:
         seen[store_id] = folder
 
 
-def events_rows(source: Source) -> str:
-    """The SQL that gives the columns of all events in these files."""
+def events_rows(source: Source, *, details: bool = False) -> str:
+    """The SQL that gives the columns of all events in these files; with `details`, that too."""
     parts = []
     if source.tables:
-        names = ", ".join(f'"{name}"' for name in COLUMNS)
+        names = ", ".join(f'"{name}"' for name in (*COLUMNS, *(["details"] if details else [])))
         files = quoted_list(source.tables)
-        parts.append(_TABLES.format(columns=names, files=files, nothing=_nothing()))
+        nothing = f"{_nothing()}, CAST(NULL AS VARIANT) AS details" if details else _nothing()
+        parts.append(_TABLES.format(columns=names, files=files, nothing=nothing))
     if source.lines:
-        parts.append(read_lines(source.lines))
+        parts.append(_with_details(read_lines(source.lines), details))
     if not parts:
-        parts.append(f"SELECT {_nothing()} WHERE false")
+        parts.append(_with_details(f"SELECT {_nothing()} WHERE false", details))
     return " UNION ALL BY NAME ".join(parts)
+
+
+def _with_details(rows: str, details: bool) -> str:
+    return f"SELECT *, {DETAILS} FROM ({rows})" if details else rows  # noqa: S608 - our SQL
 
 
 def _nothing() -> str:
@@ -123,7 +132,7 @@ def _nothing() -> str:
 def events_view(source: Source) -> str:
     """The SQL that makes the view `events` over these files, and `pruned`."""
     pruned = ", ".join(f"({quoted(name)}, {count})" for name, count in source.pruned.items())
-    return _VIEWS.format(rows=events_rows(source), pruned=pruned or "(NULL, 0)")
+    return _VIEWS.format(rows=events_rows(source, details=True), pruned=pruned or "(NULL, 0)")
 
 
 def read_lines(files: Iterable[str]) -> str:

@@ -222,7 +222,7 @@ def prepare() -> None:
         RuntimeError: DuckDB gives values of other types than this version of ours knows.
     """
     _views_sql()
-    with duckdb.connect(":memory:") as connection:
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         row = connection.execute(_EVERY_TYPE).fetchone()
     kinds = (UUID, Decimal, datetime, date, time, timedelta, bytes, list, dict, dict, int, str, int)
     if row is None or not all(map(isinstance, row, kinds)):

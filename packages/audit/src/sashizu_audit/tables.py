@@ -62,8 +62,16 @@ def _csv(rows: Rows) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows.columns)
-    writer.writerows([["" if v is None else v for v in row] for row in rows.rows])
+    writer.writerows([[_csv_cell(value) for value in row] for row in rows.rows])
     return text.getvalue().rstrip("\n")
+
+
+def _csv_cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, dict | list):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return value
 
 
 def _markdown(rows: Rows) -> str:
