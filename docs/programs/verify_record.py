@@ -1,13 +1,8 @@
-"""Checks a record of sashizu without any of its packages: a second opinion on `audit verify`.
+"""Checks a record of sashizu without its packages: python verify_record.py FOLDER [KEYS [NOTES]...]
 
-    python verify_record.py FOLDER [LINE|FILE of public keys [FILE of kept notes]...]
-
+KEYS are lines or a file of them, NOTES are files. Needs `cryptography`, and a copy nobody writes to.
 Ends with 0 intact, 1 changed or removed, 2 torn by a crash, 3 not to be told, 64 called wrongly.
-Needs `cryptography`, and a copy that is not written meanwhile. It leaves out tables for queries.
 """
-# ruff: noqa: C901, E401, I001, T201, TRY301 - short enough to be read as a whole
-# fmt: off
-
 import base64, gzip, json, re, sys, zlib
 from contextlib import suppress
 from hashlib import sha256
@@ -39,21 +34,26 @@ def tree_root(leaves):
     split = 1 << (len(leaves) - 1).bit_length() - 1
     return sha256(b"\1" + tree_root(leaves[:split]) + tree_root(leaves[split:])).digest()
 
+def followed(place, leaves, keys):  # all keys of a record, where each has signed for the next
+    chain = []
+    for n, told in enumerate([json.loads(leaf).get("key") for leaf in leaves], 1):
+        pair = [told["previous"], told["next"]] if told else []
+        notes = notes_in(place / f"{n - 1:06}.note") if pair and chain[-1:] in ([], pair[:1]) else ()
+        agreed = [x for x in notes if (x["size"], x["root"]) == (n, tree_root(leaves[:n]))]
+        chain += pair[len(chain) > 0 :] * any(all(signed_by(x, k) for k in pair) for x in agreed)
+    return chain if {*keys} & {*chain} else keys
+
 def check_notes(place, leaves, store_id, keys, kept):
     own, signed, code = list(notes_in(place))[:1], 0, 1 if leaves or place.exists() else 3
     found.extend([(code, place, "there is no note")] if not own and (keys or code == 1) else [])
     for note in own + [note for path in kept for note in notes_in(path)]:
-        size = note["size"]
-        if note["origin"] != f"sashizu.audit/{store_id}":
-            found.append((1, place, "a note speaks of another record"))
-        elif not keys:
-            found.append((3, place, "there is no key to check notes with"))
-        elif not any(signed_by(note, key) for key in keys):
-            found.append((1, place, f"the note over {size} is not signed by the key"))
-        elif size > len(leaves) or tree_root(leaves[:size]) != note["root"]:
-            found.append((1, place, f"the first {size} digests are not those that were signed"))
-        else:
-            signed = max(signed, size)
+        why = ((1, "it is of another record") if note["origin"] != f"sashizu.audit/{store_id}"
+               else (3, "there is no key to check notes with") if not keys
+               else (1, "a note is not signed by it") if not any(signed_by(note, k) for k in keys)
+               else (1, "the digests are not those that were signed") if note["size"] > len(leaves)
+               or tree_root(leaves[: note["size"]]) != note["root"] else None)
+        found.extend([(why[0], place, why[1])] if why else [])
+        signed = signed if why else max(signed, note["size"])
     return leaves[:signed] if keys else leaves
 
 def check_segment(path, writer, w, is_last, its, redacted):
@@ -115,7 +115,7 @@ def main(folder, key="", *kept):
     base, writers, gone, redacted, files = folder / "checkpoints", {}, {}, {}, {}
     store_id = json.loads((folder / "store.json").read_bytes())["store_id"]
     leaves = [(base / f"{n:06}.json").read_bytes() for n, _ in enumerate(base.glob("[0-9]*.json"))]
-    keys = (Path(key).read_text() if Path(key).is_file() else key).split()
+    keys = followed(base, leaves, (Path(key).read_text() if Path(key).is_file() else key).split())
     for leaf in map(json.loads, check_notes(base / "checkpoint", leaves, store_id, keys, kept)):
         dropped = leaf.get("pruned", {}).get("segments", [])
         gone |= {(x["writer_id"], x["segment"]): x for x in dropped}

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import date
 from pathlib import Path
 
+import orjson
 import pytest
-from sashizu_audit import AuditWriter, verify_record
+from hypothesis import given
+from hypothesis import strategies as st
+from sashizu_audit import AuditWriter, signing, verify_record
 from sashizu_audit import keys as module
+from sashizu_audit.checkpoints import tree_root, tree_roots
 from sashizu_audit.cli import app
-from sashizu_audit.keys import rotate_key, signer_of
+from sashizu_audit.keys import let_evolve, rotate_key, signer_of
 from sashizu_audit.notes import PublicKey, open_signer, read_notes
+from sashizu_audit.pruning import Retention, prune_record
+from sashizu_audit.sealing import seal_record
 from sashizu_audit.signing import make_checkpoint
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.verify import RecordReport, record_id
@@ -135,6 +142,94 @@ def _break_off(*_: object, **__: object) -> None:
     raise BrokenOffError
 
 
+# --- keys that change with every checkpoint -------------------------------------------------------
+
+
+def evolve(folder: Path, keys: Path) -> PublicKey:
+    return let_evolve(folder, keys, record_id(folder))
+
+
+def private_keys(keys: Path) -> list[bytes]:
+    return [path.read_bytes() for path in keys.glob("*.pem")]
+
+
+def test_an_evolving_key_signs_one_checkpoint_and_is_gone(folder: Path, keys: Path) -> None:
+    first = evolve(folder, keys)
+    seen, notes = private_keys(keys), []
+    for _ in range(4):
+        note, _ = sign(folder, keys)
+        notes.append(note)
+        (newest,) = private_keys(keys)
+        assert newest not in seen
+        seen.append(newest)
+    report = check(folder, first, *notes)
+    assert (report.exit_code, report.signed) == (0, 4), report.findings
+    assert evolve(folder, keys) == first
+    assert all(path.stat().st_mode & 0o077 == 0 for path in keys.glob("*.pem"))
+
+
+def test_the_old_private_key_is_overwritten_and_not_only_unlinked(
+    folder: Path, keys: Path, tmp_path: Path
+) -> None:
+    evolve(folder, keys)
+    kept = tmp_path / "undeleted"
+    kept.hardlink_to(keys / f"{record_id(folder)}.pem")
+    sign(folder, keys)
+    assert set(kept.read_bytes()) == {0}
+
+
+def test_who_steals_the_machine_cannot_sign_the_past_anew(folder: Path, keys: Path) -> None:
+    first = evolve(folder, keys)
+    for _ in range(3):
+        sign(folder, keys)
+    thief = open_signer(keys, record_id(folder))
+    place = folder / "checkpoints"
+    told = orjson.loads((place / "000000.json").read_bytes())
+    told["writers"] = []
+    (place / "000000.json").write_bytes(orjson.dumps(told))
+    leaves = [path.read_bytes() for path in sorted(place.glob("*.json"))]
+    (place / "checkpoint").write_text(thief.note(3, tree_root(leaves)))
+    assert check(folder, first).exit_code == 1
+
+
+def test_all_that_signs_lets_the_key_evolve(folder: Path, keys: Path) -> None:
+    first = evolve(folder, keys)
+    sign(folder, keys)
+    seal_record(folder)
+    prune_record(
+        folder,
+        lambda: signer_of(folder, keys, record_id(folder)),
+        Retention(1, insist=True),
+        today=date(2100, 1, 1),
+    )
+    note, newest = rotate(folder, keys)
+    assert newest != first
+    report = check(folder, first, note)
+    assert report.exit_code == 0, report.findings
+    assert len(list((folder / "checkpoints").glob("*.note"))) == report.signed
+
+
+def test_an_evolving_key_survives_being_broken_off_at_any_step(
+    folder: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evolve(folder, keys)
+    sign(folder, keys)
+    steps = [(module, "_take_over"), (signing, "save_note"), (signing, "append_digest")]
+    for place, name in steps:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, _break_off)
+            with pytest.raises(BrokenOffError):
+                sign(folder, keys)
+        note, _ = sign(folder, keys)
+        report = check(folder, first, note)
+        assert report.exit_code == 0, (name, report.findings)
+
+
+@given(st.lists(st.binary(), max_size=40))
+def test_roots_in_one_go_are_the_roots_one_by_one(leaves: list[bytes]) -> None:
+    assert tree_roots(leaves) == [tree_root(leaves[: n + 1]) for n in range(len(leaves))]
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 
@@ -199,3 +294,21 @@ def test_a_record_and_its_key_are_made_before_the_first_run(home: Path, tmp_path
     assert again.stdout.strip() == made["key"]
     assert call("checkpoint", "--store", str(place)).exit_code == 0
     assert call("verify", "--key", made["key"], "--store", str(place)).exit_code == 0
+
+
+def test_a_forward_secure_record_is_checked_with_its_first_key(home: Path, tmp_path: Path) -> None:
+    place = tmp_path / "new"
+    made = json.loads(call("init", "--forward-secure", "--json", "--store", str(place)).stdout)
+    write(place)
+    keys = set()
+    for words in ([], [], ["--new-key"]):
+        told = json.loads(call("checkpoint", *words, "--json", "--store", str(place)).stdout)
+        keys.add(told["key"])
+        write(place)
+    assert len(keys) == 3
+    assert made["key"] not in keys
+    assert call("verify", "--key", made["key"], "--store", str(place)).exit_code == 0
+    assert call("verify", "--store", str(place)).exit_code == 0
+    assert "it changes with every checkpoint" in call("doctor", "--store", str(place)).stdout
+    again = call("init", "--forward-secure", "--store", str(place))
+    assert again.stdout.strip() == made["key"]

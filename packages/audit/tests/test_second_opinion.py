@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sashizu_audit import AuditWriter, verify_record
 from sashizu_audit.chain import link, split_line
-from sashizu_audit.keys import rotate_key, signer_of
+from sashizu_audit.checkpoints import tree_root
+from sashizu_audit.keys import let_evolve, rotate_key, signer_of
 from sashizu_audit.notes import PublicKey, open_signer, read_notes
 from sashizu_audit.pruning import Retention, prune_record
 from sashizu_audit.redacting import redact_record
@@ -237,6 +238,70 @@ def test_both_come_to_the_same_verdict(root: Path, name: str) -> None:
     )
     verdict = ours(root / "audit", root / "first.pub", root / "anchors")
     assert verdict == VERDICTS.get(name, 1)
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record whose key changes with every checkpoint, its first key, and what a thief finds."""
+    root = tmp_path_factory.mktemp("evolved")
+    folder, keys = root / "audit", root / "keys"
+    with AuditWriter(folder, options=ROLLING) as writer:
+        writer.write([Event("tool.requested", {"tool": "t", "attrs": {"n": 1}})])
+    store_id = record_id(folder)
+    (root / "first.pub").write_text(let_evolve(folder, keys, store_id).line)
+    for number in range(5):
+        with AuditWriter(folder, options=ROLLING) as writer:
+            writer.write([Event("tool.requested", {"tool": f"t{number}", "attrs": {"n": number}})])
+        make_checkpoint(folder, signer_of(folder, keys, store_id))
+    return root
+
+
+def sign_all_anew(root: Path) -> None:
+    """All that a thief can do who has the newest private key: write digests and notes anew."""
+    place, store_id = root / "audit/checkpoints", record_id(root / "audit")
+    thief = open_signer(root / "keys", store_id)
+    leaves = [path.read_bytes() for path in sorted(place.glob("*.json"))]
+    told = orjson.loads(leaves[1])
+    told["writers"][0]["seq"] = 0
+    leaves[1] = orjson.dumps(told)
+    for number, leaf in enumerate(leaves):
+        (place / f"{number:06}.json").write_bytes(leaf)
+        note = thief.note(number + 1, tree_root(leaves[: number + 1]), thief)
+        if number:
+            (place / f"{number:06}.note").write_text(note)
+    (place / "checkpoint").write_text(note)
+
+
+FORGERIES: dict[str, tuple[Callable[[Path], object], int]] = {
+    "nothing": (lambda root: None, 0),
+    "all signed anew": (sign_all_anew, 1),
+    "a change of keys gone": (lambda r: (r / "audit/checkpoints/000002.note").unlink(), 1),
+    "a digest changed": (
+        lambda r: (r / "audit/checkpoints/000001.json").write_bytes(
+            (r / "audit/checkpoints/000001.json").read_bytes().replace(b'"seq":', b'"seq":1')
+        ),
+        1,
+    ),
+    "the end cut": (lambda r: (r / "audit/checkpoints/000004.json").unlink(), 1),
+    "a line changed": (
+        lambda r: hot(r / "audit").write_bytes(
+            hot(r / "audit").read_bytes().replace(b'"n":1', b'"n":2')
+        ),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_both_follow_keys_that_evolve_and_believe_no_thief(
+    evolved: Path, tmp_path: Path, name: str
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(evolved, root)
+    forge, verdict = FORGERIES[name]
+    forge(root)
+    first = root / "first.pub"
+    assert opinion(root / "audit", first) == ours(root / "audit", first) == verdict
 
 
 def test_a_wrong_call_is_no_verdict(tmp_path: Path) -> None:

@@ -31,7 +31,15 @@ from sashizu_core.ids import uuid7
 from sashizu_audit.disk import sync_file, sync_folder
 from sashizu_audit.layout import make_private
 
-__all__ = ["Digests", "Head", "append_digest", "read_digests", "save_note", "tree_root"]
+__all__ = [
+    "Digests",
+    "Head",
+    "append_digest",
+    "read_digests",
+    "save_note",
+    "tree_root",
+    "tree_roots",
+]
 
 _DIGEST = re.compile(r"\d{6,}\.json")
 _CHANGE = re.compile(r"\d{6,}\.note")
@@ -107,6 +115,23 @@ def tree_root(leaves: Sequence[bytes]) -> bytes:
     split = 1 << (len(leaves) - 1).bit_length() - 1
     left, right = tree_root(leaves[:split]), tree_root(leaves[split:])
     return sha256(b"\1" + left + right).digest()
+
+
+def tree_roots(leaves: Sequence[bytes]) -> list[bytes]:
+    """The roots over the first one, the first two and so on, in one go."""
+    roots: list[bytes] = []
+    whole: list[tuple[int, bytes]] = []  # roots of full trees, from the largest to the smallest
+    for leaf in leaves:
+        size, node = 1, sha256(b"\0" + leaf).digest()
+        while whole and whole[-1][0] == size:
+            node = sha256(b"\1" + whole.pop()[1] + node).digest()
+            size *= 2
+        whole.append((size, node))
+        root = whole[-1][1]
+        for _, left in reversed(whole[:-1]):
+            root = sha256(b"\1" + left + root).digest()
+        roots.append(root)
+    return roots
 
 
 def append_digest(

@@ -188,6 +188,9 @@ def _key(at: _Place) -> Iterator[Checked]:
         yield Checked("key", "ok", "none on this machine")
     elif os.name == "posix" and path.stat().st_mode & 0o077:
         yield Checked("key", "problem", f"others can read {path}: make a new one, and chmod 600")
+    elif (at.keys / f"{store_id}.evolves").exists():
+        text = "it changes with every checkpoint: keep the first public half and the notes"
+        yield Checked("key", "ok", f"{path}: {text} elsewhere")
     else:
         yield Checked("key", "ok", f"{path}: keep its public half and the notes elsewhere")
 

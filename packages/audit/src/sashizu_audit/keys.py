@@ -9,10 +9,15 @@ A change of keys is a checkpoint whose digest names both,
 and whose note both sign. That note is kept for good, as `checkpoints/<number>.note`, because the
 newest note is signed by the newest key alone. So whoever holds an old public key can follow to the
 new one, and whoever holds the new one can check what the old one signed before the change.
+
+Where `<id>.evolves` lies beside a key, it changes so with every checkpoint, and the old private key
+is overwritten and gone: who takes the machine can sign what comes, and nothing of what was. Then
+`<id>.first.pub` is the key to check with.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,12 +26,12 @@ from pathlib import Path
 import orjson
 from sashizu_core.errors import RecordError, UsageError
 
-from sashizu_audit.checkpoints import Digests, read_digests, tree_root
-from sashizu_audit.disk import sync_folder
+from sashizu_audit.checkpoints import Digests, read_digests, tree_roots
+from sashizu_audit.disk import sync_file, sync_folder
 from sashizu_audit.notes import Checkpoint, PublicKey, Signer, open_signer, read_notes
 from sashizu_audit.signing import Made, make_checkpoint
 
-__all__ = ["Keys", "known_keys", "rotate_key", "signer_of"]
+__all__ = ["Keys", "first_key", "known_keys", "let_evolve", "rotate_key", "signer_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +61,10 @@ def known_keys(digests: Digests, key: PublicKey) -> Keys:
     """All keys of a record that the one which is trusted leads to; at least that one."""
     keys: list[PublicKey] = []
     changes: list[int] = []
+    roots = tree_roots(digests.leaves) if digests.changes else []
     for number, leaf in enumerate(digests.leaves):
         pair = _change(leaf) if b'"key"' in leaf else None
-        if pair is None or not _is_agreed(digests, number, pair):
+        if pair is None or not _is_agreed(digests, number, roots, pair):
             continue
         if not keys:
             keys.append(pair[0])
@@ -76,10 +82,14 @@ def _change(leaf: bytes) -> tuple[PublicKey, PublicKey] | None:
     return None
 
 
-def _is_agreed(digests: Digests, number: int, pair: Sequence[PublicKey]) -> bool:
+def _is_agreed(
+    digests: Digests, number: int, roots: Sequence[bytes], pair: Sequence[PublicKey]
+) -> bool:
     """Whether both keys have signed the change."""
-    for note in read_notes(digests.changes.get(number, "")):
-        if note.size == number + 1 and note.root == tree_root(digests.leaves[: number + 1]):
+    if number not in digests.changes:
+        return False
+    for note in read_notes(digests.changes[number]):
+        if note.size == number + 1 and note.root == roots[number]:
             return all(key.signed(note) for key in pair)
     return False
 
@@ -96,12 +106,67 @@ def signer_of(folder: Path, keys: Path, store_id: str) -> Signer:
     if fresh.exists():
         try:
             signer = open_signer(keys, store_id, fresh)
-            agreed = [_change(leaf) for leaf in read_digests(folder).leaves if b'"key"' in leaf]
+            digests = read_digests(folder)  # and only what both have signed counts
+            agreed = [_change(digests.leaves[number]) for number in digests.changes]
             if any(pair and pair[1] == signer.public for pair in agreed):
                 _take_over(keys, store_id)
         except OSError as error:
             raise RecordError(f"the keys in {str(keys)!r} cannot be used: {error}") from error
-    return open_signer(keys, store_id)
+    signer = open_signer(keys, store_id)
+    return _EvolvingSigner(signer, keys, store_id) if _mark(keys, store_id).exists() else signer
+
+
+def first_key(keys: Path, store_id: str) -> PublicKey | None:
+    """The key that all others of a record come from, where this machine has it.
+
+    Raises:
+        OSError, UsageError: it cannot be read, or is none.
+    """
+    for name in (f"{store_id}.first.pub", f"{store_id}.pub"):
+        if (keys / name).exists():
+            return PublicKey.parse((keys / name).read_text("utf-8"))
+    return None
+
+
+def let_evolve(folder: Path, keys: Path, store_id: str) -> PublicKey:
+    """Have the key of a record change with every checkpoint from now on; returns the first one.
+
+    Raises:
+        RecordError: the key cannot be read or made.
+    """
+    signer = signer_of(folder, keys, store_id)
+    try:
+        first = keys / f"{store_id}.first.pub"
+        if not _mark(keys, store_id).exists():
+            first.write_text(signer.public.line + "\n", "utf-8")
+            _mark(keys, store_id).touch(0o600)
+            sync_folder(keys)
+        return PublicKey.parse(first.read_text("utf-8"))
+    except OSError as error:
+        raise RecordError(f"the keys in {str(keys)!r} cannot be used: {error}") from error
+
+
+def _mark(keys: Path, store_id: str) -> Path:
+    return keys / f"{store_id}.evolves"
+
+
+class _EvolvingSigner(Signer):
+    """Signs one checkpoint with each key."""
+
+    def __init__(self, current: Signer, keys: Path, store_id: str) -> None:
+        super().give_way(current)
+        self._keys, self._store_id = keys, store_id
+
+    def successor(self) -> Signer:
+        fresh = self._keys / f"{self._store_id}.next.pem"
+        fresh.unlink(missing_ok=True)  # of an attempt that was broken off before it counted
+        return open_signer(self._keys, self._store_id, fresh)
+
+    def give_way(self, successor: Signer) -> None:
+        _take_over(self._keys, self._store_id)
+        super().give_way(successor)
+        public = self._keys / f"{self._store_id}.pub"
+        public.write_text(successor.public.line + "\n", "utf-8")
 
 
 def rotate_key(folder: Path, keys: Path, store_id: str) -> tuple[Made, Signer]:
@@ -113,12 +178,13 @@ def rotate_key(folder: Path, keys: Path, store_id: str) -> tuple[Made, Signer]:
         RecordError: it cannot be done; then the old key goes on.
     """
     old = signer_of(folder, keys, store_id)
+    if isinstance(old, _EvolvingSigner):
+        return make_checkpoint(folder, old), old
     fresh = keys / f"{store_id}.next.pem"
     try:
         fresh.unlink(missing_ok=True)  # of an attempt that was broken off before it counted
         new = open_signer(keys, store_id, fresh)
-        told = {"key": {"previous": old.public.line, "next": new.public.line}}
-        made = make_checkpoint(folder, old, told, cosigner=new)
+        made = make_checkpoint(folder, old, cosigner=new)
         (keys / f"{store_id}.{old.public.key_id.hex()}.pub").write_text(
             old.public.line + "\n", "utf-8"
         )
@@ -129,6 +195,11 @@ def rotate_key(folder: Path, keys: Path, store_id: str) -> tuple[Made, Signer]:
 
 
 def _take_over(keys: Path, store_id: str) -> None:
+    """Put the next private key in the place of the old one, of which nothing stays."""
+    with (keys / f"{store_id}.pem").open("r+b") as old:
+        old.write(bytes(os.fstat(old.fileno()).st_size))
+        old.flush()
+        sync_file(old.fileno())
     (keys / f"{store_id}.next.pem").replace(keys / f"{store_id}.pem")
     (keys / f"{store_id}.next.pub").unlink(missing_ok=True)
     sync_folder(keys)

@@ -101,6 +101,14 @@ class Signer:
         self._key = key
         self.public = PublicKey(name, key.public_key().public_bytes_raw())
 
+    def successor(self) -> Signer | None:
+        """The signer of all that comes after the next checkpoint; None if it is this one."""
+        return None
+
+    def give_way(self, successor: Signer) -> None:
+        """Sign as the successor from now on."""
+        self._key, self.public = successor._key, successor.public
+
     def note(self, size: int, root: bytes, cosigner: Signer | None = None) -> str:
         """A checkpoint over so many digests, signed; by another one as well, if there is one."""
         text = f"{self.public.name}\n{size}\n{base64.b64encode(root).decode()}\n"

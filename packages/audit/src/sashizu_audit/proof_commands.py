@@ -175,12 +175,12 @@ def checkpoint_record(
 
 def _public_key(given: str | None, store_id: str) -> PublicKey | None:
     """The key that was given, as a file or as its line; else the one of this machine, if any."""
+    from sashizu_audit.keys import first_key
     from sashizu_audit.notes import PublicKey
 
     try:
         if given is None:
-            path = state_home() / "keys" / f"{store_id}.pub"
-            return PublicKey.parse(path.read_text("utf-8")) if path.exists() else None
+            return first_key(state_home() / "keys", store_id)
         is_line = "+" in given and not Path(given).is_file()
         return PublicKey.parse(given if is_line else Path(given).read_text("utf-8"))
     except (OSError, UnicodeError) as error:

@@ -49,7 +49,7 @@ def make_checkpoint(
 
     `told` is what else the digest says, such as what is about to be dropped. What is signed is what
     is there: whether it is intact, `verify_record` tells. A `cosigner` takes the signer's place
-    from then on.
+    from then on; a signer whose key evolves names one of its own each time, and gives way to it.
 
     Raises:
         RecordError: the checkpoint cannot be written, or not be recorded.
@@ -62,12 +62,18 @@ def make_checkpoint(
                 "so no further one can follow it; `sashizu audit verify` tells more"
             )
         known = {head.writer_id: head for _, head in digests.heads()}
+        successor = cosigner or signer.successor()
+        if successor is not None:
+            change = {"previous": signer.public.line, "next": successor.public.line}
+            told = {"key": change, **told}
         heads = [h for w, h in newest_heads(folder).items() if _is_news(h, known.get(w))]
         _bring_to_disk(folder, {head.writer_id for head in heads})
         digests = append_digest(folder, heads, digests, told)
         root = tree_root(digests.leaves)
-        note = signer.note(len(digests.leaves), root, cosigner)
-        save_note(folder, note, change=len(digests.leaves) - 1 if cosigner else None)
+        note = signer.note(len(digests.leaves), root, successor)
+        save_note(folder, note, change=len(digests.leaves) - 1 if successor else None)
+        if cosigner is None and successor is not None:
+            signer.give_way(successor)
     except OSError as error:
         raise RecordError(
             f"no checkpoint can be made in {str(folder)!r}: {error.strerror or error}"

@@ -43,18 +43,35 @@ def _note(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def init(ctx: typer.Context, as_json: JsonOption = False, store: StoreOption = None) -> None:
+def init(
+    ctx: typer.Context,
+    forward_secure: Annotated[
+        bool,
+        typer.Option(
+            "--forward-secure",
+            help="Change the key with every checkpoint; destroy the old one.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
     """Begin a record and make its key, and print the public one, to be kept elsewhere.
 
     Nothing is changed where there is a record or a key already. The first run would begin it too.
+    With --forward-secure who steals the machine cannot sign anew what was signed before; the key
+    that is printed is the one that leads to all later ones.
     """
-    from sashizu_audit.keys import signer_of
+    from sashizu_audit.keys import let_evolve, signer_of
     from sashizu_audit.layout import open_layout
 
     settings = settings_of(ctx)
     folder = settings.folder if store is None else store.absolute()
     layout = open_layout(folder, settings.ballast_mib * 1024 * 1024)
-    line = signer_of(folder, state_home() / "keys", layout.store_id).public.line
+    keys = state_home() / "keys"
+    if forward_secure:
+        line = let_evolve(folder, keys, layout.store_id).line
+    else:
+        line = signer_of(folder, keys, layout.store_id).public.line
     if as_json:
         found = {"folder": str(folder), "store_id": layout.store_id, "key": line}
         say_json(found, typer.echo)
