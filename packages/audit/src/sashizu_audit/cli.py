@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import typer
 from sashizu_core.errors import UsageError, nearest
 
-from sashizu_audit import asking_commands, care_commands, import_commands, upkeep_commands
+from sashizu_audit import (
+    asking_commands,
+    care_commands,
+    import_commands,
+    ship_commands,
+    upkeep_commands,
+)
 from sashizu_audit.asking_commands import FormatOption, ask
 from sashizu_audit.options import (
     JsonOption,
@@ -279,3 +285,4 @@ asking_commands.add_to(app)
 upkeep_commands.add_to(app)
 care_commands.add_to(app)
 import_commands.add_to(app)
+ship_commands.add_to(app)
