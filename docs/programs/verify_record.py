@@ -1,6 +1,6 @@
 """Checks a record of sashizu without its packages: python verify_record.py FOLDER [KEYS [NOTES]...]
 
-KEYS are lines or a file of them, NOTES are files. Needs `cryptography`, and a copy nobody writes to.
+KEYS are lines or a file of them, NOTES are files. Needs `cryptography`, and a copy at rest.
 Ends with 0 intact, 1 changed or removed, 2 torn by a crash, 3 not to be told, 64 called wrongly.
 """
 import base64, gzip, json, re, sys, zlib
@@ -38,7 +38,7 @@ def followed(place, leaves, keys):  # all keys of a record, where each has signe
     chain = []
     for n, told in enumerate([json.loads(leaf).get("key") for leaf in leaves], 1):
         pair = [told["previous"], told["next"]] if told else []
-        notes = notes_in(place / f"{n - 1:06}.note") if pair and chain[-1:] in ([], pair[:1]) else ()
+        notes = notes_in(place / f"{n - 1:06}.note") if chain[-1:] in ([], pair[:1]) else ()
         agreed = [x for x in notes if (x["size"], x["root"]) == (n, tree_root(leaves[:n]))]
         chain += pair[len(chain) > 0 :] * any(all(signed_by(x, k) for k in pair) for x in agreed)
     return chain if {*keys} & {*chain} else keys

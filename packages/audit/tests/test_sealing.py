@@ -16,6 +16,7 @@ from sashizu_audit import AuditStore, AuditWriter, verify_record
 from sashizu_audit import verify as verify_module
 from sashizu_audit.caching import vouching
 from sashizu_audit.cli import app
+from sashizu_audit.disk import reading
 from sashizu_audit.export import export_record
 from sashizu_audit.manifest import Sealed, read_manifest
 from sashizu_audit.notes import open_signer
@@ -364,6 +365,37 @@ def test_who_reads_while_others_seal_sees_each_event_once_and_never_fewer(tmp_pa
     assert AuditStore(folder).query(found).rows[0][0] == 2 * 6 * 20
     report = verify_record(folder)
     assert (report.exit_code, report.events) == (0, events)
+
+
+def test_while_somebody_reads_no_file_goes_and_the_next_attempt_removes_it(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    write(folder, "a", "b")
+    before = AuditStore(folder).query(COUNTS).rows
+    with reading(folder / "store.json"):
+        report = seal_record(folder)
+        assert report is not None
+        assert report.segments > 0
+        lingering = set(hot_segments(folder)) & set(sealed_segments(folder))
+        assert len(lingering) == report.segments
+        (counts,) = AuditStore(folder).query(COUNTS).rows
+        assert len(set(counts)) == 1
+        assert counts[0] > before[0][0]
+        assert verify_record(folder).exit_code == 0
+    seal_record(folder)
+    assert not set(hot_segments(folder)) & lingering
+
+
+LONG = Path(__file__).parents[3] / "benchmarks/reads_while_sealing.py"
+
+
+@pytest.mark.crash
+@pytest.mark.skipif(not LONG.exists(), reason="benchmarks are not part of an installed package")
+def test_a_short_slice_of_the_long_run_of_reads_finds_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, str(LONG), "--reads", "16"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("0 with an event twice, 0 with one missing, 0 with fewer") == 2
 
 
 def test_whoever_verifies_while_others_seal_finds_nothing_amiss(tmp_path: Path) -> None:

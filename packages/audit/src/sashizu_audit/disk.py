@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ __all__ = [
     "is_full",
     "is_locked",
     "lock",
+    "nobody_reads",
+    "reading",
     "reserve",
     "sync_file",
     "sync_folder",
@@ -77,6 +81,46 @@ def is_locked(path: Path) -> bool:
         return False
     finally:
         os.close(fd)  # gives our own lock back
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Show for the time of the block that somebody reads; never waits, and does without if it must.
+
+    `nobody_reads` is then false in other processes. Without shared locks nothing is shown.
+    """
+    fd = -1
+    with suppress(OSError):
+        if sys.platform != "win32":
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            _share(fd)
+    try:
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+@contextmanager
+def nobody_reads(path: Path) -> Iterator[bool]:
+    """Whether nobody shows that they read this; who comes during the block is not seen. No waiting.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    if sys.platform == "win32":
+        yield True  # what is open cannot be removed there anyway
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            lock(fd)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
 
 
 def reserve(fd: int, offset: int, length: int) -> bool:

@@ -25,7 +25,7 @@ from sashizu_core.errors import RecordError
 from sashizu_core.events import Event
 
 from sashizu_audit.caching import make_table, remove_strays, vouching
-from sashizu_audit.disk import lock, sync_folder
+from sashizu_audit.disk import lock, nobody_reads, sync_folder
 from sashizu_audit.manifest import Manifest, Sealed, read_manifest, write_manifest
 from sashizu_audit.packing import NotSealable, Packed, pack, same_bytes
 from sashizu_audit.segments import SegmentFile, hot_segments, sealed_segments
@@ -92,8 +92,10 @@ def seal_record(
             if not mine:
                 return None
             manifest = readable_manifest(folder)
-            remove_strays(folder, manifest)
-            report.left += finish_sealing(folder, manifest)
+            with _unread(folder) as unread:
+                if unread:
+                    remove_strays(folder, manifest)
+                report.left += finish_sealing(folder, manifest, remove=unread)
             for packed in _batches(folder, manifest, report, batch, step):
                 manifest = _commit(folder, manifest, packed, report, step)
             _merge(folder, manifest, today or _today(), report, step)
@@ -143,7 +145,19 @@ def own_name() -> str:
 # --- the steps ------------------------------------------------------------------------------------
 
 
-def finish_sealing(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
+@contextmanager
+def _unread(folder: Path) -> Iterator[bool]:
+    """Whether nobody asks the record just now, who would have to begin anew if files went.
+
+    Then they stay until the next attempt: they count for nothing any more.
+    """
+    with nobody_reads(folder / "store.json") as unread:
+        yield unread
+
+
+def finish_sealing(
+    folder: Path, manifest: Manifest, *, remove: bool = True
+) -> list[tuple[str, str]]:
     """Do what an earlier attempt no longer came to: remove hot files that are sealed.
 
     Call it with the lock of sealing. Returns those that are not what was sealed under their names.
@@ -159,7 +173,8 @@ def finish_sealing(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
                 done.append(file.path)
             else:
                 left.append((file.path.name, "it is not what is sealed under its name"))
-    _remove_hot(folder, done)
+    if remove:
+        _remove_hot(folder, done)
     return left
 
 
@@ -210,10 +225,10 @@ def _commit(
     for day in by_day:
         sync_folder(folder / "sealed" / day)
     manifest = take_in(folder, manifest, list(by_day.values()), "sealed", recovered, step)
-    _remove_hot(
-        folder,
-        [folder / "hot" / f"{p.sealed.writer_id}.{p.sealed.segment}.jsonl" for p in batch],
-    )
+    with _unread(folder) as unread:
+        if unread:
+            names = [f"{p.sealed.writer_id}.{p.sealed.segment}.jsonl" for p in batch]
+            _remove_hot(folder, [folder / "hot" / name for name in names])
     report.segments += len(batch)
     report.events += sum(packed.report.events for packed in batch)
     report.raw_bytes += sum(packed.raw_bytes for packed in batch)
@@ -289,7 +304,9 @@ def _merge(folder: Path, manifest: Manifest, today: str, report: SealReport, ste
         manifest = take_in(folder, manifest, [segments], "merged", (), step)
         report.merged += len(paths)
     if manifest is not before:
-        remove_strays(folder, manifest)
+        with _unread(folder) as unread:
+            if unread:
+                remove_strays(folder, manifest)
 
 
 def _mergeable(manifest: Manifest, today: str) -> list[list[str]]:

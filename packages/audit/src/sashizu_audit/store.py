@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
@@ -22,6 +22,7 @@ from uuid import UUID
 import duckdb
 from sashizu_core.errors import RecordError, SashizuError, UsageError
 
+from sashizu_audit.disk import reading
 from sashizu_audit.jail import check_query
 from sashizu_audit.parquet import BOUNDS, write_events
 from sashizu_audit.rows import DEFAULT_LIMIT, DEFAULT_TIMEOUT_S, Rows
@@ -85,12 +86,13 @@ class AuditStore:
         Raises:
             UsageError: it is no query over our views, or wrong SQL, or took too long.
         """
-        for _ in range(_TRIES):
-            source = self._source()
-            try:
-                return self._query(source, sql, params, limit, timeout_s)
-            except _Moved:
-                continue
+        with self._reading():
+            for _ in range(_TRIES):
+                source = self._source()
+                try:
+                    return self._query(source, sql, params, limit, timeout_s)
+                except _Moved:
+                    continue
         raise SashizuError(
             f"the record in {self.folder} changed {_TRIES} times while it was read; try again"
         )
@@ -105,6 +107,14 @@ class AuditStore:
                 ]
                 for view in VIEWS
             }
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Have who seals leave the files where they are for so long."""
+        with ExitStack() as stack:
+            for folder in self.folders:
+                stack.enter_context(reading(folder / "store.json"))
+            yield
 
     def _source(self) -> Source:
         try:
@@ -170,13 +180,14 @@ class AuditStore:
         return self._written(write)
 
     def _written(self, write: Callable[[Source], int]) -> int:
-        for _ in range(_TRIES):
-            source = self._source()
-            try:
-                return write(source)
-            except RecordError:
-                if not _moved(source):
-                    raise
+        with self._reading():
+            for _ in range(_TRIES):
+                source = self._source()
+                try:
+                    return write(source)
+                except RecordError:
+                    if not _moved(source):
+                        raise
         raise SashizuError(f"the record in {self.folder} kept changing; try again")
 
     def _unreadable(self, error: Exception) -> SashizuError:
