@@ -17,7 +17,7 @@ ROWS = [
 
 
 @cache
-def named_in(file: str) -> frozenset[str]:
+def functions_of(file: str) -> frozenset[str]:
     path = ROOT / file if "/" in file else ROOT / "packages/audit/tests" / file
     tree = ast.parse(path.read_text("utf-8"))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -32,7 +32,7 @@ def test_the_rows_are_numbered_without_a_gap() -> None:
 def test_every_named_test_exists(row: list[str]) -> None:
     named = re.findall(r"`([^`]+\.py)::(test_\w+)`", row[2])
     assert named or row[2].startswith("not tried: ")
-    assert [f"{file}::{name}" for file, name in named if name not in named_in(file)] == []
+    assert [f"{file}::{name}" for file, name in named if name not in functions_of(file)] == []
     assert row[2].count("::") == len(named)
 
 

@@ -38,7 +38,7 @@ def main() -> None:
             number += 1
             os.pwrite(fd, number.to_bytes(8, "little"), 36)
             if number % 32 == 0 and not durable:
-                time.sleep(pause.random() / 5)
+                time.sleep(pause.random() / 2)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What sashizu-audit offers: the sink `audit` and the command `audit`."""
+"""What sashizu-audit offers: the sinks `audit` and `otel`, and the command `audit`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,19 @@ def register_sinks(settings: Settings) -> Sequence[SinkSpec]:
         return recorded_run(own.folder, run_id)
 
     summary = f"the durable record in {own.folder}"
-    return [SinkSpec("audit", summary, open_, query, open_beneath, recorded)]
+    sinks = [SinkSpec("audit", summary, open_, query, open_beneath, recorded)]
+    if own.otel.endpoint is not None:
+        sinks.append(_live_traces(own))
+    return sinks
+
+
+def _live_traces(own: AuditSettings) -> SinkSpec:
+    def open_() -> AbstractAsyncContextManager[EventSink]:
+        from sashizu_audit.otel import open_otel
+
+        return open_otel(own.otel, own.folder)
+
+    return SinkSpec("otel", f"spans of runs, sent to {own.otel.endpoint}", open_)
 
 
 @hookimpl

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from sashizu_core.home import state_home
 from sashizu_core.settings import Table
+
+from sashizu_audit.otel_settings import OtelSettings
 
 __all__ = ["AuditSettings"]
 
@@ -26,6 +28,8 @@ class AuditSettings(Table):
     When a run ends and segments of more than `seal_mib` MiB wait to be sealed, or very many, it
     seals them; 0 leaves that to `audit seal`. `audit prune` drops what is older than `keep_days`
     days. A record of more than `quota_mib` MiB takes no further run; 0 sets no such bound.
+
+    `otel` says where spans of runs are sent as they end.
     """
 
     dir: str | None = None
@@ -39,6 +43,15 @@ class AuditSettings(Table):
     seal_mib: int = Field(default=64, ge=0, le=1024 * 1024)
     keep_days: int = Field(default=400, ge=1, le=36_500)
     quota_mib: int = Field(default=0, ge=0, le=1024 * 1024 * 1024)
+    otel: OtelSettings = OtelSettings()
+
+    @model_validator(mode="after")
+    def _texts_are_kept(self) -> Self:
+        if self.otel.content and self.content != "blobs":
+            raise ValueError(
+                'otel.content tells the texts that are kept: it needs content = "blobs"'
+            )
+        return self
 
     @property
     def folder(self) -> Path:
