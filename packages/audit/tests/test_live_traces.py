@@ -32,6 +32,7 @@ from sashizu_core.ids import uuid7
 from sashizu_core.settings import Settings
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+OF_LEAD = "00f067aa0ba902b7"
 RUN, LEAD, CHILD = uuid7(), uuid7(), uuid7()
 
 
@@ -103,8 +104,9 @@ def service() -> Iterator[Service]:
 
 def a_run(*, blobs: Sequence[str] = ()) -> list[Event]:
     ids = {"run_id": RUN, "project": "shop", "trace_id": TRACE, "span_id": SPAN}
-    lead = {**ids, "agent_id": LEAD, "agent_name": "lead"}
-    child = {**ids, "agent_id": CHILD, "agent_name": "chïld \udcff", "parent_agent_id": LEAD}
+    lead = {"agent_id": LEAD, "agent_name": "lead", "span_id": OF_LEAD, "parent_span_id": SPAN}
+    child = {"agent_id": CHILD, "agent_name": "chïld \udcff", "parent_agent_id": LEAD}
+    lead, child = {**ids, **lead}, {**ids, **child, "span_id": None, "parent_span_id": OF_LEAD}
     usage = {"input_tokens": 2**53 + 1, "output_tokens": 2, "tokens": 9, "cost_nusd": 5}
     call, tool = {"step": 0, "provider": "p", "model": "m"}, {"step": 1, "tool": "read"}
     asked, told = ({"blobs": [one]} for one in blobs) if blobs else ({}, {})

@@ -19,6 +19,7 @@ from sashizu_core.ids import uuid7
 RUN, OTHER = uuid7(now_ms=1), uuid7(now_ms=2)  # of one moment, in the order of their ids
 LEAD, CHILD = uuid7(), uuid7()
 TRACE, SPAN, ABOVE = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
+OF_LEAD = "53995c3f42cd8ad8"
 BEYOND_DOUBLES = 2**53 + 1
 
 
@@ -26,14 +27,15 @@ BEYOND_DOUBLES = 2**53 + 1
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("record") / "audit"
     ids = {"trace_id": TRACE, "span_id": SPAN, "parent_span_id": ABOVE}
-    lead = {"run_id": RUN, "agent_id": LEAD, "agent_name": "lead"}
+    own = {"trace_id": TRACE, "span_id": OF_LEAD, "parent_span_id": SPAN}
+    lead = {"run_id": RUN, "agent_id": LEAD, "agent_name": "lead", **own}
     child = {"run_id": RUN, "agent_id": CHILD, "agent_name": "chïld", "parent_agent_id": LEAD}
     usage = {"input_tokens": BEYOND_DOUBLES, "output_tokens": 2, "tokens": 9, "cost_nusd": 5}
     call = {"step": 0, "provider": "p", "model": "m"}
     tool = {"step": 1, "tool": "read", "tool_call_id": "c1"}
     events = [
         Event("run.started", {"run_id": RUN, **ids}),
-        Event("agent.started", {**lead, **ids, "model": "m"}),
+        Event("agent.started", {**lead, "model": "m"}),
         Event("model.requested", {**lead, **call}),
         Event("model.answered", {**lead, **call, **usage, "status": "ok", "duration_ns": 7}),
         Event("tool.requested", {**lead, **tool}),
@@ -104,6 +106,8 @@ def test_every_span_hangs_beneath_the_one_that_made_it(traces: list[TracesData])
     }
     (root,) = [span for span in found if span.name == "invoke_workflow"]
     assert (root.span_id.hex(), root.parent_span_id.hex()) == (SPAN, ABOVE)
+    (lead,) = [span for span in found if span.name == "invoke_agent lead"]
+    assert lead.span_id.hex() == OF_LEAD
 
 
 def test_usage_is_on_calls_of_models_only_and_exact(traces: list[TracesData]) -> None:

@@ -9,7 +9,15 @@ from typing import Any
 import orjson
 from sashizu_core.events import Event
 
-from sashizu_audit.otlp_spans import Row, Span, agent_span, agent_span_id, call_span, run_span
+from sashizu_audit.otlp_spans import (
+    Row,
+    Span,
+    above_span_id,
+    agent_span,
+    agent_span_id,
+    call_span,
+    run_span,
+)
 from sashizu_audit.otlp_spans import run_span_id as root_id
 
 __all__ = ["Ended", "LiveSpans"]
@@ -116,9 +124,8 @@ class LiveSpans:
             name: value for name, value in fields.items() if value is not None and name != "kind"
         }
         run = _run_of(row)
-        agent = row.get("agent_id")
         content = self._content(row, fields) if self._text is not None else {}
-        above = agent_span_id(agent) if agent else root_id(run)
+        above = agent_span_id(row) if row.get("agent_id") else root_id(run)
         return run, call_span(row, above, row["number"], content)
 
     def _close(self, key: _Key, fields: Mapping[str, Any]) -> Iterable[Ended]:
@@ -129,8 +136,8 @@ class LiveSpans:
         run = _run_of(row)
         if key[0] == "run":
             return ((run, run_span(row)),)
-        above = row.get("parent_agent_id")
-        return ((run, agent_span(row, agent_span_id(above) if above else root_id(run))),)
+        above = above_span_id(row) or _derived_above(row)
+        return ((run, agent_span(row, above)),)
 
     # --- texts ------------------------------------------------------------------------------------
 
@@ -153,6 +160,12 @@ class LiveSpans:
         if self._text is None or not isinstance(digests, list):
             return []
         return [text for digest in digests if (text := self._text(str(digest))) is not None]
+
+
+def _derived_above(row: Row) -> str:
+    """The span of what an agent is beneath, where the record has no id of it."""
+    above = row.get("parent_agent_id")
+    return agent_span_id({"agent_id": above}) if above else root_id({"run_id": row.get("run_id")})
 
 
 def _run_of(row: Row) -> Row:

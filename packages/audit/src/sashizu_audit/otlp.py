@@ -41,7 +41,8 @@ WHERE s.kind = 'run.started' ORDER BY s.ts_ns, s.run_id
 _AGENTS = f"""
 SELECT CAST(s.agent_id AS VARCHAR) AS agent_id, CAST(s.parent_agent_id AS VARCHAR) AS parent,
        {_BEGUN} AS begun, e.duration_ns, coalesce(e.status, 'unfinished') AS status, e.error_type,
-       s.agent_name, s.model, s.conversation_id, s.depth, s.budget_limit, s.policy_sha256,
+       s.agent_name, s.model, s.conversation_id, s.depth, s.span_id, s.budget_limit,
+       s.policy_sha256,
        json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s LEFT JOIN events e ON e.agent_id = s.agent_id AND e.kind = 'agent.ended'
 WHERE s.kind = 'agent.started' AND s.run_id = $run ORDER BY s.ts_ns, s.agent_id
@@ -79,11 +80,11 @@ def _write_run(connection: DuckDBPyConnection, run: Row, file: BinaryIO) -> None
     for row in agents.values():
         above = row["parent"]
         known = above in agents and above != row["agent_id"]
-        spans.append(agent_span(row, agent_span_id(above) if known else root["spanId"]))
+        spans.append(agent_span(row, agent_span_id(agents[above]) if known else root["spanId"]))
     calls: Counter[tuple[object, ...]] = Counter()
     for row in _rows(connection, _CALLS, {"run": run["run_id"]}):
-        known = row["agent_id"] in agents
-        above = agent_span_id(row["agent_id"]) if known else root["spanId"]
+        agent = agents.get(row["agent_id"])
+        above = agent_span_id(agent) if agent is not None else root["spanId"]
         key = row["kind"], row["agent_id"], row["step"]
         spans.append(call_span(row, above, calls[key]))
         calls[key] += 1

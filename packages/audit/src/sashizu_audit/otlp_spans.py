@@ -17,6 +17,7 @@ from typing import Any
 __all__ = [
     "Row",
     "Span",
+    "above_span_id",
     "agent_span",
     "agent_span_id",
     "call_span",
@@ -100,8 +101,7 @@ def run_span(run: Row) -> Span:
         "sashizu.declared_by": run.get("declared_by"),
     }
     # A run in the trace of a caller: its parent is a span that we do not have.
-    above = _valid(run.get("parent_span_id"), 16)
-    return _span("invoke_workflow", run_span_id(run), above, _INTERNAL, run, told)
+    return _span("invoke_workflow", run_span_id(run), above_span_id(run), _INTERNAL, run, told)
 
 
 def agent_span(row: Row, above: str) -> Span:
@@ -112,7 +112,7 @@ def agent_span(row: Row, above: str) -> Span:
         **_named(row, _ALL | _OF_AGENT),
     }
     name = f"invoke_agent {row.get('agent_name') or ''}".rstrip()
-    return _span(name, agent_span_id(row["agent_id"]), above, _INTERNAL, row, told)
+    return _span(name, agent_span_id(row), above, _INTERNAL, row, told)
 
 
 def call_span(
@@ -167,14 +167,19 @@ def _status(status: str) -> dict[str, Any]:
 # --- ids and values -------------------------------------------------------------------------------
 
 
+def above_span_id(row: Row) -> str | None:
+    """The id of the span that a row says it is beneath, where it is one."""
+    return _valid(row.get("parent_span_id"), 16)
+
+
 def run_span_id(run: Row) -> str:
     """The id of a run's span: the one on record, where it is one."""
     return _valid(run.get("span_id"), 16) or _derived(16, "run", run["run_id"])
 
 
-def agent_span_id(agent_id: str) -> str:
-    """The id of an agent's span, the same in every process."""
-    return _derived(16, "agent", agent_id)
+def agent_span_id(row: Row) -> str:
+    """The id of an agent's span: the one on record, which other processes know it by."""
+    return _valid(row.get("span_id"), 16) or _derived(16, "agent", row["agent_id"])
 
 
 def _derived(digits: int, *parts: object) -> str:
