@@ -212,7 +212,7 @@ async def test_no_text_is_told_unless_it_is_asked_for_and_kept(
     assert tool["gen_ai.tool.call.arguments"] == '{"path": "a"}'
     assert tool["gen_ai.tool.call.result"] == "what it said"
     with pytest.raises(ValidationError, match='needs content = "blobs"'):
-        AuditSettings.model_validate({"otel": {"content": True}})
+        AuditSettings.model_validate({"content": "hashes", "otel": {"content": True}})
 
 
 def test_messages_of_models_are_told_in_the_form_of_the_conventions() -> None:
