@@ -34,7 +34,10 @@ class WriterLines:
     goes back to the earlier `(seq, head)`, and they were never made.
     """
 
-    __slots__ = ("_clock", "_offset_ns", "_started_ns", "_tail", "head", "seq", "writer_id")
+    __slots__ = (
+        *("_before_id", "_clock", "_ms", "_offset_ns", "_started_ns", "_tail", "_writer"),
+        *("head", "seq", "writer_id"),
+    )
 
     def __init__(self, writer_id: str, clock: Clock) -> None:
         self.writer_id = writer_id
@@ -45,7 +48,11 @@ class WriterLines:
         self._offset_ns = clock.wall_ns() - self._started_ns
         random = int.from_bytes(os.urandom(8), "big") >> 2
         # An event's id is a UUIDv7: milliseconds, the low bits of seq, and this writer's own tail.
-        self._tail = f"-{random >> 48 | 0x8000:04x}-{random & 0xFFFF_FFFF_FFFF:012x}"
+        tail = f"-{random >> 48 | 0x8000:04x}-{random & 0xFFFF_FFFF_FFFF:012x}"
+        self._tail = tail.encode()
+        self._writer = writer_id.encode()
+        self._ms = -1
+        self._before_id = b""
 
     @property
     def age_ns(self) -> int:
@@ -64,19 +71,25 @@ class WriterLines:
         if abs(step_ns) >= _STEP_NS:
             members = [("writer.clock_stepped", b'"attrs":{"step_ns":%d}' % step_ns), *members]
         ms = wall // 1_000_000
-        before_id = f'{{"v":{FORMAT},"event_id":"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7'
-        after_id = (
-            f'{self._tail}","ts_ns":{wall},"mono_ns":{monotonic - self._started_ns}'
-            f',"writer_id":"{self.writer_id}","seq":'
-        )
+        if ms != self._ms:
+            self._ms = ms
+            self._before_id = (
+                f'{{"v":{FORMAT},"event_id":"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7'.encode()
+            )
+        before_id = self._before_id
+        after_id = b'%b","ts_ns":%d,"mono_ns":%d,"writer_id":"%b","seq":' % (
+            self._tail, wall, monotonic - self._started_ns, self._writer
+        )  # fmt: skip
         seq, head = self.seq, self.head
         lines = []
         for kind, fields in members:
-            body = f'{before_id}{seq & 0xFFF:03x}{after_id}{seq},"kind":"{kind}"'.encode()
+            body = b'%b%03x%b%d,"kind":"%b"' % (
+                before_id, seq & 0xFFF, after_id, seq, kind.encode()
+            )  # fmt: skip
             if fields:
                 body = b"%b,%b" % (body, fields)
             head = link(head, body)
-            lines.append(b'%b,"h":"%b"}\n' % (body, head))
+            lines += (body, b',"h":"', head, b'"}\n')
             seq += 1
         self.seq, self.head = seq, head
         return b"".join(lines)
