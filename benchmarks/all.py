@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("startup", "step", "parallel", "oneshot", "audit_write", "footprint", "gateway")
+NAMES = (
+    *("startup", "step", "parallel", "oneshot", "audit_write", "audit_read"),
+    *("footprint", "gateway"),
+)
 
 
 def main() -> None:

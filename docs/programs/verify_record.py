@@ -124,7 +124,7 @@ def main(folder, key="", *kept):
         files[path.name.split(".")[0], int(path.name.split(".")[1])] = path
     for writer, last in dict(sorted(files | gone)).items():
         w = writers[writer] = {"h": "0" * 64, "all": [], "told": [], "packed": {}, "ended": ""}
-        for n in range(last + 1):
+        for n in range(min(last, len(files) + len(gone)) + 1):  # a number may be absurd
             try:
                 if (writer, n) in files or not (one := gone.get((writer, n))):
                     after = (file for key, file in files.items() if key[0] == writer and key[1] > n)

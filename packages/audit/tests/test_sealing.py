@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 from sashizu_audit import AuditStore, AuditWriter, verify_record
+from sashizu_audit import scan as scan_module
 from sashizu_audit import verify as verify_module
 from sashizu_audit.caching import vouching
 from sashizu_audit.cli import app
@@ -474,6 +475,18 @@ def test_any_changed_byte_of_a_sealed_file_is_found(sealed: Path) -> None:
     file.path.write_bytes(whole)
     assert missed == []
     assert verify_record(sealed).exit_code == 0
+
+
+def test_a_sealed_file_that_unpacks_to_very_much_is_found_without_unpacking_it(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_module, "_LONGEST", 100_000)
+    file = next(iter(sealed_segments(sealed).values()))
+    file.path.chmod(0o600)
+    file.path.write_bytes(gzip.compress(bytes(50_000_000)))
+    report = verify_record(sealed)
+    assert report.exit_code == 1
+    assert any("longer than any line" in reason for reason in findings(report))
 
 
 def test_a_sealed_segment_that_is_gone_is_found_without_any_checkpoint(sealed: Path) -> None:

@@ -171,6 +171,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a NUL end": lambda f: alone(f).write_bytes(
         b"".join(alone(f).read_bytes().splitlines(keepends=True)[:-1]) + b"\0" * 99
     ),
+    "a file with an absurd number": lambda f: shutil.copy(
+        alone(f), alone(f).with_name(alone(f).name.replace(".0.", f".{10**15}."))
+    ),
     "NULs where the last newline was": lambda f: alone(f).write_bytes(
         without(alone(f).read_bytes(), -1)[:-1] + b"\0" * 99
     ),

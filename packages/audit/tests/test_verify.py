@@ -192,6 +192,17 @@ def test_a_missing_middle_segment_is_damage(tmp_path: Path) -> None:
     assert "0 the file is missing; a later one of its writer is there" in reasons(report)
 
 
+def test_a_file_whose_number_is_absurd_costs_no_time_and_is_told_once(tmp_path: Path) -> None:
+    writer_id = write(tmp_path)
+    shutil.copy(segment(tmp_path, writer_id), segment(tmp_path, writer_id, 10**15))
+    report = verify_record(tmp_path)
+    assert report.exit_code == 1
+    missing = [reason for reason in reasons(report) if "missing; a later one" in reason]
+    assert missing == [
+        f"0 it and {10**15 - 2} more are missing; a later one of its writer is there"
+    ]
+
+
 def test_a_missing_last_segment_is_named(tmp_path: Path) -> None:
     writer_id = write(tmp_path, 20, ROLLING)
     last = max((tmp_path / "hot").iterdir(), key=lambda path: int(path.name.split(".")[1]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import time
@@ -28,6 +29,9 @@ Grade = Literal["damage", "unchecked", "torn", "note"]
 
 _BEGINNING_S = 10.0
 """Seconds within which a writer that has made its file has surely written its first line."""
+
+_LONGEST = 64 * 1024 * 1024
+"""Bytes without a newline that a crash may leave; what is longer was made to fill memory."""
 
 _SEQ = re.compile(rb'"seq":(\d{1,19}),"kind":"')
 _WATCHED = tuple(
@@ -116,25 +120,33 @@ def scan_writer(
         OSError: a file cannot be read.
     """
     scan = WriterScan(writer_id)
-    last = max((*files, *gone))
-    for number in range(last + 1):
+    numbers = sorted({*files, *gone})
+    following = 0
+    for number in numbers:
+        if number > following:
+            _miss(scan, files, following, number)
+        following = number + 1
         file = files.get(number)
         if file is not None:
             scan.segments += 1
             later = [one for other, one in files.items() if other > number]
             walk = _Segment(scan, file, wanted, lines, store_id, later)
-            walk.read(is_last=number == last)
+            walk.read(is_last=number == numbers[-1])
             if walk.unfinished:
                 break
-        elif number in gone:
-            _pass_over(scan, gone[number], wanted)
         else:
-            some = next(iter(files.values()), None)
-            hot = some.folder / "hot" if some else Path("hot")
-            path = hot / f"{writer_id}.{number}.jsonl"
-            scan.find("damage", path, 0, "the file is missing; a later one of its writer is there")
+            _pass_over(scan, gone[number], wanted)
         scan.ends[number] = scan.seq, scan.head
     return scan
+
+
+def _miss(scan: WriterScan, files: Mapping[int, SegmentFile], first: int, end: int) -> None:
+    """Say that segments are missing, from `first` up to, and without, `end`."""
+    some = next(iter(files.values()), None)
+    hot = some.folder / "hot" if some else Path("hot")
+    what = "the file is" if end == first + 1 else f"it and {end - first - 1} more are"
+    reason = f"{what} missing; a later one of its writer is there"
+    scan.find("damage", hot / f"{scan.writer_id}.{first}.jsonl", 0, reason)
 
 
 def _pass_over(scan: WriterScan, gone: Pruned, wanted: Collection[int]) -> None:
@@ -204,8 +216,11 @@ class _Segment:
         torn = b""
         whole = True
         with self._file.open() as file:
-            for place, raw in enumerate(file, 1):
+            for place, raw in enumerate(iter(partial(file.readline, _LONGEST), b""), 1):
                 self._read_to += len(raw)
+                if len(raw) >= _LONGEST:
+                    scan.find("damage", self._path, place, "it is longer than any line can be")
+                    return 0, True
                 whole = raw.endswith(b"\n")
                 # Of the last line a crash may have taken the newline alone.
                 line = raw[:-1] if whole else raw[: line_length(raw)]

@@ -81,7 +81,7 @@ class WriterLines:
             self._tail, wall, monotonic - self._started_ns, self._writer
         )  # fmt: skip
         seq, head = self.seq, self.head
-        lines = []
+        lines: list[bytes] = []
         for kind, fields in members:
             body = b'%b%03x%b%d,"kind":"%b"' % (
                 before_id, seq & 0xFFF, after_id, seq, kind.encode()
