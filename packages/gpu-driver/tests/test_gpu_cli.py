@@ -43,7 +43,7 @@ def gpu(tmp_path: Path, devices: Path, monkeypatch: pytest.MonkeyPatch) -> Gpu:
     config = tmp_path / "config"
     (config / "sashizu").mkdir(parents=True)
     (config / "sashizu/sashizu.toml").write_text(
-        f"[gpu]\nfake = {str(devices)!r}\nbackends = ['fake']\nsample = 0.1\n"
+        f"[gpu]\nfake = {str(devices)!r}\n[devices]\nbackends = ['fake']\nsample = 0.1\n"
     )
     monkeypatch.setenv("XDG_CONFIG_HOME", str(config))
     monkeypatch.chdir(tmp_path)

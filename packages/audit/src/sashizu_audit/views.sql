@@ -6,9 +6,22 @@ SELECT s.run_id, s.ts AS started, e.ts AS ended,
        s.actor, s.project, s.trace_id, s.budget_limit, e.budget_spent,
        CAST(json_extract_string(e.attrs, '$.nusd') AS BIGINT) / 1e9 AS cost_usd,
        json_extract(s.attrs, '$.agents') AS agents,
-       json_extract_string(s.attrs, '$.declared_by') AS declared_by, s.replay_of
+       json_extract_string(s.attrs, '$.declared_by') AS declared_by, s.replay_of,
+       d.gpu_busy_percent, d.gpu_memory_bytes, d.gpu_energy_j
 FROM events s
 LEFT JOIN events e ON e.run_id = s.run_id AND e.kind = 'run.ended'
+LEFT JOIN (
+    SELECT run_id, avg(busy) AS gpu_busy_percent, CAST(max(used) AS BIGINT) AS gpu_memory_bytes,
+           sum(energy) AS gpu_energy_j
+    FROM (
+        SELECT run_id, json_extract_string(attrs, '$.device') AS device,
+               avg(TRY_CAST(json_extract_string(attrs, '$.readings.busy_percent') AS DOUBLE)) AS busy,
+               max(TRY_CAST(json_extract_string(attrs, '$.readings.memory_used_bytes') AS DOUBLE)) AS used,
+               max(TRY_CAST(json_extract_string(attrs, '$.readings.energy_j') AS DOUBLE))
+               - min(TRY_CAST(json_extract_string(attrs, '$.readings.energy_j') AS DOUBLE)) AS energy
+        FROM events WHERE kind = 'device.sampled' AND status = 'ok' GROUP BY ALL
+    ) GROUP BY run_id
+) d ON d.run_id = s.run_id
 WHERE s.kind = 'run.started';
 
 CREATE VIEW agent_executions AS

@@ -30,6 +30,7 @@ from sashizu_core.settings_layers import merged_layers
 from sashizu_core.settings_tables import (
     RAW,
     TYPED,
+    DevicesSettings,
     Origin,
     PluginSettings,
     PolicySettings,
@@ -39,6 +40,7 @@ from sashizu_core.settings_tables import (
 )
 
 __all__ = [
+    "DevicesSettings",
     "Origin",
     "PluginSettings",
     "RunSettings",
@@ -90,6 +92,10 @@ class Settings:
     @cached_property
     def run(self) -> RunSettings:
         return self.plugin("run", RunSettings)
+
+    @cached_property
+    def devices(self) -> DevicesSettings:
+        return self.plugin("devices", DevicesSettings)
 
     @cached_property
     def spawn(self) -> SpawnSettings:

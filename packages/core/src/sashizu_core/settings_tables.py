@@ -20,6 +20,7 @@ from sashizu_core.types import Limits
 __all__ = [
     "RAW",
     "TYPED",
+    "DevicesSettings",
     "Origin",
     "PluginSettings",
     "PolicySettings",
@@ -124,6 +125,24 @@ class SpawnSettings(Table):
     rate: Count = 60
 
 
+class DevicesSettings(Table):
+    """The table `[devices]`: which backends of GPUs and NPUs are asked, and how often.
+
+    `backends` are names; None are all. `sample` and `processes` are seconds between measurements
+    for somebody who looks; `record` is how often runs put what devices do on record, None is never.
+    """
+
+    backends: tuple[str, ...] | None = None
+    sample: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 1.0
+    processes: Annotated[float, Field(ge=2, le=3600, allow_inf_nan=False)] = 5.0
+    record: Duration | None = None
+
+    @property
+    def record_s(self) -> float | None:
+        """Seconds between two measurements on record, or None."""
+        return parse_duration(self.record) if self.record else None
+
+
 class PluginSettings(Table):
     """The table `[plugins]`: which are not imported, and whether a broken one is an error."""
 
@@ -133,6 +152,7 @@ class PluginSettings(Table):
 
 TYPED: Mapping[str, type[BaseModel]] = {
     "run": RunSettings,
+    "devices": DevicesSettings,
     "plugins": PluginSettings,
     "policy": PolicySettings,
     "hooks": HooksSettings,

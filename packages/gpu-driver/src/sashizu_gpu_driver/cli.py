@@ -139,9 +139,8 @@ def top(
     from sashizu_core.errors import UsageError
 
     from sashizu_gpu_driver.live import follow
-    from sashizu_gpu_driver.settings import gpu_settings
 
-    table = gpu_settings(_settings(ctx))
+    table = _settings(ctx).devices
     pause = table.sample if every is None else every
     if not 0.1 <= pause <= 3600:
         raise UsageError(f"--every {pause} was given; it may be 0.1 to 3600 seconds")
@@ -164,15 +163,11 @@ def _devices(ctx: typer.Context) -> Iterator[Devices]:
     """All backends of all plugins that the settings do not leave out.
 
     Raises:
-        UsageError: the settings name one that nobody offers.
+        ConfigError: the settings name one that nobody offers.
     """
-    from sashizu_core.devices import open_devices
-    from sashizu_core.plugins import open_registry
+    from sashizu_gpu_driver.offers import all_devices
 
-    from sashizu_gpu_driver.offers import chosen
-
-    settings = _settings(ctx)
-    with open_devices(chosen(settings, open_registry(settings).devices)) as devices:
+    with all_devices(_settings(ctx)) as devices:
         yield devices
 
 

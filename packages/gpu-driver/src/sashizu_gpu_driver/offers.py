@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sashizu_core.devices import DeviceBackend, DeviceSpec
-from sashizu_core.errors import ConfigError, nearest
-from sashizu_core.protocols import Admission
+from sashizu_core.devices import DeviceBackend, Devices, DeviceSpec
+from sashizu_core.protocols import Admission, Tool
 from sashizu_core.settings import Settings
-from sashizu_core.specs import AdmissionSpec
+from sashizu_core.specs import AdmissionSpec, ToolSpec
 
 from sashizu_gpu_driver.settings import gpu_settings
 
-__all__ = ["admission_spec", "chosen", "device_specs"]
+if TYPE_CHECKING:
+    from sashizu_gpu_driver.tools import Opened
+
+__all__ = ["admission_spec", "all_devices", "device_specs", "tool_specs"]
 
 
 def device_specs(settings: Settings) -> Sequence[DeviceSpec]:
@@ -28,24 +31,6 @@ def device_specs(settings: Settings) -> Sequence[DeviceSpec]:
     if table.fake is not None:
         specs.append(_fake(table.fake))
     return specs
-
-
-def chosen(settings: Settings, offered: Mapping[str, DeviceSpec]) -> Sequence[DeviceSpec]:
-    """Of all backends of all plugins those that `[gpu] backends` names; all, if it names none.
-
-    Raises:
-        ConfigError: it names one that nobody offers.
-    """
-    wanted = gpu_settings(settings).backends
-    if wanted is None:
-        return list(offered.values())
-    for name in wanted:
-        if name not in offered:
-            raise ConfigError(
-                f"[gpu] backends: there is no {name!r}{nearest(name, offered)}; "
-                f"there are: {', '.join(sorted(offered))}"
-            )
-    return [offered[name] for name in dict.fromkeys(wanted)]
 
 
 def _nvml() -> DeviceSpec:
@@ -91,3 +76,49 @@ def admission_spec(settings: Settings) -> AdmissionSpec:
         return open_admission(settings, devices)
 
     return AdmissionSpec("ledger", "one ledger of devices for all processes of a user", open_)
+
+
+def tool_specs(settings: Settings) -> Sequence[ToolSpec]:
+    """Tools that only read; those of one process share their devices and their sampler."""
+    shared: list[Opened] = []
+
+    def opened() -> Opened:
+        from sashizu_gpu_driver.tools import Opened
+
+        if not shared:
+            table = settings.devices
+            shared.append(Opened(lambda: all_devices(settings), table.sample, table.processes))
+        return shared[0]
+
+    def opening(name: str) -> Callable[[], AbstractAsyncContextManager[Tool]]:
+        @asynccontextmanager
+        async def open_() -> AsyncIterator[Tool]:
+            from sashizu_gpu_driver.tools import GpuProcesses, GpuStats
+
+            kinds = {"gpu_stats": GpuStats, "gpu_processes": GpuProcesses}
+            async with opened().used() as devices:
+                yield kinds[name](devices)
+
+        return open_
+
+    return [
+        ToolSpec("gpu_stats", "measure the GPUs and NPUs of this machine", opening("gpu_stats")),
+        ToolSpec(
+            "gpu_processes", "list the processes that use a GPU or NPU", opening("gpu_processes")
+        ),
+    ]
+
+
+@contextmanager
+def all_devices(settings: Settings) -> Iterator[Devices]:
+    """Those of all plugins, opened: what this package offers may not be all there is.
+
+    Raises:
+        ConfigError: the settings name a backend that nobody offers.
+    """
+    from sashizu_core.devices import chosen, open_devices
+    from sashizu_core.plugins import open_registry
+
+    offered = open_registry(settings).devices
+    with open_devices(chosen(offered, settings.devices.backends)) as devices:
+        yield devices

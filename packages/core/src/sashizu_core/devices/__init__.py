@@ -14,7 +14,7 @@ from sashizu_core.devices.contract import (
     PinnedPool,
     Probe,
 )
-from sashizu_core.devices.merging import Devices, Snapshot, merged_stats, open_devices
+from sashizu_core.devices.merging import Devices, Snapshot, chosen, merged_stats, open_devices
 from sashizu_core.devices.readings import FIELDS, Known, Reading, Stats, Unknown
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Snapshot",
     "Stats",
     "Unknown",
+    "chosen",
     "merged_stats",
     "open_devices",
 ]

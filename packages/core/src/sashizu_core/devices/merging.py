@@ -21,8 +21,9 @@ from sashizu_core.devices.contract import (
     Probe,
 )
 from sashizu_core.devices.readings import FIELDS, Known, Reading, Stats, Unknown
+from sashizu_core.errors import ConfigError, nearest
 
-__all__ = ["Devices", "Snapshot", "merged_stats", "open_devices"]
+__all__ = ["Devices", "Snapshot", "chosen", "merged_stats", "open_devices"]
 
 _LIST_EVERY_S = 10.0
 """Seconds after which backends are asked anew which devices there are."""
@@ -279,6 +280,24 @@ def _filled(first: DeviceProcess, second: DeviceProcess) -> DeviceProcess:
         name=first.name or second.name,
         ours=first.ours if first.ours is not None else second.ours,
     )
+
+
+def chosen(offered: Mapping[str, DeviceSpec], wanted: Iterable[str] | None) -> list[DeviceSpec]:
+    """Of what plugins offer those of the names that `[devices] backends` has; None are all.
+
+    Raises:
+        ConfigError: one is not offered.
+    """
+    if wanted is None:
+        return list(offered.values())
+    names = list(dict.fromkeys(wanted))
+    for name in names:
+        if name not in offered:
+            raise ConfigError(
+                f"[devices] backends: there is no {name!r}{nearest(name, offered)}; "
+                f"there are: {', '.join(sorted(offered)) or 'none'}"
+            )
+    return [offered[name] for name in names]
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from sashizu_core.runtime.asked import Asked, handoff_of
 from sashizu_core.runtime.bracket import bracketed, deadline
 from sashizu_core.runtime.hosted import Instance, above_all, instance_of
 from sashizu_core.runtime.instance import AgentInstance, RunParts
+from sashizu_core.runtime.measuring import devices_measured
 from sashizu_core.runtime.opened_run import OpenedRun, check_ledger, opened_run
 from sashizu_core.runtime.places import with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
@@ -200,7 +201,7 @@ async def conducting(
             handle.snapshot = conductor._snapshot
             if asked.on_start is not None:
                 asked.on_start(handle)
-            async with deadline(asked, handle):
+            async with deadline(asked, handle), devices_measured(asked, opened.parts.recorder):
                 yield conductor
             status.text = conductor._status()
         opened.control.ended(status.text, sum(report.ok for report in conductor.reports))

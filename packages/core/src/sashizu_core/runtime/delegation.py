@@ -25,6 +25,7 @@ from sashizu_core.runtime.bracket import bracketed, deadline, run_status
 from sashizu_core.runtime.conversation import Conversation, save_conversation
 from sashizu_core.runtime.hosted import Instance, above_all, instance_of
 from sashizu_core.runtime.instance import RunParts
+from sashizu_core.runtime.measuring import devices_measured
 from sashizu_core.runtime.opened_run import check_ledger, guarded, opened_run, sources_of
 from sashizu_core.runtime.places import with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
@@ -205,7 +206,7 @@ async def _execute(
         ]
         if asked.on_start is not None:
             asked.on_start(parts.handle)
-        async with deadline(asked, parts.handle):
+        async with deadline(asked, parts.handle), devices_measured(asked, parts.recorder):
             results = await executor.execute(calls, jobs=asked.jobs)
         report = await _concluded(asked, plans, parts, instances, results, started)
         status.text = run_status(report, parts.handle)

@@ -325,6 +325,8 @@ _TITLES = {
     "codebase_search": "Search by words",
     "apply_patch": "Change files",
     "shell": "Run a program",
+    "gpu_stats": "Measure GPUs",
+    "gpu_processes": "List processes of GPUs",
 }
 
 

@@ -37,7 +37,10 @@ __all__ = ["CLIENT", "DIRECT_TOOLS", "Workbench", "direct_tools", "grants_of", "
 
 logger = logging.getLogger(__name__)
 
-DIRECT_TOOLS = ("read_file", "grep", "codebase_search", "apply_patch", "shell")
+DIRECT_TOOLS = (
+    *("read_file", "grep", "codebase_search", "apply_patch", "shell"),
+    *("gpu_stats", "gpu_processes"),
+)
 """Tools of agents that clients may call themselves, as far as the ceiling lets them."""
 
 CLIENT = "mcp-client"
