@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = ROOT / "examples/sashizu-echo-model"
+EXAMPLES = [ROOT / "examples/sashizu-echo-model", ROOT / "examples/sashizu-toy-device"]
 
 
 def run(
@@ -22,30 +22,34 @@ def run(
     return ran
 
 
-def test_the_example_passes_its_suites():
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_an_example_passes_its_suites(example: Path):
     run(
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
-        cwd=EXAMPLE,
-        env={**os.environ, "PYTHONPATH": str(EXAMPLE / "src"), "PYTEST_ADDOPTS": ""},
+        cwd=example,
+        env={**os.environ, "PYTHONPATH": str(example / "src"), "PYTEST_ADDOPTS": ""},
     )
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clean environment with our wheels and the example's, and nothing of the checkout."""
+    """A clean environment with our wheels and the examples', and nothing of the checkout."""
     uv = os.environ.get("UV") or shutil.which("uv")
     assert uv, "no uv: run the tests with `uv run pytest`"
     place = tmp_path_factory.mktemp("author")
     dist = place / "dist"
     run(uv, "build", "-q", "--all-packages", "--wheel", "--out-dir", dist, cwd=ROOT)
-    run(uv, "build", "-q", "--wheel", "--out-dir", dist, EXAMPLE, cwd=place)
+    for example in EXAMPLES:
+        run(uv, "build", "-q", "--wheel", "--out-dir", dist, example, cwd=place)
     run(uv, "venv", "-q", "--python", sys.executable, place / "venv", cwd=place)
     run(
         *(uv, "pip", "install", "-q", "--python", place / "venv/bin/python"),
-        *(f"--find-links={dist}", "sashizu", "sashizu-echo-model[test]"),
+        *(f"--find-links={dist}", "sashizu[gpu]"),
+        *(f"{example.name}[test]" for example in EXAMPLES),
         cwd=place,
     )
-    shutil.copytree(EXAMPLE / "tests", place / "tests")
+    for example in EXAMPLES:
+        shutil.copytree(example / "tests", place / "tests", dirs_exist_ok=True)
     (place / "work").mkdir()
     return place
 
@@ -61,7 +65,7 @@ def env(place: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.network
-def test_the_examples_wheel_passes_the_suites_in_a_clean_environment(
+def test_the_examples_wheels_pass_the_suites_in_a_clean_environment(
     place: Path, env: dict[str, str]
 ):
     ran = run(
@@ -91,3 +95,15 @@ def test_the_example_is_listed_and_can_be_left_out(place: Path, env: dict[str, s
     without = {**env, "SASHIZU_DISABLE": "echo"}
     models = run("sashizu", "models", "list", cwd=place / "work", env=without).stdout
     assert "echo/*" not in models
+
+
+@pytest.mark.network
+def test_the_examples_device_is_told_beside_ours(place: Path, env: dict[str, str], tmp_path: Path):
+    (tmp_path / "toys").write_text("left 40 1024 4096\nright - 0 4096\n")
+    words = ("sashizu", "-c", f"toy.file={tmp_path / 'toys'}", "gpu")
+    listed = run(*words, "list", cwd=place / "work", env=env).stdout
+    assert "toy-left: Toy left, toys npu, unknown memory" in listed
+    assert "backend nvml: " in listed or "nvidia gpu" in listed
+    stats = run(*words, "stats", "toy-right", cwd=place / "work", env=env).stdout
+    assert "  busy_percent: unknown: the toy does not tell it" in stats
+    assert "  memory_total_bytes: 4.0 KiB (toy)" in stats

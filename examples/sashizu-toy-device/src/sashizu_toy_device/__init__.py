@@ -1,0 +1,1 @@
+"""Devices for sashizu that are made of a file."""
