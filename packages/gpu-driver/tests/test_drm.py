@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sashizu_core.devices import DeviceBackend, DeviceLost, DeviceProcess, Known, Unknown
+from sashizu_core.errors import UsageError
 from sashizu_core.testing import DeviceContract
 from sashizu_gpu_driver.drm.backend import DrmBackend
+from sashizu_gpu_driver.drm.capture import capture, write_tree
 from sashizu_gpu_driver.drm.clients import MAJORS, major_of
 from sashizu_gpu_driver.drm.fdinfo import parse_client
 from sashizu_gpu_driver.drm.regions import Region, i915_memory, xe_memory
@@ -586,3 +589,40 @@ def test_no_mix_of_keys_makes_the_parser_fail(parts: list[str]) -> None:
     found = parse_client("drm-driver: x\n" + "".join(parts))
     assert found is not None
     assert all(size >= 0 for size in found.regions.values())
+
+
+# --- captured -------------------------------------------------------------------------------------
+
+
+def test_what_is_captured_reads_the_same_elsewhere_and_names_nobody(
+    root: Path, drm: Open, clock: Clock, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    card = amd_card(root)
+    write(card / "device", {"unique_id": "5ecre7", "serial_number": "5ecre7"})
+    intel_card(root, "xe")
+    process(root, 4711, "secret-project", client(number=70) + "exe:\t/home/somebody\n")
+    captured = capture(root, major=majors)
+    text = json.dumps(captured)
+    assert not [word for word in ("5ecre7", "4711", "secret", "somebody") if word in text]
+    there = tmp_path_factory.mktemp("there")
+    write_tree(json.loads(text), there)
+    backend = DrmBackend(root=there, clock=clock, major=majors, regions=lambda _node, _driver: None)
+    assert backend.stats(AMD).readings == drm().stats(AMD).readings
+    assert backend.stats(INTEL).number("clock_core_mhz") == 2050
+    assert list(of(backend)) == [1000]
+
+
+@pytest.mark.parametrize(
+    "captured",
+    [
+        {"format": 9},
+        {"format": 1, "files": {"../../etc/passwd": "x"}, "links": {}},
+        {"format": 1, "files": {"/etc/passwd": "x"}, "links": {}},
+        {"format": 1, "files": {"proc/../../x": "x"}, "links": {}},
+        {"format": 1, "files": {}, "links": {"etc/x": "/"}},
+    ],
+)
+def test_a_capture_writes_nowhere_else(captured: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        write_tree(captured, tmp_path / "there")
+    assert not list(tmp_path.rglob("*"))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sashizu_core.errors import UsageError
 from sashizu_gpu_driver.cli import app
 from sashizu_gpu_driver.fake import FakeDevice, FakeProcess, FakeState, write_state
 from typer.testing import CliRunner
@@ -138,3 +139,10 @@ def test_wrong_use_is_told_with_what_there_is(gpu: Gpu, words: tuple[str, ...]) 
     )
     assert ran.returncode != 0
     assert "UsageError" in ran.stderr
+
+
+def test_capture_writes_a_new_file_and_replaces_none(gpu: Gpu, tmp_path: Path) -> None:
+    gpu("capture", "-o", str(tmp_path / "capture.json"))
+    assert json.loads((tmp_path / "capture.json").read_text())["format"] == 1
+    with pytest.raises(UsageError, match="File exists"):
+        gpu("capture", "-o", str(tmp_path / "capture.json"))

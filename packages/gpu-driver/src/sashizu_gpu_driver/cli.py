@@ -148,6 +148,32 @@ def top(
         anyio.run(follow, devices, pause, table.processes, count, as_json)
 
 
+@app.command("capture")
+def capture_(
+    out: Annotated[
+        str, typer.Option("-o", "--out", metavar="FILE", help="Where to; '-' is stdout.")
+    ] = "-",
+) -> None:
+    """Write what the kernel of Linux tells of the devices, without serial numbers and names.
+
+    It helps whoever wants to see how a device that they do not have is told.
+    """
+    from sashizu_core.errors import UsageError
+
+    from sashizu_gpu_driver.drm.capture import capture
+
+    text = json.dumps(capture(), indent=1, sort_keys=True)
+    if out == "-":
+        typer.echo(text)
+        return
+    try:
+        with Path(out).open("x", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+    typer.echo(f"wrote {out}", err=True)
+
+
 # --- what all have in common ----------------------------------------------------------------------
 
 

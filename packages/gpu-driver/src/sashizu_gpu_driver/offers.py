@@ -27,7 +27,7 @@ def device_specs(settings: Settings) -> Sequence[DeviceSpec]:
         ConfigError: the table `[gpu]` is wrong.
     """
     table = gpu_settings(settings)
-    specs = [_nvml(), _drm()]
+    specs = [_nvml(), _drm(), _windows()]
     if table.fake is not None:
         specs.append(_fake(table.fake))
     return specs
@@ -55,6 +55,20 @@ def _drm() -> DeviceSpec:
         yield DrmBackend()
 
     return DeviceSpec("drm", "GPUs and NPUs that the kernel of Linux drives", open_, rank=40)
+
+
+def _windows() -> DeviceSpec:
+    @contextmanager
+    def open_() -> Iterator[DeviceBackend]:
+        from sashizu_gpu_driver.windows.backend import WindowsBackend
+
+        backend = WindowsBackend()
+        try:
+            yield backend
+        finally:
+            backend.close()
+
+    return DeviceSpec("windows", "GPUs and NPUs that Windows counts", open_, rank=40)
 
 
 def _fake(file: Path) -> DeviceSpec:

@@ -204,6 +204,8 @@ class Devices:
         return told if first == found.tellers[0][1] else [], "; ".join(reasons)
 
     def _changes(self, lost: Mapping[str, str]) -> list[DeviceEvent]:
+        if not lost and not self._lost:
+            return []
         now, before = self._clock(), self._lost
         there = {found.device.id for found in self._found}
         self._lost = dict(lost)
@@ -217,16 +219,16 @@ class Devices:
         ]
 
     def _happened(self, backend: DeviceBackend) -> list[DeviceEvent]:
+        happened = backend.events()
+        if not happened:
+            return []
         names = {
             own: found.device.id
             for found in self._found
             for teller, own in found.tellers
             if teller is backend
         }
-        return [
-            replace(event, device=names.get(event.device, event.device))
-            for event in backend.events()
-        ]
+        return [replace(event, device=names.get(event.device, event.device)) for event in happened]
 
 
 def _joined(answers: Iterable[tuple[DeviceBackend, Sequence[Device]]]) -> list[_Found]:
@@ -251,6 +253,8 @@ def _joined(answers: Iterable[tuple[DeviceBackend, Sequence[Device]]]) -> list[_
 
 def merged_stats(device: str, told: Sequence[Stats]) -> Stats:
     """Of each field the first value that is known, else the first reason why it is not."""
+    if len(told) == 1 and told[0].device == device:
+        return told[0]
     readings: dict[str, Reading] = {}
     for name in FIELDS:
         given = [stats.readings[name] for stats in told if name in stats.readings]

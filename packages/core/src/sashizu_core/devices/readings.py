@@ -78,7 +78,8 @@ class Stats:
         Raises:
             ValueError: it is not one of `FIELDS`.
         """
-        if unheard := sorted(set(self.readings) - set(FIELDS)):
+        if not self.readings.keys() <= FIELDS.keys():
+            unheard = sorted(set(self.readings) - set(FIELDS))
             raise ValueError(f"no such field of a device: {', '.join(unheard)}; see FIELDS")
 
     def get(self, name: str) -> Reading:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,29 +27,39 @@ from sashizu_core.devices import (
 
 from sashizu_gpu_driver.machine import machine_memory
 from sashizu_gpu_driver.namespaces import is_ours, name_of
-from sashizu_gpu_driver.nvml.library import QUERIES, Fault, Query, Used, call, library
+from sashizu_gpu_driver.nvml.library import Fault, Used, library
+from sashizu_gpu_driver.nvml.queries import QUERIES, memory_of
 
 __all__ = ["NvmlBackend"]
 
 T = TypeVar("T")
+
+_QUERIES = tuple(enumerate(QUERIES))
 
 _ASK_AGAIN_S = 60.0
 """Seconds for which what a device does not tell is not asked: calls that fail cost the most."""
 
 _PARTITIONED = "the GPU is partitioned (MIG), and its driver tells it only without"
 _PART = "not told of a part of a GPU (MIG)"
-_MEMORY = ("total", "used", "free", "reserved")
+_MEMORY = tuple(f"memory_{part}_bytes" for part in ("total", "free", "used", "reserved"))
+_OLD = "the driver is too old to tell it apart from what it reserves"
 
 
-@dataclass(slots=True)
 class _Known:
     """A device that was listed, with what it has not answered and until when not to ask it."""
 
-    device: Device
-    handle: Any
-    partitioned: bool
-    silent: dict[int, tuple[int, str]] = field(default_factory=dict)
-    sampled: int = 0
+    def __init__(self, device: Device, handle: Any, *, partitioned: bool = False) -> None:
+        self.device = device
+        self.partitioned = partitioned
+        self.silent: dict[int, tuple[int, Unknown]] = {}
+        self.sampled = 0
+        self.found(handle)
+
+    def found(self, handle: Any) -> None:
+        """Prepare everything for a handle, again after a reset."""
+        self.handle = handle
+        self.memory = memory_of(handle)
+        self.asks = [query.made(handle) for query in QUERIES]
 
 
 class NvmlBackend(DeviceBackend):
@@ -113,22 +122,22 @@ class NvmlBackend(DeviceBackend):
             memory="dedicated" if self._has_memory(handle) else "unified",
             also=(address,),
         )
-        found[uuid] = _Known(whole, handle, bool(parts))
+        found[uuid] = _Known(whole, handle, partitioned=bool(parts))
         for part in parts:
             id_ = library.uuid(part)
             device = Device(id_, library.name(part), "nvidia", memory="dedicated", parent=uuid)
-            found[id_] = _Known(device, part, partitioned=False)
+            found[id_] = _Known(device, part)
 
     def _has_memory(self, handle: Any) -> bool:
         try:
-            library.memory(handle)
+            memory_of(handle)()
         except Fault as fault:
             return fault.kind != "unsupported"
         return True
 
     # --- measuring --------------------------------------------------------------------------------
 
-    def _asked(self, known: _Known, ask: Callable[[Any], T]) -> T:
+    def _asked(self, known: _Known, ask: Callable[[_Known], T]) -> T:
         """Ask, and once more with a new handle where a reset has made the one we have useless.
 
         Raises:
@@ -136,18 +145,20 @@ class NvmlBackend(DeviceBackend):
             DeviceLost: the GPU does not answer at all.
         """
         try:
-            return ask(known.handle)
+            return ask(known)
         except Fault as fault:
             if fault.kind != "stale":
                 raise
-            try:
-                fresh = library.by_uuid(known.device.id)
-            except Fault as gone:
-                raise DeviceLost(
-                    f"the GPU {known.device.id} is not there any more: {gone.reason}"
-                ) from None
-            known.handle = fresh
-            return ask(fresh)
+        self._renew(known)
+        return ask(known)
+
+    def _renew(self, known: _Known) -> None:
+        try:
+            known.found(library.by_uuid(known.device.id))
+        except Fault as gone:
+            raise DeviceLost(
+                f"the GPU {known.device.id} is not there any more: {gone.reason}"
+            ) from None
 
     def _of(self, device: str) -> _Known:
         if not self._known:
@@ -159,61 +170,74 @@ class NvmlBackend(DeviceBackend):
 
     def stats(self, device: str) -> Stats:
         known = self._of(device)
-        readings = self._memory(known)
+        now = self._clock()
+        readings = self._memory(known, now)
         if known.device.parent:
             for name in FIELDS:
                 readings.setdefault(name, Unknown(_PART, self.name))
             return Stats(device, readings)
-        for place, query in enumerate(QUERIES):
-            if isinstance(readings.get(query.fields[0]), Known):
+        source, silent = self.name, known.silent
+        for place, query in _QUERIES:
+            if query.older and isinstance(readings[query.fields[0]], Known):
                 continue
-            for name, reading in zip(query.fields, self._queried(known, place, query), strict=True):
-                readings[name] = reading
+            if place in silent and now < silent[place][0]:
+                readings.update(dict.fromkeys(query.fields, silent[place][1]))
+                continue
+            try:
+                values = known.asks[place]()
+            except Fault as fault:
+                readings.update(self._asked_again(known, place, fault, now))
+                continue
+            readings[query.fields[0]] = Known(values[0], source, now)
+            if len(values) > 1:
+                readings[query.fields[1]] = Known(values[1], source, now)
         return Stats(device, readings)
 
-    def _queried(self, known: _Known, place: int, query: Query) -> Sequence[Reading]:
-        now = self._clock()
-        until, reason = known.silent.get(place, (0, ""))
-        if now < until:
-            return [Unknown(reason, self.name)] * len(query.fields)
-        try:
-            values = self._asked(known, lambda handle: call(query.ask, handle))
-        except Fault as fault:
-            reason = fault.reason
-            if fault.kind == "unsupported":
-                if known.partitioned:
-                    reason = _PARTITIONED
-                known.silent[place] = (now + int(_ASK_AGAIN_S * 1e9), reason)
-            return [Unknown(reason, self.name)] * len(query.fields)
-        return [Known(value, self.name, now) for value in values]
+    def _asked_again(
+        self, known: _Known, place: int, fault: Fault, now: int
+    ) -> Mapping[str, Reading]:
+        """What becomes of a query that was not answered.
 
-    def _memory(self, known: _Known) -> dict[str, Reading]:
-        now = self._clock()
+        Raises:
+            DeviceLost: the GPU does not answer at all.
+        """
+        fields = QUERIES[place].fields
+        try:
+            if fault.kind != "stale":
+                raise fault
+            self._renew(known)
+            values = known.asks[place]()
+        except Fault as last:
+            unsupported = last.kind == "unsupported"
+            reason = _PARTITIONED if unsupported and known.partitioned else last.reason
+            unknown = Unknown(reason, self.name)
+            if unsupported:
+                known.silent[place] = (now + int(_ASK_AGAIN_S * 1e9), unknown)
+            return dict.fromkeys(fields, unknown)
+        return {
+            name: Known(value, self.name, now) for name, value in zip(fields, values, strict=True)
+        }
+
+    def _memory(self, known: _Known, now: int) -> dict[str, Reading]:
         if known.device.memory == "unified":
             return machine_memory(self._root, now)
         try:
-            found = self._asked(known, library.memory)
+            values = self._asked(known, lambda known: known.memory())
         except Fault as fault:
-            return {f"memory_{part}_bytes": Unknown(fault.reason, self.name) for part in _MEMORY}
-        values: dict[str, Reading] = {
-            "memory_total_bytes": Known(found.total, self.name, now),
-            "memory_free_bytes": Known(found.free, self.name, now),
-        }
-        if found.reserved is None:
-            told = "the driver is too old to tell it apart from what it reserves"
-            values["memory_used_bytes"] = Unknown(told, self.name)
-            values["memory_reserved_bytes"] = Unknown(told, self.name)
-        else:
-            values["memory_used_bytes"] = Known(found.used, self.name, now)
-            values["memory_reserved_bytes"] = Known(found.reserved, self.name, now)
-        return values
+            return dict.fromkeys(_MEMORY, Unknown(fault.reason, self.name))
+        readings: dict[str, Reading] = {}
+        if len(values) < len(_MEMORY):
+            readings.update(dict.fromkeys(_MEMORY, Unknown(_OLD, self.name)))
+        for name, value in zip(_MEMORY, values, strict=False):
+            readings[name] = Known(value, self.name, now)
+        return readings
 
     # --- processes and events ---------------------------------------------------------------------
 
     def processes(self, device: str) -> Sequence[DeviceProcess] | Unknown:
         known = self._of(device)
         try:
-            found = self._asked(known, library.processes)
+            found = self._asked(known, lambda known: library.processes(known.handle))
         except Fault as fault:
             return Unknown(fault.reason, self.name)
         busy, why = self._busy(known)
@@ -230,7 +254,7 @@ class NvmlBackend(DeviceBackend):
             return {}, _PART
         try:
             busy, known.sampled = self._asked(
-                known, lambda handle: library.busy_since(handle, known.sampled)
+                known, lambda known: library.busy_since(known.handle, known.sampled)
             )
         except Fault as fault:
             if fault.kind == "nothing":

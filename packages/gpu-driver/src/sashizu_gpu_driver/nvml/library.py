@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import pynvml
 from sashizu_core.devices import DeviceLost, Probe
 
-__all__ = ["QUERIES", "Fault", "Memory", "Query", "Used", "Xid", "call", "library"]
+__all__ = ["Fault", "Used", "Xid", "call", "fault_of", "library"]
 
 T = TypeVar("T")
 
@@ -53,30 +54,25 @@ def call(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def _fault(error: pynvml.NVMLError) -> Fault | DeviceLost:
-    code = int(error.value)
+    return fault_of(int(error.value))
+
+
+def fault_of(code: int) -> Fault | DeviceLost:
+    """What to raise for a code that is not success."""
     if code in _LOST:
-        return DeviceLost(f"the GPU does not answer: {_text(error)}")
+        return DeviceLost(f"the GPU does not answer: {_text(code)}")
     if code in _UNSUPPORTED:
         return Fault("unsupported", _UNSUPPORTED[code])
     if code == pynvml.NVML_ERROR_NO_PERMISSION:
         return Fault("forbidden", _FORBIDDEN)
     if code == pynvml.NVML_ERROR_NOT_FOUND:
-        return Fault("nothing", _text(error))
-    return Fault("stale" if code in _STALE else "failed", _text(error))
+        return Fault("nothing", _text(code))
+    return Fault("stale" if code in _STALE else "failed", _text(code))
 
 
-def _text(error: pynvml.NVMLError) -> str:
-    return f"NVML error {error.value}, {str(error).strip().lower() or 'no text'}"
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes. `reserved` is None where the driver is too old to tell it apart from `used`."""
-
-    total: int
-    used: int
-    free: int
-    reserved: int | None
+def _text(code: int) -> str:
+    said = str(pynvml.NVMLError(code)).strip().lower()
+    return f"NVML error {code}, {said or 'no text'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,72 +90,6 @@ class Xid:
 
     handle: Any
     code: int
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One call and the fields that it answers. `whole` says that only a whole GPU knows it."""
-
-    fields: tuple[str, ...]
-    ask: Callable[[Any], tuple[float | int | str, ...]]
-    whole: bool = True
-
-
-def _utilization(handle: Any) -> tuple[int, int]:
-    found = pynvml.nvmlDeviceGetUtilizationRates(handle)
-    return int(found.gpu), int(found.memory)
-
-
-def _temperature(handle: Any) -> tuple[int]:
-    return (int(pynvml.nvmlDeviceGetTemperatureV(handle, pynvml.NVML_TEMPERATURE_GPU)),)
-
-
-def _temperature_of_old(handle: Any) -> tuple[int]:
-    return (int(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),)
-
-
-def _watts(function: Callable[[Any], int]) -> Callable[[Any], tuple[float]]:
-    return lambda handle: (function(handle) / 1000,)
-
-
-def _clock(kind: int) -> Callable[[Any], tuple[int]]:
-    return lambda handle: (int(pynvml.nvmlDeviceGetClockInfo(handle, kind)),)
-
-
-_THROTTLES: tuple[tuple[int, str], ...] = (
-    (pynvml.nvmlClocksEventReasonGpuIdle, "idle"),
-    (pynvml.nvmlClocksEventReasonApplicationsClocksSetting, "setting"),
-    (pynvml.nvmlClocksEventReasonSwPowerCap, "power cap"),
-    (pynvml.nvmlClocksEventReasonHwSlowdown, "hardware slowdown"),
-    (pynvml.nvmlClocksEventReasonSyncBoost, "sync boost"),
-    (pynvml.nvmlClocksEventReasonSwThermalSlowdown, "heat"),
-    (pynvml.nvmlClocksEventReasonHwThermalSlowdown, "hardware heat"),
-    (pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown, "power brake"),
-    (pynvml.nvmlClocksEventReasonDisplayClockSetting, "display"),
-)
-
-
-def _throttle(handle: Any) -> tuple[str]:
-    bits = int(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
-    return (", ".join(word for bit, word in _THROTTLES if bits & bit) or "none",)
-
-
-QUERIES: tuple[Query, ...] = (
-    Query(("busy_percent", "memory_busy_percent"), _utilization),
-    Query(("temperature_c",), _temperature),
-    Query(("temperature_c",), _temperature_of_old),
-    Query(("power_w",), _watts(pynvml.nvmlDeviceGetPowerUsage)),
-    Query(("power_limit_w",), _watts(pynvml.nvmlDeviceGetEnforcedPowerLimit)),
-    Query(("energy_j",), _watts(pynvml.nvmlDeviceGetTotalEnergyConsumption)),
-    Query(("clock_core_mhz",), _clock(pynvml.NVML_CLOCK_SM)),
-    Query(("clock_memory_mhz",), _clock(pynvml.NVML_CLOCK_MEM)),
-    Query(("fan_percent",), lambda handle: (min(100, int(pynvml.nvmlDeviceGetFanSpeed(handle))),)),
-    Query(("throttle",), _throttle),
-    Query(
-        ("performance_state",), lambda handle: (int(pynvml.nvmlDeviceGetPerformanceState(handle)),)
-    ),
-)
-"""What is measured; of two that answer the same field the second is for older drivers."""
 
 
 _Kind = Literal["compute", "graphics", "mps"]
@@ -183,8 +113,8 @@ class _Library:
             if code == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
                 return Probe("missing", "there is no libnvidia-ml", "install the NVIDIA driver")
             if code == pynvml.NVML_ERROR_NO_PERMISSION:
-                return Probe("forbidden", _text(error), "let this user open /dev/nvidiactl")
-            return Probe("missing", _text(error), "see whether the NVIDIA driver is loaded")
+                return Probe("forbidden", _text(code), "let this user open /dev/nvidiactl")
+            return Probe("missing", _text(code), "see whether the NVIDIA driver is loaded")
         return Probe("ok")
 
     def stop(self) -> None:
@@ -233,16 +163,6 @@ class _Library:
             except Fault:
                 continue
         return found
-
-    def memory(self, handle: Any) -> Memory:
-        try:
-            found = call(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
-        except Fault as fault:
-            if fault.kind != "unsupported":
-                raise
-            old = call(pynvml.nvmlDeviceGetMemoryInfo, handle)
-            return Memory(int(old.total), int(old.used), int(old.free), None)
-        return Memory(int(found.total), int(found.used), int(found.free), int(found.reserved))
 
     def processes(self, handle: Any) -> list[Used]:
         """Who uses a GPU, once for each kind of work.
@@ -300,9 +220,9 @@ class _Library:
 
     def xid(self, event_set: Any) -> Xid | None:
         """The next error, without waiting for one."""
-        try:
-            found = call(pynvml.nvmlEventSetWait, event_set, 0)
-        except (Fault, DeviceLost):
+        found = pynvml.c_nvmlEventData_t()
+        # Not through the bindings: at nearly every look there is none, and they raise for that.
+        if pynvml.nvmlLib.nvmlEventSetWait_v2(event_set, ctypes.byref(found), ctypes.c_uint(0)):
             return None
         return Xid(found.device, int(found.eventData))
 

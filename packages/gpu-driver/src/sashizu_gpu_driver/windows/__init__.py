@@ -1,0 +1,1 @@
+"""GPUs and NPUs as Windows counts what they do."""
