@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 NAMES = (
     *("startup", "step", "parallel", "oneshot", "audit_write", "audit_read"),
-    *("footprint", "gateway"),
+    *("footprint", "gateway", "gpu_stats"),
 )
 
 
@@ -27,6 +27,7 @@ def main() -> None:
         "reserve",
         "sandbox_cost",
         "shared_limit",
+        "shared_memory",
         "shell_decisions",
         "url_decisions",
     ):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from sashizu_core.devices import chosen
 from sashizu_core.errors import MissingPackage, UsageError, nearest
 from sashizu_core.hosts import AgentHost
 from sashizu_core.ids import RunId, span_id, trace_id
@@ -136,6 +137,7 @@ class Opened:
 
         Raises:
             MissingPackage: a server has to be started, and no package does that.
+            ConfigError: `[devices] backends` names one that nobody offers.
         """
         tables, spec = settings.tables.get("models", {}), self._registry.admission
         for provider in dict.fromkeys(model.info.provider for model in models):
@@ -146,9 +148,8 @@ class Opened:
                 raise MissingPackage(
                     f"[models.{provider}]: starting its server", "sashizu-gpu-driver"
                 )
-            return await self._stack.enter_async_context(
-                spec.open(tuple(self._registry.devices.values()))
-            )
+            devices = chosen(self._registry.devices, settings.devices.backends)
+            return await self._stack.enter_async_context(spec.open(tuple(devices)))
         return None
 
     async def ledger(
