@@ -36,6 +36,22 @@ TABLE = re.compile(r"^#define SASHIZU_(FUNCTIONS|STATUSES)\(X\) \\\n((?:\tX\(.*\
 LAYOUT = re.compile(r"(/\* LAYOUT BEGIN \*/\n).*?(/\* LAYOUT END \*/)", re.DOTALL)
 
 
+FUNCTION = """
+
+class Function(int):
+    \"\"\"A function. The number itself is its code on Linux, so that a call looks nothing up.\"\"\"
+
+    windows: int
+    name: str
+
+    def __new__(cls, linux: int, windows: int, name: str) -> Self:
+        made = super().__new__(cls, linux)
+        made.windows, made.name = windows, name
+        return made
+
+"""
+
+
 class Malformed(Exception):
     """The header says something that this generator, or its own rules, do not allow."""
 
@@ -179,13 +195,12 @@ def module(interface: Interface) -> str:
         "from __future__ import annotations\n",
         "from ctypes import LittleEndianStructure, c_int32, c_uint8, c_uint32, c_uint64",
         "from enum import IntEnum",
-        "from typing import Final, NamedTuple\n",
+        "from typing import Final, Self\n",
     ]
     for name, value in interface.constants.items():
         text = _hex(value) if isinstance(value, int) else json.dumps(value)
         parts.append(f"{name}: Final = {text}")
-    parts.append("\n\nclass Function(NamedTuple):\n    linux: int\n    windows: int\n    name: str")
-    parts.append("\n")
+    parts.append(FUNCTION)
     for function in interface.functions:
         codes = f"{_hex(interface.linux_code(function))}, {_hex(interface.windows_code(function))}"
         parts.append(f'{function.name}: Final = Function({codes}, "{function.name}")')

@@ -112,7 +112,7 @@ class CoreTransport:
     def call(self, function, frame):
         core, bench = self.bench.library, self.bench
         waiter = ctypes.c_int32(0)
-        words = (function.linux & 0xFF, ctypes.byref(frame), ctypes.sizeof(frame))
+        words = (function & 0xFF, ctypes.byref(frame), ctypes.sizeof(frame))
         status = core.bench_call(bench.driver, self.client, *words, ctypes.byref(waiter))
         if status == -1:  # nobody else can let us go on: the time is over at once
             assert core.szd_slot_cancel(bench.driver, bench.os.ticket)
@@ -262,7 +262,7 @@ def test_turns_go_by_priority_and_then_in_order(bench, library):
     for priority in (0, 5, 9, 5):
         client, waiter = bench.transport(), ctypes.c_int32(0)
         frame = abi.Slot(ctypes.sizeof(abi.Slot), abi.ABI, priority, 1000)
-        words = (abi.SLOT_WAIT.linux & 0xFF, ctypes.byref(frame), ctypes.sizeof(frame))
+        words = (abi.SLOT_WAIT & 0xFF, ctypes.byref(frame), ctypes.sizeof(frame))
         status = library.bench_call(bench.driver, client.client, *words, ctypes.byref(waiter))
         assert status == -1
         waiters.append((client, waiter))
@@ -285,7 +285,7 @@ def test_a_waiter_that_left_does_not_hold_up_the_next(bench, library):
     gone, next_one = ctypes.c_int32(1), ctypes.c_int32(0)
     for waiter in (gone, next_one):
         frame = abi.Slot(ctypes.sizeof(abi.Slot), abi.ABI, 0, 1000)
-        words = (abi.SLOT_WAIT.linux & 0xFF, ctypes.byref(frame), ctypes.sizeof(frame))
+        words = (abi.SLOT_WAIT & 0xFF, ctypes.byref(frame), ctypes.sizeof(frame))
         client = bench.transport()
         library.bench_call(bench.driver, client.client, *words, ctypes.byref(waiter))
     holder.end_turn(turn)

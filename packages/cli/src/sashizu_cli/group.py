@@ -17,6 +17,7 @@ from sashizu_core.errors import MissingPackage, PluginError, UsageError
 from typer.core import TyperCommand, TyperGroup
 
 from sashizu_cli.announced import Announced, announced, commands_section
+from sashizu_cli.shared import accelerate
 
 if TYPE_CHECKING:
     from typer._click.core import Command as AnyCommand
@@ -134,6 +135,10 @@ class Root(TyperGroup):
         _refuse_absent(name)
         self._refuse_misspelt(ctx, name)
         return "run", self.get_command(ctx, "run"), args
+
+    def invoke(self, ctx: Any) -> Any:
+        accelerate(ctx)  # for commands of plugins, which do not know of it
+        return super().invoke(ctx)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         rows = []

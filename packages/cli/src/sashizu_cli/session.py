@@ -18,10 +18,15 @@ __all__ = ["Session", "session_of"]
 
 @dataclass
 class Session:
-    """The shared options, filled while the words are parsed. `-C` changes the folder itself."""
+    """The shared options, filled while the words are parsed. `-C` changes the folder itself.
+
+    `answered` says that the driver which `kernel_accelerated` asks for was there.
+    """
 
     overrides: list[str] = field(default_factory=list)
     verbose: bool = False
+    kernel_accelerated: bool = False
+    answered: bool = False
 
     @cached_property
     def settings(self) -> Settings:

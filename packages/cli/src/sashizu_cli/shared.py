@@ -1,4 +1,4 @@
-"""The options that every command takes, before or after its name: -C, -c, -v."""
+"""The options that every command takes, before or after its name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from sashizu_cli.session import session_of
 
-__all__ = ["Command", "new_app", "new_group", "shared_params"]
+__all__ = ["Command", "accelerate", "new_app", "new_group", "shared_params"]
 
 
 def _enter(ctx: typer.Context, folder: Path | None) -> None:
@@ -32,6 +32,11 @@ def _override(ctx: typer.Context, pairs: list[str] | None) -> None:
 def _be_verbose(ctx: typer.Context, verbose: bool) -> None:
     if verbose and not ctx.resilient_parsing:
         session_of(ctx).verbose = True
+
+
+def _accelerate(ctx: typer.Context, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        session_of(ctx).kernel_accelerated = True
 
 
 def _carrier(
@@ -68,6 +73,15 @@ def _carrier(
             help="Log more, and show tracebacks.",
         ),
     ] = False,
+    kernel_accelerated: Annotated[
+        bool,
+        typer.Option(
+            "--kernel-accelerated",
+            callback=_accelerate,
+            expose_value=False,
+            help="Go on only if the native driver of devices answers, and say that it did.",
+        ),
+    ] = False,
 ) -> None:
     """Carries the shared options, so that typer itself makes parameters of them."""
 
@@ -80,11 +94,24 @@ def shared_params() -> tuple[Any, ...]:
     return tuple(typer.main.get_command(app).params)
 
 
+def accelerate(ctx: Any) -> None:
+    """Have the native driver answer, if the words so far ask for it; raises as `require_driver`."""
+    session = session_of(ctx)
+    if session.kernel_accelerated:
+        from sashizu_cli.accelerated import require_driver
+
+        require_driver(session)
+
+
 class Command(TyperCommand):
     """A command that takes the shared options as well."""
 
     def __init__(self, *args: Any, params: list[Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, params=[*(params or []), *shared_params()], **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        accelerate(ctx)
+        return super().invoke(ctx)
 
 
 def new_app() -> typer.Typer:

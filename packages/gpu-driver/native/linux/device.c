@@ -233,4 +233,3 @@ module_init(szd_init);
 module_exit(szd_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("GPU statistics, pinned memory and turns for sashizu");
-MODULE_VERSION("0.1.0");

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NATIVE = Path(__file__).resolve().parent.parent
-SOURCES = ("Kbuild", "core", "include", "linux")
 NEEDED = ("qemu-system-x86_64", "busybox", "gcc", "make", "sparse")
 TROUBLE = re.compile(r"BUG:|WARNING:|Oops|general protection|refcount_t|leaked|Call Trace")
 EMULATOR = (
@@ -85,6 +84,16 @@ def kernels(folder: Path) -> list[Kernel]:
     ]
 
 
+def unpack_source(into: Path) -> None:
+    """Put the source of the module there, from the archive that is given to users."""
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, str(NATIVE / "linux" / "source.py"), folder]
+        made = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+        strip = ("--strip-components=1", "-C", str(into))
+        subprocess.run(["tar", "-xzf", made, *strip], check=True)
+
+
 def build_module(
     kernel: Kernel, into: Path, *, change: Mapping[str, Sequence[tuple[str, str]]] | None = None
 ) -> str:
@@ -95,13 +104,7 @@ def build_module(
     Raises:
         CalledProcessError: it does not build; its `stdout` says why.
     """
-    into.mkdir(parents=True, exist_ok=True)
-    for name in SOURCES:
-        source = NATIVE / name
-        if source.is_dir():
-            shutil.copytree(source, into / name, ignore=shutil.ignore_patterns("tests", "*.py"))
-        else:
-            shutil.copy(source, into)
+    unpack_source(into)
     for name, changes in (change or {}).items():
         text = (into / name).read_text("utf-8")
         for old, new in changes:

@@ -31,16 +31,23 @@ SHARED = Path(__file__).resolve().parent.parent / "tests"  # what the tests of a
 QUIET = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def command(tests: Sequence[Path]) -> str:
-    """What runs these test files in the guest."""
+def command(words: Sequence[str]) -> str:
+    """What runs this Python with these words in the guest."""
     settings = " ".join(f"{name}={value}" for name, value in QUIET.items())
     path = os.pathsep.join([str(SHARED), *(one for one in sys.path if Path(one or "-").is_dir())])
-    words = [str(_python()), "-c", RUN, *ALONE, *map(str, tests)]
-    return f"run env {settings} PYTHONPATH={path} PYTHONHOME={sys.base_prefix} {shlex.join(words)}"
+    program = shlex.join([str(_python()), *words])
+    return f"env {settings} PYTHONPATH={path} PYTHONHOME={sys.base_prefix} {program}"
 
 
-def packed(tests: Sequence[Path], compiled: Path) -> dict[str, Path]:
+def pytest_command(tests: Sequence[Path]) -> str:
+    """What runs these test files in the guest."""
+    return command(["-c", RUN, *ALONE, *map(str, tests)])
+
+
+def packed(tests: Sequence[Path], more: Sequence[Path], compiled: Path) -> dict[str, Path]:
     """The files for `guest.boot`; compiled modules are written below `compiled`.
+
+    `more` are programs that need nothing but what the tests need, and argparse.
 
     Raises:
         RuntimeError: the tests cannot even be collected here.
@@ -55,7 +62,7 @@ def packed(tests: Sequence[Path], compiled: Path) -> dict[str, Path]:
     code, loaded = json.loads(done.stdout.splitlines()[-1])
     if code not in (0, 1):
         raise RuntimeError(f"pytest ended with {code} on {', '.join(map(str, tests))}")
-    files = {str(path)[1:]: path for path in (_python(), *tests)}
+    files = {str(path)[1:]: path for path in (_python(), *tests, *more)}
     for name in (*loaded, *_encodings()):
         files[name[1:]] = Path(name)
         if name.endswith(".py"):

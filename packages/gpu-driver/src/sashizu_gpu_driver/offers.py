@@ -21,13 +21,15 @@ __all__ = ["admission_spec", "all_devices", "device_specs", "tool_specs"]
 
 
 def device_specs(settings: Settings) -> Sequence[DeviceSpec]:
-    """Every backend of this package; `fake` only where the settings have a file for it.
+    """Every backend of this package; `fake` and `native` only where the settings want them.
 
     Raises:
         ConfigError: the table `[gpu]` is wrong.
     """
     table = gpu_settings(settings)
     specs = [_nvml(), _drm(), _windows()]
+    if table.native:
+        specs.append(_native())
     if table.fake is not None:
         specs.append(_fake(table.fake))
     return specs
@@ -69,6 +71,20 @@ def _windows() -> DeviceSpec:
             backend.close()
 
     return DeviceSpec("windows", "GPUs and NPUs that Windows counts", open_, rank=40)
+
+
+def _native() -> DeviceSpec:
+    @contextmanager
+    def open_() -> Iterator[DeviceBackend]:
+        from sashizu_gpu_driver.native.backend import NativeBackend
+
+        backend = NativeBackend()
+        try:
+            yield backend
+        finally:
+            backend.close()
+
+    return DeviceSpec("native", "the driver of sashizu itself", open_, rank=10)
 
 
 def _fake(file: Path) -> DeviceSpec:

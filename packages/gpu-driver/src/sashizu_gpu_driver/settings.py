@@ -13,11 +13,13 @@ __all__ = ["GpuSettings", "gpu_settings"]
 class GpuSettings(Table):
     """`[gpu]`: `fake` is a file that the backend `fake` tells its devices from.
 
-    Without one there is no such backend. Calls of a `batch` wait for local models behind those of
-    the `interactive`.
+    Without one there is no such backend. `native` asks our own driver too, if it is loaded; off
+    unless somebody wants it. Calls of a `batch` wait for local models behind those of the
+    `interactive`.
     """
 
     fake: Path | None = None
+    native: bool = False
     priority: Literal["interactive", "batch"] = "interactive"
 
 

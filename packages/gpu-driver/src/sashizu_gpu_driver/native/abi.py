@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import LittleEndianStructure, c_int32, c_uint8, c_uint32, c_uint64
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, Self
 
 ABI: Final = 0x10000
 LINUX_TYPE: Final = 0xBB
@@ -69,10 +69,16 @@ STALE_NS: Final = 0x12A05F200
 BATCH: Final = 0x10
 
 
-class Function(NamedTuple):
-    linux: int
+class Function(int):
+    """A function. The number itself is its code on Linux, so that a call looks nothing up."""
+
     windows: int
     name: str
+
+    def __new__(cls, linux: int, windows: int, name: str) -> Self:
+        made = super().__new__(cls, linux)
+        made.windows, made.name = windows, name
+        return made
 
 
 VERSION: Final = Function(0xC030BB00, 0x83376000, "VERSION")

@@ -59,7 +59,8 @@ class NativeDriver:
     """An open handle of the driver. All that it owns there ends with it.
 
     Every method may raise a `DriverError`; which one says what to do. Calls from several threads
-    are fine: the driver serves them one at a time.
+    are fine: the driver serves them one at a time. `call(function, frame)` sends a frame as it is,
+    which holds the answer afterwards: for those who ask often.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -69,6 +70,7 @@ class NativeDriver:
             DriverMismatch: the driver speaks another major version.
         """
         self._transport = transport
+        self.call = transport.call
         try:
             self.version = self._handshake()
         except BaseException:
@@ -104,10 +106,6 @@ class NativeDriver:
     def fileno(self) -> int:
         """A descriptor that can be passed to another process; -1 where there is none."""
         return self._transport.fileno()
-
-    def call(self, function: abi.Function, frame: Structure) -> None:
-        """Send a frame as it is; it holds the answer afterwards."""
-        self._transport.call(function, frame)
 
     # --- devices and processes --------------------------------------------------------------------
 

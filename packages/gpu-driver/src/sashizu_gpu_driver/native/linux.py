@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+from collections.abc import Callable
 from ctypes import Structure
 
 from sashizu_gpu_driver.native.abi import ERRNO, LINUX_DEVICE, Function, PoolMap, Status
@@ -21,7 +22,21 @@ assert sys.platform != "win32"
 
 import fcntl  # noqa: E402 - only where it is
 
-_ioctl = fcntl.ioctl
+
+def _caller(fd: int) -> Callable[[Function, Structure], None]:
+    """`LinuxTransport.call`, without a look-up that could be done once."""
+    ioctl = fcntl.ioctl
+
+    def call(function: Function, frame: Structure) -> None:
+        try:
+            ioctl(fd, function, frame)
+        except OSError as error:
+            status = ERRNO.get(error.errno or 0)
+            if status is None:
+                raise DriverError(f"{function.name}: {error.strerror}") from error
+            raise refused(function.name, status) from None
+
+    return call
 
 
 class LinuxTransport:
@@ -39,15 +54,7 @@ class LinuxTransport:
             raise DriverAbsent(
                 f"{path} cannot be opened ({error.strerror}): load the module sashizu"
             ) from error
-
-    def call(self, function: Function, frame: Structure) -> None:
-        try:
-            _ioctl(self._fd, function.linux, frame)
-        except OSError as error:
-            status = ERRNO.get(error.errno or 0)
-            if status is None:
-                raise DriverError(f"{function.name}: {error.strerror}") from error
-            raise refused(function.name, status) from None
+        self.call = _caller(self._fd)
 
     def map(self, place: PoolMap) -> mmap.mmap:
         try:

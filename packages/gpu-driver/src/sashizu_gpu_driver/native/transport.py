@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+from collections.abc import Callable
 from ctypes import Structure
 from typing import Protocol
 
@@ -16,12 +17,9 @@ __all__ = ["Transport", "open_transport"]
 class Transport(Protocol):
     """One open handle. What it owns in the driver ends with it."""
 
-    def call(self, function: Function, frame: Structure) -> None:
-        """Send a frame and have it filled with the answer.
-
-        Raises:
-            DriverError: the driver refused.
-        """
+    @property
+    def call(self) -> Callable[[Function, Structure], None]:
+        """Sends a frame and fills it with the answer; raises `DriverError` if it is refused."""
         ...
 
     def map(self, place: PoolMap) -> mmap.mmap:
