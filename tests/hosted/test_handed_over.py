@@ -226,7 +226,7 @@ def test_what_a_program_has_sashizu_do_is_part_of_its_run_and_budget(place: Any)
     )
     assert (agent_run, parent, depth) == (program_run, None, 0)
     ((tokens,),) = place.asked("select sum(tokens) from events where kind = 'model.answered'")
-    assert f"used {tokens} tokens of 50000" in found.stderr
+    assert f"used {tokens:,} tokens of 50,000" in found.stderr
 
 
 def test_a_program_without_a_share_has_no_lease(place: Any) -> None:
