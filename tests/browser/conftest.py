@@ -203,11 +203,18 @@ def page(driver: webdriver.Chrome) -> Iterator[Page]:
 
 @pytest.fixture
 def axe(from_npm: Callable[[str, str], Path]) -> Callable[[Page], list[str]]:
-    """What axe finds wrong with a page for those who do not see, or not well."""
+    """What axe finds wrong with a page, dark and light, for who does not see, or not well."""
     source = (from_npm(*AXE) / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 
     def judged(page: Page) -> list[str]:
         page.js(source)
+        found = []
+        for dark in (True, False):
+            page.look(dark=dark)
+            found += violations(page)
+        return found
+
+    def violations(page: Page) -> list[str]:
         found = page.driver.execute_async_script(
             "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']})"
             ".then((found) => done(JSON.stringify(found.violations)))"

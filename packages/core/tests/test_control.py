@@ -145,7 +145,10 @@ async def test_who_does_not_listen_holds_up_the_end_only_for_a_moment(
         await deaf.aclose()
 
 
-async def test_who_is_too_slow_for_the_events_is_told_by_their_end(home: Path) -> None:
+async def test_who_is_too_slow_for_the_events_is_told_by_their_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sashizu_core.control.server.MOST_WAITING", 20)
     control, ended = server(home), anyio.Event()
 
     async def listen() -> None:
@@ -158,7 +161,7 @@ async def test_who_is_too_slow_for_the_events_is_told_by_their_end(home: Path) -
             group.start_soon(listen)
             while not control.feed.listeners:
                 await anyio.lowlevel.checkpoint()
-            control.feed.write([Event("agent.started", {})] * 10_002)  # more than wait for anybody
+            control.feed.write([Event("agent.started", {})] * 22)  # more than wait for anybody
             await ended.wait()
 
 

@@ -112,11 +112,11 @@ async def at_work(client: Client, handle: RunHandle) -> AsyncIterator[None]:
     async with anyio.create_task_group() as group:
         async with control.serve():
             group.start_soon(client.watch.follow)
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while not (run := client.watch.runs.get(RUN)) or not run.agents:
                     await anyio.sleep(0.01)
             yield
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while run.followed:
                 await anyio.sleep(0.01)
         group.cancel_scope.cancel()
@@ -246,7 +246,7 @@ async def test_a_question_is_shown_in_full_and_answered(tmp_path):
             decided = group.create_task(
                 approvals.decide("write_file", calls, calls[1:], subject, ask)
             )
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while not client.watch.runs[RUN].questions:
                     await anyio.sleep(0.01)
             page = (await client.get("/")).text

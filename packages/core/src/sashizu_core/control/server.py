@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 LAST_WORDS_S = 1.0
 """How long a run that has ended waits for who still reads its last events, in seconds."""
 
+MOST_WAITING = 10_000
+"""Events that wait for who listens and is slow; one more, and he is left behind."""
+
 
 class _Feed:
     """A sink that passes events on to who listens on the socket."""
@@ -190,7 +193,7 @@ class ControlServer:
                 await heard.wait()
 
     async def _stream_events(self, stream: SocketStream) -> None:
-        listener, arriving = anyio.create_memory_object_stream[Event](10_000)
+        listener, arriving = anyio.create_memory_object_stream[Event](MOST_WAITING)
         heard = anyio.Event()
         self.feed.listeners.add(listener)
         self._streams.add(heard)
