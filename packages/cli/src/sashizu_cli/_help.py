@@ -291,12 +291,14 @@ Arguments:
   RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
 
 Options:
-  --json         Events as JSON lines on stdout, all else on stderr.
-  --no-audit     Run without a durable record.
-  -C, --cd DIR   Work in this folder instead of the current one.
-  -c KEY=VALUE   Set one setting for this call; repeatable.
-  -v, --verbose  Log more, and show tracebacks.
-  -h, --help     Show this message and exit.
+  --json                Events as JSON lines on stdout, all else on stderr.
+  --no-audit            Run without a durable record.
+  -C, --cd DIR          Work in this folder instead of the current one.
+  -c KEY=VALUE          Set one setting for this call; repeatable.
+  -v, --verbose         Log more, and show tracebacks.
+  --kernel-accelerated  Go on only if the native driver of devices answers,
+                        and say that it did.
+  -h, --help            Show this message and exit.
 """,
     "resume": """\
 Usage: sashizu resume [OPTIONS] {RUN}
@@ -311,18 +313,22 @@ Arguments:
   RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
 
 Options:
-  --budget LIMIT   What the whole run may use: 60000 (tokens), 2.5usd,
-                   40requests, 15m; AGENT=LIMIT bounds one agent. Repeatable.
-  --deadline TIME  When to stop: 90s, 15m, 2h.
-  --approve HOW    Who answers where a rule says ask: 'ask' you, 'never'
-                   (deny), or a FILE of rules outside the repository. Without
-                   it you are asked on a terminal, nobody elsewhere.
-  -o, --out FILE   Write the report as JSON.
-  --json           Events as JSON lines on stdout, all else on stderr.
-  -C, --cd DIR     Work in this folder instead of the current one.
-  -c KEY=VALUE     Set one setting for this call; repeatable.
-  -v, --verbose    Log more, and show tracebacks.
-  -h, --help       Show this message and exit.
+  --budget LIMIT        What the whole run may use: 60000 (tokens), 2.5usd,
+                        40requests, 15m; AGENT=LIMIT bounds one agent.
+                        Repeatable.
+  --deadline TIME       When to stop: 90s, 15m, 2h.
+  --approve HOW         Who answers where a rule says ask: 'ask' you, 'never'
+                        (deny), or a FILE of rules outside the repository.
+                        Without it you are asked on a terminal, nobody
+                        elsewhere.
+  -o, --out FILE        Write the report as JSON.
+  --json                Events as JSON lines on stdout, all else on stderr.
+  -C, --cd DIR          Work in this folder instead of the current one.
+  -c KEY=VALUE          Set one setting for this call; repeatable.
+  -v, --verbose         Log more, and show tracebacks.
+  --kernel-accelerated  Go on only if the native driver of devices answers,
+                        and say that it did.
+  -h, --help            Show this message and exit.
 """,
     "fork": """\
 Usage: sashizu fork [OPTIONS] {RUN}
@@ -335,21 +341,26 @@ Arguments:
   RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
 
 Options:
-  --at STEP        The step that is made anew, and all after it.  [required]
-  --agent AGENT    Whose step, by name or id, if there were several.
-  --budget LIMIT   What the whole run may use: 60000 (tokens), 2.5usd,
-                   40requests, 15m; AGENT=LIMIT bounds one agent. Repeatable.
-  --deadline TIME  When to stop: 90s, 15m, 2h.
-  --model NAME     The model to use, such as openai/gpt-5.
-  --approve HOW    Who answers where a rule says ask: 'ask' you, 'never'
-                   (deny), or a FILE of rules outside the repository. Without
-                   it you are asked on a terminal, nobody elsewhere.
-  -o, --out FILE   Write the report as JSON.
-  --json           Events as JSON lines on stdout, all else on stderr.
-  -C, --cd DIR     Work in this folder instead of the current one.
-  -c KEY=VALUE     Set one setting for this call; repeatable.
-  -v, --verbose    Log more, and show tracebacks.
-  -h, --help       Show this message and exit.
+  --at STEP             The step that is made anew, and all after it.
+                        [required]
+  --agent AGENT         Whose step, by name or id, if there were several.
+  --budget LIMIT        What the whole run may use: 60000 (tokens), 2.5usd,
+                        40requests, 15m; AGENT=LIMIT bounds one agent.
+                        Repeatable.
+  --deadline TIME       When to stop: 90s, 15m, 2h.
+  --model NAME          The model to use, such as openai/gpt-5.
+  --approve HOW         Who answers where a rule says ask: 'ask' you, 'never'
+                        (deny), or a FILE of rules outside the repository.
+                        Without it you are asked on a terminal, nobody
+                        elsewhere.
+  -o, --out FILE        Write the report as JSON.
+  --json                Events as JSON lines on stdout, all else on stderr.
+  -C, --cd DIR          Work in this folder instead of the current one.
+  -c KEY=VALUE          Set one setting for this call; repeatable.
+  -v, --verbose         Log more, and show tracebacks.
+  --kernel-accelerated  Go on only if the native driver of devices answers,
+                        and say that it did.
+  -h, --help            Show this message and exit.
 """,
     "runs": """\
 Usage: sashizu runs [OPTIONS] COMMAND [ARGS]...

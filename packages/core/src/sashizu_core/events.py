@@ -29,8 +29,8 @@ KINDS: Mapping[str, str] = {
     "budget.released": "a hold was given back: nothing was sent",
     "budget.refused": "a reservation did not fit, so the call was not made",
     "budget.overrun": "a provider billed more than the hold",
-    "budget.degraded": "an agent was told to wrap up, or went on with its fallback model; or a window "
-    "of spend was nearly used up when the run began",
+    "budget.degraded": "an agent was told to wrap up, or went on with its fallback model; or a "
+    "window of spend was nearly used up when the run began",
     "budget.rebalanced": "an unspent share went to a sibling",
     "security.denied": "an action outside the effective permission was refused",
     "security.sandbox": "what holds the programs of a run, or what it stopped",
