@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sashizu_cli._help import TEXTS
 from sashizu_cli.document import ReportDocument, Result
-from sashizu_cli.exits import BUDGET, DEADLINE, FAILED, INTERRUPTED, OK, USAGE
+from sashizu_cli.exits import BUDGET, DEADLINE, DIVERGED, FAILED, INTERRUPTED, OK, USAGE
 from sashizu_cli.group import OWN
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -51,7 +51,7 @@ def test_the_reference_names_every_key_of_the_report():
 def test_the_reference_names_every_exit_code():
     rows = [int(code) for code in re.findall(r"^\| (\d+) \|", REFERENCE, re.MULTILINE)]
 
-    assert rows == [OK, FAILED, USAGE, BUDGET, DEADLINE, INTERRUPTED]
+    assert rows == [OK, FAILED, USAGE, BUDGET, DIVERGED, DEADLINE, INTERRUPTED]
 
 
 def commands(page: Path) -> list[list[str]]:

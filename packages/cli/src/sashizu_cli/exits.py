@@ -20,12 +20,13 @@ from collections.abc import Iterable
 
 from sashizu_core.types import AgentReport, Outcome
 
-__all__ = ["BUDGET", "DEADLINE", "FAILED", "INTERRUPTED", "OK", "USAGE", "exit_code"]
+__all__ = ["BUDGET", "DEADLINE", "DIVERGED", "FAILED", "INTERRUPTED", "OK", "USAGE", "exit_code"]
 
 OK = 0
 FAILED = 1
 USAGE = 2
 BUDGET = 3
+DIVERGED = 4
 DEADLINE = 124
 INTERRUPTED = 130
 
