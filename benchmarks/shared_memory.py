@@ -7,9 +7,9 @@ when it has looked through all of them for the mark and has said where it is. `p
 `multiprocessing.Pipe` as raw bytes. `shared memory` copies them into memory of a pool and sends a
 note; both processes have it mapped, as they do for all but the first result. `a new mapping` hands
 over memory that the consumer has not seen yet, with its descriptor, each time. All in shuffled
-order in every round; medians in milliseconds by the clock, from before the producer's copy to the
-consumer's answer; on a machine that is busy the quickest says more, because medians then measure
-how long a process waits for a core. The copy and the read are shown alone as well.
+order in every round, from before the producer's copy to the consumer's answer: CPU of both
+processes (median), and the clock. On a machine that is busy the clock's median measures how long a
+process waits for a core; the quickest round says more. The copy and the read are shown alone too.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import os
 import random
 import socket
 import statistics
+import struct
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from sashizu_gpu_driver.pinned import MemoryPool, SharedMemory, adopt
@@ -53,13 +55,29 @@ def consume(pipe: Connection, notes: socket.socket) -> None:
             memory = adopt(fds[0])
             answer = place_of_mark(memory)
             memory.close()
-        notes.sendall(answer.to_bytes(8, "little", signed=True))
+        notes.sendall(struct.pack("<qq", answer, time.process_time_ns()))
 
 
-def milliseconds(action: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    action()
-    return (time.perf_counter() - began) * 1000
+@dataclass
+class Taken:
+    """Milliseconds of one round: by the clock, and of CPU in both processes together."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+class Stopwatch:
+    """Measures the producer, and learns from each answer what the consumer has used so far."""
+
+    def __init__(self) -> None:
+        self.theirs_ns = 0
+
+    def time(self, action: Callable[[], object], taken: Taken) -> None:
+        wall, ours, theirs = time.perf_counter_ns(), time.process_time_ns(), self.theirs_ns
+        action()
+        taken.wall.append((time.perf_counter_ns() - wall) / 1e6)
+        used = time.process_time_ns() - ours + self.theirs_ns - theirs
+        taken.cpu.append(used / 1e6)
 
 
 def main() -> None:
@@ -76,9 +94,11 @@ def main() -> None:
     pool = MemoryPool(4 * size)
     memory, other = pool.allocate(size), pool.allocate(size)
 
-    def answer() -> None:
-        found = int.from_bytes(ours.recv(8, socket.MSG_WAITALL), "little", signed=True)
-        assert found == size - 1, found
+    watch = Stopwatch()
+
+    def answer(expected: int = size - 1) -> None:
+        found, watch.theirs_ns = struct.unpack("<qq", ours.recv(16, socket.MSG_WAITALL))
+        assert found == expected, found
 
     def by_pipe() -> None:
         ours.sendall(b"p")
@@ -99,7 +119,7 @@ def main() -> None:
         memory.view[:size] = data
 
     socket.send_fds(ours, [b"k"], [memory.fd])
-    ours.recv(8, socket.MSG_WAITALL)
+    answer(memory.size)
     ways: dict[str, Callable[[], object]] = {
         "pipe": by_pipe,
         "shared memory": by_memory,
@@ -107,24 +127,27 @@ def main() -> None:
         "the copy alone": copy,
         "the read alone": lambda: place_of_mark(memory),
     }
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    found = {name: Taken() for name in ways}
     for way in ways.values():
         way()
     for _ in range(options.rounds):
         for name in random.sample(list(ways), len(ways)):
-            found[name].append(milliseconds(ways[name]))
+            watch.time(ways[name], found[name])
     ours.close()
     child.join(10)
     state = "pinned" if memory.pinned else f"not pinned: {memory.reason}"
     print(f"{options.mib} MiB, {options.rounds} rounds, {os.cpu_count()} cores, memory {state}\n")
     pool.close()
-    pipe = statistics.median(found["pipe"])
-    print(
-        "| way | median | quickest | pipe is so many times slower |\n| --- | ---: | ---: | ---: |"
-    )
-    for name, times in found.items():
-        median = statistics.median(times)
-        print(f"| {name} | {median:.2f} ms | {min(times):.2f} ms | {pipe / median:.1f} |")
+    print("| way | CPU | pipe / this | median | quickest | pipe / this |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    pipe_cpu, pipe_best = statistics.median(found["pipe"].cpu), min(found["pipe"].wall)
+    for name, taken in found.items():
+        cpu, best = statistics.median(taken.cpu), min(taken.wall)
+        wall = statistics.median(taken.wall)
+        print(
+            f"| {name} | {cpu:.2f} ms | {pipe_cpu / cpu:.1f} "
+            f"| {wall:.2f} ms | {best:.2f} ms | {pipe_best / best:.1f} |"
+        )
 
 
 if __name__ == "__main__":
