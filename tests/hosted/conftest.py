@@ -26,9 +26,9 @@ class Place:
 
     def asked(self, sql: str) -> list[tuple[Any, ...]]:
         """What the record answers."""
-        from sashizu_audit.asking import asked
+        from sashizu_audit.store import AuditStore
 
-        return list(asked(self.home / "audit", sql, limit=10_000, timeout_s=30).rows)
+        return list(AuditStore(self.home / "audit").query(sql).rows)
 
     def verified(self) -> str:
         """What `audit verify` says, first line last."""
