@@ -128,6 +128,9 @@ async def test_artifacts_of_a_fork_lie_in_a_folder_of_its_own(world: Any) -> Non
     assert report.run_id in old.path
     assert new.path == old.path.replace(report.run_id, found.run_id)
     assert new.sha256 == old.sha256
+    once_more = await world.fork(found.run_id, at=2)
+    (newest,) = once_more.report.results[0].artifacts
+    assert newest.path == old.path.replace(report.run_id, once_more.run_id)
 
 
 async def test_what_is_not_on_record_cannot_be_forked(world: Any) -> None:

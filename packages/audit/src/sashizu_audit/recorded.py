@@ -22,11 +22,13 @@ _WRITERS = """
 SELECT DISTINCT CAST(run_id AS VARCHAR) AS run, writer_id FROM events
 WHERE starts_with(CAST(run_id AS VARCHAR), ?)
 """
-_NEWEST = "SELECT CAST(run_id AS VARCHAR) FROM runs ORDER BY started DESC LIMIT 1"
+_NEWEST = (
+    "SELECT CAST(run_id AS VARCHAR) FROM runs WHERE replay_of IS NULL ORDER BY started DESC LIMIT 1"
+)
 
 
 def recorded_run(folder: Path, wanted: str) -> RecordedRun:
-    """One run, by its id, the beginning of it, or `last`. Blocks.
+    """One run, by its id, the beginning of it, or `last`, which no replay is. Blocks.
 
     Raises:
         UsageError: there is none, or more than one.

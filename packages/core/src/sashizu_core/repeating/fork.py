@@ -71,8 +71,8 @@ async def fork(
     attrs = {"forks": run_id, "at_agent": cut.agent_id, "at_step": at, "heads": heads(known)}
     known.past.link = attrs
     new = options["run_id"] = options.get("run_id") or new_run_id()
-    known.past.moved(new)
-    await anyio.to_thread.run_sync(_copied, known.asked.root, run_id, new)
+    for old in known.past.moved(new):
+        await anyio.to_thread.run_sync(_copied, known.asked.root, old, new)
     limits = budget if budget is not None else known.asked.budget
     return await go_on(known, settings, registry, limits, options)
 
@@ -122,6 +122,6 @@ def _copied(root: Path, old: str, new: str) -> None:
     if source.is_symlink() or not source.is_dir():
         return
     try:
-        shutil.copytree(source, target, symlinks=True)
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
     except OSError as error:
         raise SashizuError(f"what run {old} wrote cannot be copied to {target}: {error}") from error

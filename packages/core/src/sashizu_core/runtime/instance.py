@@ -241,6 +241,8 @@ class AgentInstance:
         self._past = plan.past
         if plan.past is not None:
             plan.past.goes_on_as = agent_id
+            if plan.past.moved and self._recorder.keeps_content:
+                plan.past.keep = self._recorder.keep
         self._steps = StepContext(self._recorder, parts.run_id, agent_id, plan.past)
         model = parts.models[plan.model]
         root = self._above.node or parts.root

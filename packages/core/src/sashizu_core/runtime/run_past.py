@@ -7,8 +7,10 @@ in which siblings happened to run.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ from sashizu_core.types import Task
 __all__ = ["Cut", "RunPast"]
 
 Fields = Mapping[str, Any]
+
+_OWN_FOLDER = re.compile(
+    rf"{re.escape(RUNS_FOLDER)}/([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})/"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +99,25 @@ class RunPast:
         past._documents = [known.document for known in past._known]
         return past
 
-    def moved(self, run_id: str) -> None:
-        """Have agents that go on write where those of the run with that id do."""
-        old, new = (f"{RUNS_FOLDER}/{each}/" for each in (self.run_id, run_id))
+    def moved(self, run_id: str) -> set[str]:
+        """Have agents that go on write into the folder of the run with that id.
+
+        Returns the ids of the runs in whose folders they have written so far.
+        """
+        left: set[str] = set()
         for known in self._known:
-            if not known.past.strict:
-                known.document = json.loads(json.dumps(known.document).replace(old, new))
-                known.past.text = lambda digest: self.text(digest).replace(old, new)
+            there = _OWN_FOLDER.match(str(known.document["folder"]))
+            if known.past.strict or there is None:
+                continue
+            left.add(there[1])
+            old, new = there[0], f"{RUNS_FOLDER}/{run_id}/"
+            known.document = json.loads(json.dumps(known.document).replace(old, new))
+            known.past.text = partial(self._moved_text, old, new)
+            known.past.moved = True
+        return left
+
+    def _moved_text(self, old: str, new: str, digest: str) -> str:
+        return self.text(digest).replace(old, new)
 
     def until(self, cut: Cut, *, supervised: bool) -> RunPast:
         """The same history without a step of an agent, and without all that came of it.

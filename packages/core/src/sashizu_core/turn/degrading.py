@@ -206,7 +206,7 @@ class Degradation:
         if (found[1].get("attrs") or {}).get("how") != how:
             return {}
         if how != "returned":  # which is recorded anew
-            self.recorder.write(past.copies([found[1]], self.recorder.context))
+            self.recorder.write(past.copies([found[1]], self.recorder))
         return past.take_of_line()
 
     def _noted_then(self) -> Message | None:

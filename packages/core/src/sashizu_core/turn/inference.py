@@ -213,10 +213,10 @@ class Inference:
         recorder, seq = self._steps.recorder, known.seq
         self._steps.go_on_at(seq + 1)
         self.answered_by = str(known.intent.get("model"))
-        held = past.copies((e for e in known.before if e is not known.intent), recorder.context)
+        held = past.copies((e for e in known.before if e is not known.intent), recorder)
         intent = [*held, self._intent(seq, request, self._steps.take_seen())]
         attempt = _Attempt(request, Bound(0, 0, ""), None, intent, seq)
-        booked = past.copies(known.after[1:], recorder.context)
+        booked = past.copies(known.after[1:], recorder)
         doubtful = self.doubtful_tokens
 
         def outcome(
@@ -224,7 +224,7 @@ class Inference:
         ) -> Sequence[Event]:
             if completion is not None:
                 (answered,) = self._answered(attempt, completion, took_ns)
-                return [_priced(answered, known.outcome), *booked]
+                return [_priced(recorder, answered, known.outcome), *booked]
             assert error is not None
             return [*self._failed(attempt, error, took_ns)[:1], *booked]
 
@@ -519,12 +519,12 @@ class Inference:
         return [self._steps.recorder.event("budget.released", fields)]
 
 
-def _priced(answered: Event, recorded: Mapping[str, Any]) -> Event:
+def _priced(recorder: Recorder, answered: Event, recorded: Mapping[str, Any]) -> Event:
     """An answer with the price that was paid for it."""
     paid = {name: recorded[name] for name in ("cost_nusd", "price_ref") if recorded.get(name)}
     if recorded.get("cost_nusd") == 0:
         paid["cost_nusd"] = 0
-    return Event(answered.kind, {**answered.fields, **paid})
+    return recorder.event(answered.kind, {**answered.fields, **paid})
 
 
 def _fields_of(model: Model) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sashizu_core.errors import Diverged, ModelError, SashizuError
 from sashizu_core.events import Event
@@ -25,6 +25,9 @@ from sashizu_core.types import (
     ToolResult,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from sashizu_core.turn.record import Recorder
 
 __all__ = [
     "NOT_COMPARED",
@@ -153,7 +156,8 @@ class AgentPast:
     is all there is: the agent does nothing that is not in it. `text` gives a text by its digest and
     raises where it is not kept. `diverged` hears of everything that is not as it was.
     `goes_on_as` is the id of the agent instance that repeats it, empty before there is one;
-    `started_in` are the steps in which it started agents.
+    `started_in` are the steps in which it started agents. `moved` says that its texts are not
+    those that were recorded; `keep` then keeps them anew with what is copied.
     """
 
     def __init__(
@@ -177,6 +181,8 @@ class AgentPast:
         self.ended: Fields = {}
         self.goes_on_as = ""
         self.started_in: set[int] = set()
+        self.moved = False
+        self.keep: Callable[[str], Mapping[str, Any]] | None = None
         self.text = text
         self._diverged = diverged
         self._line: deque[tuple[str, Fields]] = deque()
@@ -324,20 +330,23 @@ class AgentPast:
         self._diverged(found)
         return found
 
-    def copies(self, events: Iterable[Fields], context: Fields) -> list[Event]:
+    def copies(self, events: Iterable[Fields], recorder: Recorder) -> list[Event]:
         """Recorded events once more, under the ids of who repeats them."""
         made = []
         for event in events:
             own = {
                 name: value
                 for name, value in event.items()
-                if value is not None and name not in context and name not in _SET_BY_SINKS
+                if value is not None and name not in recorder.context and name not in _SET_BY_SINKS
             }
-            fields = {**context, **own, "replay_of": self.run_id}
-            if "duration_ns" in event:
-                fields["duration_ns"] = event["duration_ns"]
-            made.append(Event(str(event["kind"]), fields))
+            if self.keep is not None and "blobs" in own:
+                own["blobs"] = [self._kept_anew(self.keep, str(digest)) for digest in own["blobs"]]
+            made.append(recorder.event(str(event["kind"]), {**own, "replay_of": self.run_id}))
         return made
+
+    def _kept_anew(self, keep: Callable[[str], Mapping[str, Any]], digest: str) -> str:
+        kept = keep(self.text(digest)).get("blobs")
+        return str(kept[0]) if kept else digest
 
     # --- what the outside answered ----------------------------------------------------------------
 

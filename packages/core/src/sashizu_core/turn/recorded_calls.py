@@ -50,7 +50,7 @@ class RecordedCalls:
                 break
             past.take_of_line()
             if kind == "budget.refused":
-                recorder.write(past.copies([event], recorder.context))
+                recorder.write(past.copies([event], recorder))
                 raise _refused_as(event)
             known = past.steps[int(event["step"])]
             if known.finished and event.get("op") == "chat":
@@ -87,7 +87,7 @@ class RecordedCalls:
         self._steps.go_on_at(known.seq + 1)
         self._count(known)
         every = (*known.before, *known.within, *known.after)
-        recorder.write(self.past.copies(every, recorder.context))
+        recorder.write(self.past.copies(every, recorder))
         charged = 0
         if known.intent.get("op") == "chat":  # it was sent, and may be billed
             self._steps.take_seen()  # it told of them

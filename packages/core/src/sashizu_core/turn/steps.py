@@ -136,11 +136,11 @@ class StepContext:
         recall: Callable[[RecordedStep], Awaitable[T]] | None,
     ) -> T:
         """Take the result of a step from the record."""
-        recorder, context = self.recorder, self.recorder.context
+        recorder = self.recorder
         anew = past.anew(known)
-        recorder.write(intent if anew else past.copies(known.before, context))
-        recorder.write(past.copies(known.within, context))
-        ended = past.copies(known.after, context)
+        recorder.write(intent if anew else past.copies(known.before, recorder))
+        recorder.write(past.copies(known.within, recorder))
+        ended = past.copies(known.after, recorder)
         await anyio.lowlevel.checkpoint()  # others have their turn, as with a real call
         try:
             result = await _outcome_of(past, known, recall)

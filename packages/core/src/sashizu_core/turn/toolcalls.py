@@ -262,10 +262,10 @@ class ToolBox:
         """Take what a call gave from the record: it was judged and made."""
         recorder = self._steps.recorder
         tool = state.tool
-        recorder.write(past.copies((*known.before, *known.within), recorder.context))
+        recorder.write(past.copies((*known.before, *known.within), recorder))
         if tool is not None and state.seq in past.started_in:  # whom it started goes on, too
             await _run(tool, state, await self._context_of(state, state.seq))
-        recorder.later(past.copies(known.after, recorder.context))
+        recorder.later(past.copies(known.after, recorder))
         await anyio.lowlevel.checkpoint()
         result = past.result(known)
         state.error_type = ""
