@@ -82,3 +82,14 @@ def test_it_goes_on(root: Path) -> None:
     assert verdict(root)[0] == 0
     found = AuditStore(root / "audit").query("SELECT 1 FROM events WHERE tool = 'new'")
     assert len(found.rows) == 1
+
+
+def test_details_are_told_of_tables_that_lack_them(root: Path) -> None:
+    other = """SELECT count(*) FROM events
+               WHERE (attrs IS NULL) <> (details IS NULL) OR attrs::JSON::VARIANT <> details"""
+    some = "SELECT count(details) FROM events"
+    before = AuditStore(root / "audit").query(some).rows
+    assert AuditStore(root / "audit").query(other).rows == ((0,),)
+    rebuild_tables(root / "audit")
+    assert AuditStore(root / "audit").query(other).rows == ((0,),)
+    assert AuditStore(root / "audit").query(some).rows > before > ((0,),)

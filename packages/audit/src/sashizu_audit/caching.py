@@ -57,7 +57,9 @@ def make_table(folder: Path, sealed: Sequence[Sealed]) -> tuple[Table | None, li
         part.chmod(0o600)
         sync_path(part)
         path = f"parquet/{sealed[0].day}/{uuid7()}.parquet"
-        table = Table(path, sum(counts.values()), part.stat().st_size, digest(part), time_ns())
+        table = Table(
+            path, sum(counts.values()), part.stat().st_size, digest(part), time_ns(), True
+        )
         part.rename(folder / path)
     except BaseException:
         with suppress(OSError):

@@ -1,9 +1,9 @@
 """What is sealed, and which of it lies in which Parquet file: `sealed.json`.
 
 ```json
-{"format": 2, "generation": 7,
+{"format": 1, "generation": 7,
  "tables": [{"path": "parquet/2026-11-20/<id>.parquet", "rows": 912, "bytes": 90112,
-             "sha256": "...", "made_ns": 1795132800000000000}],
+             "sha256": "...", "made_ns": 1795132800000000000, "details": true}],
  "segments": [{"writer_id": "...", "segment": 0, "day": "2026-11-20", "events": 12,
                "first_seq": 0, "last_seq": 11, "previous_h": "...", "h": "...", "bytes": 9120,
                "sha256": "...", "table": "parquet/2026-11-20/<id>.parquet"}],
@@ -33,8 +33,6 @@ from sashizu_audit.segments import SegmentKey
 __all__ = ["Manifest", "Sealed", "Table", "read_manifest", "replace_file", "write_manifest"]
 
 _NAME = "sealed.json"
-_FORMAT = 2
-"""Tables of format 1 lack the column `details`."""
 _HEX = r"[0-9a-f]{64}"
 
 
@@ -48,6 +46,7 @@ class _TableRow(_Row):
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=f"^{_HEX}$")
     made_ns: int
+    details: bool = False
 
 
 class _SegmentRow(_Row):
@@ -70,7 +69,7 @@ class _PrunedRow(_Row):
 
 
 class _File(_Row):
-    format: int = Field(ge=_FORMAT, le=_FORMAT)
+    format: int = Field(ge=1, le=1)
     generation: int = Field(ge=0)
     tables: list[_TableRow]
     segments: list[_SegmentRow]
@@ -79,13 +78,17 @@ class _File(_Row):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One Parquet file; `path` is relative to the folder of the record, `made_ns` is when."""
+    """One Parquet file; `path` is relative to the folder of the record, `made_ns` is when.
+
+    `details` says that it has a column of this name, which the first versions did not write.
+    """
 
     path: str
     rows: int
     bytes: int
     sha256: str
     made_ns: int
+    details: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         OSError: it cannot be written; the one before stands.
     """
     found: dict[str, Any] = {
-        "format": _FORMAT,
+        "format": 1,
         "generation": manifest.generation,
         "tables": [asdict(table) for table in manifest.tables],
         "segments": [asdict(sealed) for sealed in manifest.segments],

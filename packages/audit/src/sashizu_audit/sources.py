@@ -53,16 +53,18 @@ DETAILS = "CAST(attrs AS VARIANT) AS details"
 class Source:
     """Absolute paths: Parquet files, and segments that are in none of them.
 
+    `plain_tables` are Parquet files without `details`.
     `pruned` has for each writer of whom something is left how many events of it were dropped.
     """
 
     tables: tuple[str, ...]
     lines: tuple[str, ...]
     pruned: Mapping[str, int] = field(default_factory=dict)
+    plain_tables: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
-        return self.tables + self.lines
+        return self.tables + self.plain_tables + self.lines
 
 
 def find_source(folders: Sequence[Path]) -> Source:
@@ -78,6 +80,7 @@ def find_source(folders: Sequence[Path]) -> Source:
     if len(folders) > 1:
         _all_different(folders)
     tables: list[str] = []
+    plain: list[str] = []
     lines: list[str] = []
     pruned: dict[str, int] = {}
     for folder in folders:
@@ -85,10 +88,12 @@ def find_source(folders: Sequence[Path]) -> Source:
         manifest = read_manifest(folder)
         there = {table.path for table in manifest.tables if (folder / table.path).exists()}
         covered = {sealed.key for sealed in manifest.segments if sealed.table in there}
-        tables += [str(folder / path) for path in sorted(there)]
+        detailed = {table.path for table in manifest.tables if table.details}
+        tables += [str(folder / path) for path in sorted(there & detailed)]
+        plain += [str(folder / path) for path in sorted(there - detailed)]
         lines += [str(file.path) for file in find_segments(folder) if file.key not in covered]
         pruned |= manifest.pruned
-    return Source(tuple(tables), tuple(lines), pruned)
+    return Source(tuple(tables), tuple(lines), pruned, tuple(plain))
 
 
 def _all_different(folders: Sequence[Path]) -> None:
@@ -110,15 +115,19 @@ def events_rows(source: Source, *, details: bool = False) -> str:
     """The SQL that gives the columns of all events in these files; with `details`, that too."""
     parts = []
     if source.tables:
-        names = ", ".join(f'"{name}"' for name in (*COLUMNS, *(["details"] if details else [])))
-        files = quoted_list(source.tables)
-        nothing = f"{_nothing()}, CAST(NULL AS VARIANT) AS details" if details else _nothing()
-        parts.append(_TABLES.format(columns=names, files=files, nothing=nothing))
+        parts.append(_read_tables(source.tables, [*COLUMNS, *(["details"] if details else [])]))
+    if source.plain_tables:
+        parts.append(_with_details(_read_tables(source.plain_tables, [*COLUMNS]), details))
     if source.lines:
         parts.append(_with_details(read_lines(source.lines), details))
     if not parts:
         parts.append(_with_details(f"SELECT {_nothing()} WHERE false", details))
     return " UNION ALL BY NAME ".join(parts)
+
+
+def _read_tables(files: Sequence[str], columns: Sequence[str]) -> str:
+    names = ", ".join(f'"{name}"' for name in columns)
+    return _TABLES.format(columns=names, files=quoted_list(files), nothing=_nothing())
 
 
 def _with_details(rows: str, details: bool) -> str:
