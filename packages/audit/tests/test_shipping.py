@@ -105,7 +105,9 @@ def test_nothing_is_sent_twice_and_a_shipment_is_on_record_once(folder: Path, fa
     assert first.files > 0
     assert (again.files, again.bytes, again.refused) == (0, 0, [])
     assert ship_to(folder, far, check=True).files == 0
-    sql = "SELECT count(*) FROM events WHERE kind = 'audit.exported' AND attrs->>'format' = 'ship'"
+    sql = (
+        "SELECT count(*) FROM events WHERE kind = 'audit.exported' AND (attrs->>'format') = 'ship'"
+    )
     assert AuditStore(far).query(sql).rows == ((1,),)
 
 
