@@ -11,6 +11,7 @@ import pytest
 from sashizu_core.control import ControlServer, RunHandle, RunInfo
 from sashizu_core.events import Event
 from sashizu_dashboard import watching
+from sashizu_dashboard.live_run import LiveRun
 from sashizu_dashboard.streaming import streamed
 from sashizu_dashboard.watching import Watch
 
@@ -78,6 +79,17 @@ async def test_a_run_that_dies_is_lost_and_the_watch_goes_on(tmp_path):
         await until(lambda: watch.runs[RUN].run.status == "lost")
         async with serving(tmp_path, watch, OTHER):
             assert [run.info.run_id for run in watch.at_work] == [OTHER]
+
+
+async def test_a_run_whose_socket_outlives_its_streams_is_lost_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching.control, "running_runs", lambda home: [])
+    watch = Watch(tmp_path)
+    run = watch.runs[RUN] = LiveRun(RunInfo(RUN, ["a"], "/w", 1, 1.0))
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch.follow)
+        await until(lambda: run.run.status == "lost")
+        group.cancel_scope.cancel()
+    assert watch.at_work == ()
 
 
 async def test_several_runs_are_followed_at_once_and_told_apart(tmp_path):

@@ -120,6 +120,9 @@ class Watch:
                     if not run.followed:
                         run.followed = True
                         group.start_soon(self._follow, run)
+                for run in self.at_work:
+                    if not run.followed:  # it died, and its socket a moment after its streams
+                        await self._settle(run)
                 self._forget()
                 await anyio.sleep(LOOK_S)
 
@@ -149,7 +152,11 @@ class Watch:
                 async for event in events:
                     self._take(run, event)
             over.set()
+        await self._settle(run)
         run.followed = False
+
+    async def _settle(self, run: LiveRun) -> None:
+        """Note how a run ended, if it has."""
         try:
             info = await anyio.to_thread.run_sync(control.find_run, run.info.run_id, self.home)
         except SashizuError:  # whoever tidied up took its file away
