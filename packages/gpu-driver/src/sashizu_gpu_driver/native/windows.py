@@ -94,6 +94,10 @@ class WindowsTransport:
             _kernel.GetOverlappedResult(self._handle, byref(state), byref(given), True)
             raise
 
+    def cancel(self) -> None:
+        """End every wait of this handle, in whichever thread; each raises `DriverCancelled`."""
+        _kernel.CancelIoEx(self._handle, None)
+
     def map(self, place: PoolMap) -> mmap.mmap:
         try:
             return mmap.mmap(-1, place.bytes, tagname=text_of(place.name))
