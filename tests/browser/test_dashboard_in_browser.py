@@ -157,8 +157,8 @@ def test_what_came_while_a_page_was_paused_comes_once_when_it_goes_on(place, pag
 
 def test_several_runs_are_shown_one_dies_and_the_dashboard_stays(place, page, base):
     first, second = place.run("reviewer"), place.run("writer")
-    page.shows(first.id)
-    page.shows(second.id)
+    page.until(lambda: len(page.all("#at-work article")) == 2)
+    assert first.id in page.one("#at-work").text
 
     first.process.kill()
 
