@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sashizu_audit import AuditStore, AuditWriter
 from sashizu_audit.sealing import seal_record
-from sashizu_audit.store import VIEWS
+from sashizu_audit.store import VIEWS, _named
 from sashizu_core.errors import UsageError
 from sashizu_core.events import COLUMNS, Event
 from sashizu_core.ids import uuid7
@@ -204,3 +204,15 @@ def test_details_are_attrs_as_a_value_whose_members_have_types(
     assert without == (None, None)
     (kind,) = store.query("SELECT typeof(details) FROM events LIMIT 1").rows
     assert kind == ("VARIANT",)
+
+
+def test_only_the_views_that_a_query_may_name_are_made() -> None:
+    assert _named("SELECT count(*) FROM events") == []
+    assert _named('SELECT 1 FROM "RUNS"') == ["runs"]
+    for view in VIEWS[1:]:
+        assert view in _named(f"SELECT * FROM {view}")
+
+
+def test_every_view_can_be_asked_alone(tmp_path: Path) -> None:
+    for view in VIEWS:
+        assert AuditStore(tmp_path / "nothing").query(f"SELECT * FROM {view}").rows == ()

@@ -7,6 +7,7 @@ files that are there. Segments that are being written are read as they stand.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -52,8 +53,10 @@ VIEWS = (
 )
 """Everything that a query can name."""
 
-_SETTINGS = {**BOUNDS, "enable_external_access": "false"}
+_SETTINGS = {**BOUNDS, "parquet_metadata_cache": "true", "enable_external_access": "false"}
 """Set in this order; after that the configuration is locked."""
+
+_VIEW = re.compile(r"^CREATE VIEW (\w+) AS", re.MULTILINE)
 
 _TRIES = 20
 """How often a query begins anew because a file of it was sealed or dropped meanwhile."""
@@ -130,7 +133,7 @@ class AuditStore:
         limit: int,
         timeout_s: float,
     ) -> Rows:
-        with self._connection(source) as connection:
+        with self._connection(source, sql) as connection:
             check_query(sql, lambda text: _serialized(connection, text), VIEWS)
             with _interrupted_after(connection, timeout_s):
                 try:
@@ -194,8 +197,14 @@ class AuditStore:
         return SashizuError(f"the record in {self.folder} cannot be read: {error}")
 
     @contextmanager
-    def _connection(self, source: Source) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A locked connection in memory with all views."""
+    def _connection(
+        self, source: Source, sql: str | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A locked connection in memory with the views that a query may name; else with all.
+
+        To make a view, DuckDB reads the footers of all tables: for a large record that takes longer
+        than most queries.
+        """
         connection = duckdb.connect(":memory:")
         try:
             connection.execute("SET python_enable_replacements = false")
@@ -204,7 +213,8 @@ class AuditStore:
             for name, value in _SETTINGS.items():
                 connection.execute(f"SET {name} = {value}")
             connection.execute(events_view(source))
-            connection.execute(_views_sql())
+            for view in _views() if sql is None else _named(sql):
+                connection.execute(_views()[view])
             connection.execute("SET lock_configuration = true")
             yield connection
         except duckdb.Error as error:
@@ -216,8 +226,23 @@ class AuditStore:
 
 
 @cache
-def _views_sql() -> str:
-    return files("sashizu_audit").joinpath("views.sql").read_text("utf-8")
+def _views() -> Mapping[str, str]:
+    """The statements that make the views, by name, each after those that it reads."""
+    text = files("sashizu_audit").joinpath("views.sql").read_text("utf-8")
+    starts = [*_VIEW.finditer(text)]
+    ends = [*(start.start() for start in starts[1:]), len(text)]
+    return {start[1]: text[start.start() : end] for start, end in zip(starts, ends, strict=True)}
+
+
+def _named(sql: str) -> Sequence[str]:
+    """The views whose names stand in a query, and those that these read; at times one too many."""
+    text = sql.lower()
+    found: list[str] = []
+    for name, statement in reversed(_views().items()):
+        if re.search(rf"\b{name}\b", text):
+            found.append(name)
+            text += statement
+    return found[::-1]
 
 
 _EVERY_TYPE = """
@@ -232,7 +257,7 @@ def prepare() -> None:
     Raises:
         RuntimeError: DuckDB gives values of other types than this version of ours knows.
     """
-    _views_sql()
+    _views()
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         row = connection.execute(_EVERY_TYPE).fetchone()
     kinds = (UUID, Decimal, datetime, date, time, timedelta, bytes, list, dict, dict, int, str, int)
