@@ -238,7 +238,7 @@ def _named(sql: str) -> Sequence[str]:
     """The views whose names stand in a query, and those that these read; at times one too many."""
     text = sql.lower()
     found: list[str] = []
-    for name, statement in reversed(_views().items()):
+    for name, statement in reversed([*_views().items()]):
         if re.search(rf"\b{name}\b", text):
             found.append(name)
             text += statement
