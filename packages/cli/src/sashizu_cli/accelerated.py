@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sashizu_core.entries import installed_names
 from sashizu_core.errors import MissingPackage, UsageError
 
 from sashizu_cli import render
@@ -12,6 +13,7 @@ __all__ = ["require_driver"]
 
 OPTION = "--kernel-accelerated"
 BACKEND = "native"
+PLUGIN = "gpu"
 
 
 def require_driver(session: Session) -> None:
@@ -23,7 +25,8 @@ def require_driver(session: Session) -> None:
     """
     if session.answered:
         return
-    session.overrides.append("gpu.native=true")
+    if PLUGIN in installed_names():  # its driver is off unless somebody wants it
+        session.overrides.append(f"{PLUGIN}.native=true")
     spec = session.registry.devices.get(BACKEND)
     if spec is None:
         raise MissingPackage(OPTION, "sashizu-gpu-driver")
