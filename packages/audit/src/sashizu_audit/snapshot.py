@@ -28,14 +28,14 @@ _STORAGE = "v1.5.0"
 _EVENTS = """
 CREATE TABLE events AS
 SELECT *, make_timestamp_ns(ts_ns) AS ts FROM ({rows}) WHERE {wanted}
-ORDER BY ts_ns, writer_id, seq
 """
 
 
 def write_snapshot(source: Source, path: Path, run_id: str | None) -> int:
-    """Write the events of these files to the new file `path`; returns how many. Blocks.
+    """Write the events of these files to the new file `path`, in no certain order.
 
-    What does not fit into memory goes to the folder of `path`.
+    Returns how many. Blocks. What does not fit into memory goes to the folder of `path`; sorting a
+    long record would not fit there either.
 
     Raises:
         RecordError: they cannot be read, or the file not be written.
@@ -70,6 +70,7 @@ def open_snapshot(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ) as connection:
             for name, value in BOUNDS.items():
                 connection.execute(f"SET {name} = {value}")
+            connection.execute("SET preserve_insertion_order = false")
             connection.execute(f"SET temp_directory = {quoted(str(path.with_suffix('.tmp')))}")
             yield connection
     except duckdb.Error as error:
