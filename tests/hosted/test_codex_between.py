@@ -87,7 +87,7 @@ def test_agents_that_codex_has_work_are_in_the_run_that_codex_is_in(
         f" from events where kind = 'model.answered' and {last}"
     )
     assert theirs == billed
-    assert f"used {billed + ours} tokens of {LIMIT}" in found.stderr
+    assert f"used {billed + ours:,} tokens of {LIMIT:,}" in found.stderr
     assert "damaged" not in place.verified()
 
 
@@ -113,6 +113,6 @@ def test_four_levels_of_three_agents_beneath_codex_are_one_tree_under_one_budget
         "select sum(tokens) from events where kind = 'model.answered'"
         " and agent_name not like 'codex%'"
     )
-    assert f"used {billed + ours} tokens of {LIMIT}" in found.stderr
+    assert f"used {billed + ours:,} tokens of {LIMIT:,}" in found.stderr
     assert ours <= LIMIT // 2
     assert place.asked("select count(distinct run_id) from events where depth > 0") == [(1,)]
