@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,31 +10,17 @@ from dataclasses import dataclass
 
 import anyio
 import uvicorn
-from sashizu_core.errors import UsageError
+from sashizu_core.loopback import Address, listen_on, read_address
 from starlette.types import ASGIApp
 
 __all__ = ["Address", "Listening", "address_of", "listening", "serve"]
 
-LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 BACKLOG = 128
 MOST_AT_ONCE = 200
 """Connections that are served at once."""
 
 GRACE_S = 2
 """Seconds that answers get to end when the dashboard does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the dashboard is: `url` has no path and no last slash."""
-
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +32,17 @@ class Listening:
 
 
 def address_of(text: str) -> Address:
-    """Host and port of `HOST:PORT`, `:PORT` or `[V6]:PORT`; port 0 takes any that is free.
+    """Where the dashboard listens, as `read_address` reads it.
 
     Raises:
-        UsageError: it is none, or one that other machines reach.
+        UsageError: it is no address, or one that other machines reach.
     """
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
-        raise UsageError(f"the dashboard listens on HOST:PORT, such as 127.0.0.1:0, not {text!r}")
-    if host not in LOOPBACK:
-        raise UsageError(
-            f"the dashboard listens on this machine only, not on {host!r}: what it shows would "
-            "travel in clear text; forward the port over ssh instead"
-        )
-    return Address(host, int(port))
+    return read_address(
+        text,
+        "the dashboard",
+        example="127.0.0.1:0",
+        instead="what it shows would travel in clear text; forward the port over ssh instead",
+    )
 
 
 @contextmanager
@@ -71,18 +52,8 @@ def listening(address: Address) -> Generator[Listening]:
     Raises:
         UsageError: somebody else has it, or it cannot be had.
     """
-    with socket.socket(LOOPBACK[address.host], socket.SOCK_STREAM) as listener:
-        try:
-            if os.name == "posix":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address.host, address.port))
-            listener.listen(BACKLOG)
-        except OSError as error:
-            raise UsageError(
-                f"cannot listen on {address.host}:{address.port}: "
-                f"{(error.strerror or str(error)).lower()}; --listen {address.host}:0 takes a port "
-                "that is free"
-            ) from error
+    otherwise = f"--listen {address.host}:0 takes a port that is free"
+    with listen_on(address, BACKLOG, otherwise=otherwise) as listener:
         yield Listening(Address(address.host, int(listener.getsockname()[1])), listener)
 
 

@@ -7,20 +7,19 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import anyio
 import uvicorn
 from sashizu_core.errors import UsageError
+from sashizu_core.loopback import Address, listen_on, read_address
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sashizu_gateway.gateway import Gateway
 
 __all__ = ["Address", "address_of", "serve"]
 
-LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 BACKLOG = 1024
 LARGEST_HEAD = 512 * 1024
 """Bytes of a request up to the end of its headers; more than is read in one go."""
@@ -32,35 +31,18 @@ FAREWELL_S = 2
 """Seconds that calls which were cut get to be booked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a gateway listens: `url` has no path and no last slash."""
-
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
-
-
 def address_of(text: str) -> Address:
-    """Host and port of `HOST:PORT`, `:PORT` or `[V6]:PORT`; port 0 takes any that is free.
+    """Where a gateway listens, as `read_address` reads it.
 
     Raises:
-        UsageError: it is none, or one that other machines reach.
+        UsageError: it is no address, or one that other machines reach.
     """
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"a gateway listens on HOST:PORT, such as 127.0.0.1:8797, not {text!r}")
-    if host not in LOOPBACK:
-        raise UsageError(
-            f"a gateway listens on this machine only, not on {host!r}: tokens would travel in "
-            "clear text; put a proxy with TLS in front of it"
-        )
-    return Address(host, int(port))
+    return read_address(
+        text,
+        "a gateway",
+        example="127.0.0.1:8797",
+        instead="tokens would travel in clear text; put a proxy with TLS in front of it",
+    )
 
 
 @asynccontextmanager
@@ -74,7 +56,7 @@ async def serve(
     Raises:
         UsageError: the address cannot be had.
     """
-    listening = [_listen(address)] if address is not None else []
+    listening = [listen_on(address, BACKLOG)] if address is not None else []
     if unix is not None:
         listening.append(_listen_unix(unix))
     if address is not None:
@@ -163,22 +145,6 @@ def _config(gateway: Gateway) -> uvicorn.Config:
         timeout_keep_alive=60,
         timeout_graceful_shutdown=GRACE_S,
     )
-
-
-def _listen(address: Address) -> socket.socket:
-    # With the protocol named, asyncio sends what is short without waiting for more.
-    listener = socket.socket(LOOPBACK[address.host], socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address.host, address.port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise UsageError(
-            f"cannot listen on {address.host}:{address.port}: {error.strerror}"
-        ) from error
-    return listener
 
 
 def _listen_unix(path: Path) -> socket.socket:
