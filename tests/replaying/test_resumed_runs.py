@@ -369,3 +369,23 @@ async def test_the_limits_that_are_given_hold_for_all_of_the_run(world: Any) -> 
     report = await world.run(Task("worker"), budget=Limits(tokens=50_000))
     found = await world.resume(report.run_id, budget=Limits(tokens=1))
     assert found.report.results[0].outcome is Outcome.BUDGET
+
+
+async def test_what_became_known_as_a_secret_is_not_recorded_once_more(
+    world: Any, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crash() -> None:
+        world.cut_off()
+
+    send.while_sending = crash
+    named = call("read_file", "call_Zq81-swordfish-0042", path="a.txt")
+    world.agent("worker", turns([named], [call("send", text="one")], "looked"), **SENDS)
+    report = await world.run("worker")
+    monkeypatch.setenv("DEPLOY_TOKEN", "Zq81-swordfish-0042")
+    found = await world.resume(report.run_id)
+    told = world.query(
+        "SELECT DISTINCT tool_call_id AS id FROM events "
+        f"WHERE tool = 'read_file' AND run_id = '{found.run_id}'"
+    )
+    assert told
+    assert not [each for each in told if "swordfish" in each["id"]]

@@ -216,17 +216,16 @@ class Inference:
         held = past.copies((e for e in known.before if e is not known.intent), recorder)
         intent = [*held, self._intent(seq, request, self._steps.take_seen())]
         attempt = _Attempt(request, Bound(0, 0, ""), None, intent, seq)
-        booked = past.copies(known.after[1:], recorder)
+        paid, booked = _paid(known.outcome), past.copies(known.after[1:], recorder)
         doubtful = self.doubtful_tokens
 
         def outcome(
             completion: Completion | None, error: BaseException | None, took_ns: int
         ) -> Sequence[Event]:
             if completion is not None:
-                (answered,) = self._answered(attempt, completion, took_ns)
-                return [_priced(recorder, answered, known.outcome), *booked]
+                return [*self._answered(attempt, completion, took_ns, paid), *booked]
             assert error is not None
-            return [*self._failed(attempt, error, took_ns)[:1], *booked]
+            return [*self._failed(attempt, error, took_ns, paid)[:1], *booked]
 
         async def recall(step: RecordedStep) -> Completion:
             return past.completion(step)
@@ -407,7 +406,14 @@ class Inference:
 
     # --- after ------------------------------------------------------------------------------------
 
-    def _answered(self, attempt: _Attempt, completion: Completion, took_ns: int) -> Sequence[Event]:
+    def _answered(
+        self,
+        attempt: _Attempt,
+        completion: Completion,
+        took_ns: int,
+        paid: Mapping[str, Any] | None = None,
+    ) -> Sequence[Event]:
+        """Record an answer, and book it; `paid` are the columns of what was booked for it then."""
         usage = completion.usage
         recorder = self._steps.recorder
         fields: dict[str, Any] = {
@@ -438,9 +444,17 @@ class Inference:
         if settled:
             fields["cost_nusd"] = _cost_of(settled)
             fields |= self._price()
+        fields |= paid or {}
         return [recorder.event("model.answered", fields), *settled]
 
-    def _failed(self, attempt: _Attempt, error: BaseException, took_ns: int) -> Sequence[Event]:
+    def _failed(
+        self,
+        attempt: _Attempt,
+        error: BaseException,
+        took_ns: int,
+        paid: Mapping[str, Any] | None = None,
+    ) -> Sequence[Event]:
+        """Record a failure, and book what it cost; `paid` as in `_answered`."""
         fault = error if isinstance(error, ModelError) else None
         fields: dict[str, Any] = {
             "step": attempt.seq,
@@ -467,6 +481,7 @@ class Inference:
             fields |= self._price()
             if usage is not None and settled:  # without a bill, the cost is that of the hold
                 fields["cost_nusd"] = _cost_of(settled)
+        fields |= paid or {}
         return [self._steps.recorder.event("model.failed", fields), *settled]
 
     def _price(self) -> dict[str, Any]:
@@ -519,12 +534,10 @@ class Inference:
         return [self._steps.recorder.event("budget.released", fields)]
 
 
-def _priced(recorder: Recorder, answered: Event, recorded: Mapping[str, Any]) -> Event:
-    """An answer with the price that was paid for it."""
-    paid = {name: recorded[name] for name in ("cost_nusd", "price_ref") if recorded.get(name)}
-    if recorded.get("cost_nusd") == 0:
-        paid["cost_nusd"] = 0
-    return recorder.event(answered.kind, {**answered.fields, **paid})
+def _paid(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that tell the price of a recorded attempt."""
+    paid = {name: recorded.get(name) for name in ("cost_nusd", "price_ref")}
+    return {name: value for name, value in paid.items() if value is not None and value != ""}
 
 
 def _fields_of(model: Model) -> dict[str, Any]:
