@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from pydantic import Field
+from sashizu_audit.recorded import recorded_run
 from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import SashizuError, UsageError
@@ -389,3 +390,54 @@ async def test_what_became_known_as_a_secret_is_not_recorded_once_more(
     )
     assert told
     assert not [each for each in told if "swordfish" in each["id"]]
+
+
+async def test_a_run_is_gone_on_with_once(world: Any, send: Send) -> None:
+    def crash() -> Any:
+        world.cut_off()
+        return [call("send", text="two")]
+
+    world.agent("worker", turns([call("send", text="one")], crash, "done"), **SENDS)
+    report = await world.run("worker")
+    first = await world.resume(report.run_id)
+    send.sent.clear()
+    with pytest.raises(UsageError, match=f"already, as run {first.run_id}"):
+        await world.resume(report.run_id, crashed=False)
+    assert send.sent == []
+
+
+async def test_a_run_is_gone_on_with_by_one_process_at_a_time(world: Any, send: Send) -> None:
+    refused: list[str] = []
+
+    def crash() -> str:
+        world.cut_off()
+        return "done"
+
+    async def meanwhile() -> None:
+        with pytest.raises(UsageError, match="another process goes on with run") as error:
+            await world.resume(report.run_id, crashed=False)
+        refused.append(str(error.value))
+
+    world.agent("worker", turns([call("send", text="one")], crash), **SENDS)
+    report = await world.run("worker")
+    world.record = world.left
+    known = recorded_run(world.record, report.run_id)
+    with known.claimed() as before:
+        assert before == ()
+        await meanwhile()
+    found = await world.resume(report.run_id, crashed=False)
+    assert found.report.results[0].ok
+    assert refused
+
+
+async def test_a_replay_of_an_interrupted_run_is_not_gone_on_with(world: Any, send: Send) -> None:
+    def crash() -> str:
+        world.cut_off()
+        return "done"
+
+    world.agent("worker", turns([call("send", text="one")], crash), **SENDS)
+    report = await world.run("worker")
+    world.record = world.left
+    again = await world.replay(report.run_id)
+    with pytest.raises(UsageError, match=f"is a replay of run {report.run_id}"):
+        await world.resume(again.run_id, crashed=False)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
-from sashizu_core.errors import UsageError
+from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.recorded import RecordedRun
 
 from sashizu_audit.blobs import blob_path
+from sashizu_audit.disk import lock
 from sashizu_audit.segments import by_writer, find_segments
 from sashizu_audit.store import AuditStore
 from sashizu_audit.verify import verify_record
@@ -25,6 +29,11 @@ WHERE starts_with(CAST(run_id AS VARCHAR), ?)
 _NEWEST = (
     "SELECT CAST(run_id AS VARCHAR) FROM runs WHERE replay_of IS NULL ORDER BY started DESC LIMIT 1"
 )
+
+_WENT_ON = """
+SELECT CAST(run_id AS VARCHAR) FROM events
+WHERE kind = 'run.started' AND json_extract_string(attrs, '$.resumes') = ? ORDER BY ts_ns
+"""
 
 
 def recorded_run(folder: Path, wanted: str) -> RecordedRun:
@@ -47,7 +56,34 @@ def recorded_run(folder: Path, wanted: str) -> RecordedRun:
         if finding.grade == "damage"
     ]
     alive = not ended and any(each.alive for each in own)
-    return RecordedRun(run_id, events, _texts(folder), heads, alive, tuple(problems))
+    claimed = partial(_claimed, folder, run_id)
+    return RecordedRun(run_id, events, _texts(folder), heads, alive, tuple(problems), claimed)
+
+
+@contextmanager
+def _claimed(folder: Path, run_id: str) -> Generator[Sequence[str]]:
+    """See `RecordedRun.claimed`. The lock ends with its process, and its file says nothing.
+
+    Raises:
+        UsageError: another process goes on with the run.
+        SashizuError: the lock cannot be had.
+    """
+    file = folder / "claims" / f"{run_id}.lock"
+    try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except OSError as error:
+        raise SashizuError(f"run {run_id} cannot be gone on with: {file}: {error}") from error
+    try:
+        try:
+            lock(fd)
+        except OSError as error:
+            raise UsageError(
+                f"another process goes on with run {run_id} at this moment (`sashizu runs list`)"
+            ) from error
+        yield tuple(str(row[0]) for row in AuditStore(folder).query(_WENT_ON, [run_id]).rows)
+    finally:
+        os.close(fd)
 
 
 def _found(store: AuditStore, wanted: str) -> tuple[str, set[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,9 @@ class RecordedRun:
     `events` are in the order of their writers, those of one writer together. `text` gives the text
     with a SHA-256, None where it is not kept (any more). `heads` has the number and the `h` of the
     last event of the run by writer. `alive` says that a process still writes to it; `problems` are
-    sentences about what of it is not as it was written, empty where all of it is.
+    sentences about what of it is not as it was written, empty where all of it is. `claimed` is a
+    block in which nobody else goes on with the run; it gives the runs that went on with it before,
+    oldest first, may block, and raises `UsageError` where another process is in it.
     """
 
     run_id: str
@@ -25,3 +28,4 @@ class RecordedRun:
     heads: Mapping[str, tuple[int, str]]
     alive: bool = False
     problems: tuple[str, ...] = ()
+    claimed: Callable[[], AbstractContextManager[Sequence[str]]] = lambda: nullcontext(())

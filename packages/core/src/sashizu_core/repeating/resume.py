@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+import anyio.to_thread
 
 from sashizu_core.errors import UsageError
 from sashizu_core.plugins import Registry
@@ -49,7 +53,7 @@ async def resume(
             `on_text`, `on_line`, `on_start`, `run_id`, `audit`.
 
     Raises:
-        UsageError: there is no such run, it is still at work, or it has ended.
+        UsageError: there is no such run, it is still at work, has ended, or was gone on with.
         SashizuError: content was not kept, the record is not intact, or its folder is gone.
     """
     known, settings, registry = await open_known(run, settings, registry)
@@ -59,7 +63,23 @@ async def resume(
     known.past.link = {"resumes": known.recorded.run_id, "heads": heads(known)}
     whole = budget if budget is not None else known.asked.budget
     limits = less(whole, spent_by(known.past.pasts))
-    return await go_on(known, settings, registry, limits, options)
+    with ExitStack() as stack:
+        claim = known.recorded.claimed()
+        _check_first(known, await anyio.to_thread.run_sync(stack.enter_context, claim))
+        return await go_on(known, settings, registry, limits, options)
+
+
+def _check_first(known: KnownRun, before: Sequence[str]) -> None:
+    """Refuse to go on twice: what the first did would be done again, and paid again.
+
+    Raises:
+        UsageError: names who went on.
+    """
+    if before:
+        raise UsageError(
+            f"run {known.recorded.run_id} was gone on with already, as run {before[-1]}: if that "
+            "one was interrupted, resume that"
+        )
 
 
 def _check(known: KnownRun) -> None:
@@ -73,6 +93,10 @@ def _check(known: KnownRun) -> None:
     if known.recorded.alive:
         raise UsageError(
             f"run {run_id} is still at work (`sashizu runs status {run_id}`): nothing to resume"
+        )
+    if (repeats := known.started.get("replay_of")) is not None:
+        raise UsageError(
+            f"run {run_id} is a replay of run {repeats}, which did nothing: resume that one"
         )
     ended = known.ended
     if ended is not None and ended.get("status") not in ("cancelled", "timeout"):
