@@ -16,6 +16,7 @@ from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.events import Event
 from sashizu_core.grants import PermissionRequest
 from sashizu_core.protocols import Approval, Question, Tool, ToolContext
+from sashizu_core.repeating.reading import known_run
 from sashizu_core.specs import ToolSpec
 from sashizu_core.testing.fakes import MemorySink, call
 from sashizu_core.types import Limits, ModelRequest, Outcome, StepKind, Task, ToolResult
@@ -441,3 +442,18 @@ async def test_a_replay_of_an_interrupted_run_is_not_gone_on_with(world: Any, se
     again = await world.replay(report.run_id)
     with pytest.raises(UsageError, match=f"is a replay of run {report.run_id}"):
         await world.resume(again.run_id, crashed=False)
+
+
+async def test_programs_are_held_as_the_settings_say_today(world: Any, send: Send) -> None:
+    def crash() -> str:
+        world.cut_off()
+        return "done"
+
+    world.agent("worker", turns([call("send", text="one")], crash), **SENDS)
+    world.settings = {"run": {"sandbox": "none", "max_turns": 7}}
+    report = await world.run("worker")
+    world.settings = {}
+    found = await world.resume(report.run_id)
+    options = world.options()
+    known = await known_run(options["registry"], found.run_id, recomputes=False)
+    assert known.asked.tables["run"] == {"max_turns": 7}

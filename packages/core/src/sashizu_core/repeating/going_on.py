@@ -126,14 +126,15 @@ def heads(known: KnownRun) -> dict[str, list[Any]]:
     return {writer: [seq, h] for writer, (seq, h) in known.recorded.heads.items()}
 
 
+_OF_TODAY = ("sandbox", "executor")
+"""Of `[run]`, what may not be as it was then: leaving them out today says something, too."""
+
+
 def _live_settings(settings: Settings, known: KnownRun) -> Settings:
     """Today's settings; of `[run]` what shaped the run, but who holds programs and runs agents."""
-    shaped = dict(known.asked.tables.get("run", {}))
-    shaped |= {
-        name: value
-        for name, value in settings.tables.get("run", {}).items()
-        if name in ("sandbox", "executor")
-    }
+    then, now = known.asked.tables.get("run", {}), settings.tables.get("run", {})
+    shaped = {name: value for name, value in then.items() if name not in _OF_TODAY}
+    shaped |= {name: value for name, value in now.items() if name in _OF_TODAY}
     return replace(settings, tables={**settings.tables, "run": shaped})
 
 
