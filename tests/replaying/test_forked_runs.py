@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from sashizu_core.errors import UsageError
+from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.testing.fakes import call
 from sashizu_core.types import Limits, ModelRequest, Outcome
 
@@ -143,3 +143,22 @@ async def test_what_is_not_on_record_cannot_be_forked(world: Any) -> None:
         await world.fork(report.run_id, at=7, agent="worker")
     with pytest.raises(UsageError, match="had no agent 'workr'; did you mean 'worker'"):
         await world.fork(report.run_id, at=0, agent="workr")
+
+
+async def test_a_fork_that_was_cut_off_before_it_had_its_history_is_forked_again(
+    world: Any,
+) -> None:
+    forking: list[bool] = []
+
+    def other(_request: ModelRequest) -> str:
+        if forking:
+            world.cut_off()
+        return "other done"
+
+    world.agent("other", other)
+    world.agent("worker", turns(reads("one"), reads("two"), "done"), **READS)
+    report = await world.run("other", "worker", budget=Limits(tokens=50_000))
+    forking.append(True)
+    first = await world.fork(report.run_id, at=0, agent="other", jobs=1)
+    with pytest.raises(SashizuError, match=f"history of run {report.run_id}: fork that one again"):
+        await world.resume(first.run_id)

@@ -457,3 +457,40 @@ async def test_programs_are_held_as_the_settings_say_today(world: Any, send: Sen
     options = world.options()
     known = await known_run(options["registry"], found.run_id, recomputes=False)
     assert known.asked.tables["run"] == {"max_turns": 7}
+
+
+async def test_what_an_interrupted_resume_had_not_come_to_is_not_done_again(
+    world: Any, send: Send
+) -> None:
+    crashed = anyio.Event()
+    records = [world.left]
+
+    def worker_crash() -> str:
+        world.cut_off()
+        crashed.set()
+        return "done"
+
+    def slow_crash() -> str:
+        if len(records) == 2:
+            world.left = records[1]
+            world.cut_off()
+        return "slow done"
+
+    async def wait() -> None:
+        if send.sent[-1] == "slowly":
+            await crashed.wait()
+
+    send.while_sending = wait
+    slow = world.agent("slow", turns([call("send", text="slowly")], slow_crash), **SENDS)
+    world.agent("worker", turns([call("send", text="one")], worker_crash), **SENDS)
+    report = await world.run("slow", "worker", jobs=2, budget=Limits(tokens=90_000))
+    assert sorted(send.sent) == ["one", "slowly"]
+    asked = len(slow.requests)
+    records.append(world.left.with_name("again"))
+    first = await world.resume(report.run_id, jobs=1)
+    assert len(slow.requests) == asked + 1
+    second = await world.resume(first.run_id)
+    assert [result.answer for result in second.report.results] == ["slow done", "done"]
+    assert sorted(send.sent) == ["one", "slowly"]
+    limits = world.query("SELECT budget_limit AS n FROM runs ORDER BY started")
+    assert limits[0]["n"] > limits[1]["n"] > limits[2]["n"] > 0

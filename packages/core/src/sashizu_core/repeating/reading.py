@@ -12,7 +12,8 @@ import anyio.to_thread
 from sashizu_core.errors import MissingPackage, SashizuError, UsageError
 from sashizu_core.plugins import Registry
 from sashizu_core.recorded import RecordedRun
-from sashizu_core.runtime.run_past import RunPast
+from sashizu_core.repeating.joining import joined, not_taken_over
+from sashizu_core.runtime.run_past import Cut, RunPast
 from sashizu_core.runtime.written_run import WrittenRun, read_run
 
 __all__ = ["KnownRun", "check_kinds", "known_run"]
@@ -38,6 +39,8 @@ async def known_run(registry: Registry, run_id: str, *, recomputes: bool) -> Kno
         SashizuError: what of it is needed is not there, or not as it was written.
     """
     recorded = await _recorded(registry, run_id)
+    if not recomputes:
+        recorded = await _with_earlier(registry, recorded, {recorded.run_id})
     started = _only(recorded, "run.started")
     if started is None:
         raise SashizuError(f"the record of run {recorded.run_id} has no beginning: it was pruned")
@@ -56,6 +59,41 @@ async def known_run(registry: Registry, run_id: str, *, recomputes: bool) -> Kno
         started,
         _only(recorded, "run.ended"),
     )
+
+
+async def _with_earlier(registry: Registry, recorded: RecordedRun, seen: set[str]) -> RecordedRun:
+    """A run with what it had not taken over yet of the one from which it went on.
+
+    Raises:
+        UsageError: that one is not on record.
+    """
+    begun = _only(recorded, "run.started") or {}
+    link = begun.get("attrs") or {}
+    run_id = str(link.get("resumes") or link.get("forks") or "")
+    if not run_id or run_id in seen:
+        return recorded
+    earlier = await _with_earlier(registry, await _recorded(registry, run_id), {*seen, run_id})
+    if "resumes" in link:
+        return joined(recorded, earlier)
+    _check_fork(recorded, earlier, Cut(str(link["at_agent"]), int(link["at_step"])))
+    return recorded
+
+
+def _check_fork(recorded: RecordedRun, earlier: RecordedRun, cut: Cut) -> None:
+    """Refuse a fork that ended before it had its history: its agents would begin anew.
+
+    Raises:
+        SashizuError: says what to do.
+    """
+    begun = _only(earlier, "run.started") or {}
+    past = RunPast.of(earlier, recomputes=False)
+    supervised = read_run(past.document(begun)).supervised is not None
+    history = past.until(cut, supervised=supervised).recorded
+    if not_taken_over(recorded.events, history.events):
+        raise SashizuError(
+            f"run {recorded.run_id} was interrupted before it had taken over the history of run "
+            f"{earlier.run_id}: fork that one again"
+        )
 
 
 def _check_content(recorded: RecordedRun) -> None:

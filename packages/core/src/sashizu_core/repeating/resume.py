@@ -62,7 +62,7 @@ async def resume(
     known.past.carries = True
     known.past.link = {"resumes": known.recorded.run_id, "heads": heads(known)}
     whole = budget if budget is not None else known.asked.budget
-    limits = less(whole, spent_by(known.past.pasts))
+    limits = less(whole, spent_by(known.past.pasts, known.recorded.run_id))
     with ExitStack() as stack:
         claim = known.recorded.claimed()
         _check_first(known, await anyio.to_thread.run_sync(stack.enter_context, claim))

@@ -318,6 +318,8 @@ class AgentInstance:
         started |= self._documented()
         if self._past is not None:
             started["replay_of"] = self._past.run_id  # it began there
+            if not self._past.recomputes:
+                started["attrs"]["goes_on"] = self._past.agent_id
         if self._bracketed:
             await self._recorder.record([self._recorder.event("agent.started", started)])
         report: AgentReport | None = None

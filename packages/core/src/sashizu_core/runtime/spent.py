@@ -13,19 +13,24 @@ from sashizu_core.types import UNITS, Amount, Limits
 __all__ = ["less", "spent_by"]
 
 
-def spent_by(pasts: Iterable[AgentPast]) -> Amount:
+def spent_by(pasts: Iterable[AgentPast], run_id: str | None = None) -> Amount:
     """What these agents were billed; a call whose outcome nobody knows counts with its hold.
 
-    What they only repeated of another run was paid there.
+    What they only repeated of another run was paid there. With `run_id`, what that one spent.
     """
     total = Amount()
     for past in pasts:
-        if past.started.get("replay_of") is None:
+        if _own(past.started, run_id):
             total = total + Amount(agents=1)
         for step in past.steps.values():
-            if step.intent.get("replay_of") is None:
+            if _own(step.intent, run_id):
                 total = total + _of_step(step)
     return total
+
+
+def _own(event: Mapping[str, Any], run_id: str | None) -> bool:
+    """Whether an event is no repetition, and of a run."""
+    return event.get("replay_of") is None and run_id in (None, event.get("run_id"))
 
 
 def _of_step(step: RecordedStep) -> Amount:
