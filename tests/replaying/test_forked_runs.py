@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from sashizu_core.control import RunHandle
 from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.testing.fakes import call
 from sashizu_core.types import Limits, ModelRequest, Outcome
@@ -148,17 +149,13 @@ async def test_what_is_not_on_record_cannot_be_forked(world: Any) -> None:
 async def test_a_fork_that_was_cut_off_before_it_had_its_history_is_forked_again(
     world: Any,
 ) -> None:
-    forking: list[bool] = []
-
-    def other(_request: ModelRequest) -> str:
-        if forking:
-            world.cut_off()
-        return "other done"
-
-    world.agent("other", other)
+    world.agent("other", turns("other done"))
     world.agent("worker", turns(reads("one"), reads("two"), "done"), **READS)
     report = await world.run("other", "worker", budget=Limits(tokens=50_000))
-    forking.append(True)
-    first = await world.fork(report.run_id, at=0, agent="other", jobs=1)
+
+    def crash(_handle: RunHandle) -> None:
+        world.cut_off()
+
+    first = await world.fork(report.run_id, at=0, agent="other", on_start=crash)
     with pytest.raises(SashizuError, match=f"history of run {report.run_id}: fork that one again"):
         await world.resume(first.run_id)

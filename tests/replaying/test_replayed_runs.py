@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
+import duckdb
 import pytest
 from sashizu_audit.blobs import blob_path
 from sashizu_audit.sealing import seal_record
@@ -317,3 +318,16 @@ async def test_a_sealed_record_is_replayed(world: Any) -> None:
     report = await world.run("reader")
     seal_record(world.record)
     assert_same(await world.replay(report.run_id), report)
+
+
+async def test_a_record_whose_sealed_part_was_changed_is_not_replayed(world: Any) -> None:
+    world.agent("reader", [[call("read_file", path="a.txt")], "done"], **READS)
+    report = await world.run("reader")
+    seal_record(world.record)
+    (table,) = world.record.rglob("*.parquet")
+    forged = table.with_name("forged")
+    some = f"SELECT * FROM '{table}' WHERE run_id IS NOT NULL LIMIT 2"
+    duckdb.sql(f"COPY ({some}) TO '{forged}' (FORMAT parquet)")
+    forged.replace(table)
+    with pytest.raises(SashizuError, match="is not as it was written"):
+        await world.replay(report.run_id)
