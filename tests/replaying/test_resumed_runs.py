@@ -10,6 +10,7 @@ import anyio
 import pytest
 from pydantic import Field
 from sashizu_audit.recorded import recorded_run
+from sashizu_core.approval_file import ApprovalRule, WrittenApprovals
 from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import SashizuError, UsageError
@@ -494,3 +495,49 @@ async def test_what_an_interrupted_resume_had_not_come_to_is_not_done_again(
     assert sorted(send.sent) == ["one", "slowly"]
     limits = world.query("SELECT budget_limit AS n FROM runs ORDER BY started")
     assert limits[0]["n"] > limits[1]["n"] > limits[2]["n"] > 0
+
+
+async def test_no_rule_that_was_written_beforehand_repeats_an_effect_in_doubt(
+    world: Any, send: Send
+) -> None:
+    async def crash() -> None:
+        world.cut_off()
+
+    send.while_sending = crash
+    world.agent("worker", turns([call("send", text="one")], "looked"), **SENDS)
+    report = await world.run("worker")
+    rule = ApprovalRule(verdict="allow", touches="tool", pattern="send")
+    found = await world.resume(report.run_id, approver=WrittenApprovals("a file", (rule,)))
+    assert found.report.results[0].ok
+    assert send.sent == ["one"]
+
+
+async def test_an_effect_stays_one_whatever_its_tool_says_by_now(world: Any, send: Send) -> None:
+    async def crash() -> None:
+        world.cut_off()
+
+    send.while_sending = crash
+    world.agent("worker", turns([call("send", text="one")], "looked"), **SENDS)
+    report = await world.run("worker")
+    send.kind = StepKind.IDEMPOTENT  # type: ignore[misc]
+    await world.resume(report.run_id)
+    assert send.sent == ["one"]
+
+
+async def test_limits_that_are_given_hold_for_all_runs_that_went_on_from_one_another(
+    world: Any,
+) -> None:
+    crashes = iter([world.left, world.left.with_name("again")])
+
+    def crash() -> str:
+        world.left = next(crashes, world.left)
+        world.cut_off()
+        return "done"
+
+    world.agent("worker", turns([call("read_file", path="a.txt")], crash), **READS)
+    report = await world.run("worker", budget=Limits(tokens=90_000))
+    first = await world.resume(report.run_id)
+    second = await world.resume(first.run_id, budget=Limits(tokens=90_000))
+    assert second.report.results[0].ok
+    limits = world.query("SELECT budget_limit AS n FROM runs ORDER BY started")
+    assert limits[0]["n"] > limits[1]["n"] > limits[2]["n"]

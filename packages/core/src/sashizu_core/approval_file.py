@@ -9,7 +9,8 @@ agent = "releaser"          # any agent without it
 ```
 
 Patterns are those of grants, and as strict. The file belongs to who starts the run and lies outside
-the repository, so that nothing in a repository can answer for a person.
+the repository, so that nothing in a repository can answer for a person. No rule answers whether a
+call is made again that may have been made before an interruption.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class WrittenApprovals:
 
     async def ask(self, question: Question) -> Approval:
         await anyio.lowlevel.checkpoint()
+        if question.in_doubt:
+            return Approval("deny", f"{self.name} cannot tell whether it was done already")
         rules = [rule for rule in self.rules if rule.concerns(question.agent_name)]
         if all(_covered(request, rules) for request in question.needing):
             return Approval("run", by=self.name)

@@ -52,8 +52,8 @@ MOST_SHOWN = 4000
 MOST_ANSWERS = 4096
 """Answers that are remembered for one run."""
 
-_Key = tuple[str, str, str, tuple[PermissionRequest, ...]]
-"""The agent instance, the tool, the arguments and what the call would touch, in its order."""
+_Key = tuple[str, str, str, tuple[PermissionRequest, ...], bool]
+"""The agent instance, the tool, the arguments, what the call would touch, and whether in doubt."""
 
 
 class AnsweredElsewhere:
@@ -120,6 +120,8 @@ class Approvals:
         decision: Decision,
         call_id: str = "",
         arguments: str = "",
+        *,
+        in_doubt: bool = False,
     ) -> Decision:
         """Have somebody answer for one call.
 
@@ -131,8 +133,9 @@ class Approvals:
             decision: what the rules said: `ask`, and why.
             call_id: the model's name for the call.
             arguments: what the model wrote; an answer holds for the very same only.
+            in_doubt: whether the call may have been made before an interruption.
         """
-        key = (subject.agent_id, tool, arguments, asked)
+        key = (subject.agent_id, tool, arguments, asked, in_doubt)
         while True:
             if (known := self._answers.get(key)) is not None:
                 return _decision(known, decision, "run")
@@ -159,6 +162,7 @@ class Approvals:
             decision.rule,
             call_id,
             arguments,
+            in_doubt,
         )
         return _decision(await self._put(key, question), decision, "approver")
 
@@ -288,8 +292,8 @@ def _beginning(text: str) -> str:
 def plain_question(question: Question) -> Mapping[str, Any]:
     """A question as JSON values.
 
-    `id`, `agent`, `agent_id`, `tool`, `arguments`, `reason`, `rule`; `requests` with their `kind`,
-    their fields and `needs_answer`; `shown` is what `described` says.
+    `id`, `agent`, `agent_id`, `tool`, `arguments`, `reason`, `rule`, `in_doubt`; `requests` with
+    their `kind`, their fields and `needs_answer`; `shown` is what `described` says.
     """
     return {
         "id": question.id,
@@ -299,6 +303,7 @@ def plain_question(question: Question) -> Mapping[str, Any]:
         "reason": question.reason,
         "rule": question.rule,
         "arguments": question.arguments,
+        "in_doubt": question.in_doubt,
         "requests": [
             {
                 "kind": type(request).__name__.removesuffix("Request").lower(),

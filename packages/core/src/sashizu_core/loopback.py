@@ -44,6 +44,8 @@ def read_address(text: str, who: str, *, example: str, instead: str) -> Address:
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
     if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise UsageError(f"{who} listens on HOST:PORT, such as {example}, not {text!r}")
+    if host == "localhost":  # others ask ::1 for it first, where somebody else may listen
+        host = "127.0.0.1"
     if host not in LOOPBACK:
         raise UsageError(f"{who} listens on this machine only, not on {host!r}: {instead}")
     return Address(host, int(port))

@@ -304,7 +304,8 @@ class Question:
     where it has none. `requests` are everything that the call would touch,
     `needing` those of them that somebody has to answer for; `reason` and `rule` say why.
     `arguments` is the JSON text that the model wrote, without what is known to be secret; it is
-    empty for what comes up while a call runs.
+    empty for what comes up while a call runs. `in_doubt` says that the call may have been made
+    before an interruption: whoever answers has to look, and cannot have answered beforehand.
     """
 
     id: str
@@ -317,6 +318,7 @@ class Question:
     rule: str = ""
     tool_call_id: str = ""
     arguments: str = ""
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ Fields = Mapping[str, Any]
 _OTHERS = ("writer.", "audit.", "device.", "admission.", "config.", "policy.")
 _NEVER = frozenset({"run.planned", "run.confirmed", "budget.rebalanced"})
 _IDS = {
-    "run.started": ("forks", "resumes", "at_agent", "at_step", "heads"),
+    "run.started": ("forks", "resumes", "at_agent", "at_step", "heads", "spent_before"),
     "agent.started": ("number", "goes_on"),
 }
 """Members of `attrs` that name another run, or the order in which agents happened to begin."""

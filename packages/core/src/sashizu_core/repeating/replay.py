@@ -114,8 +114,8 @@ def _check(known: KnownRun) -> None:
     check_kinds(known)
 
 
-_LEFT_OUT = frozenset({"budget", "models", "mcp", "hooks"})
-"""Tables of today that say what is there to be asked, paid or started."""
+_LEFT_OUT = frozenset({"budget", "models", "mcp", "hooks", "devices"})
+"""Tables of today that say what is there to be asked, paid, started or measured."""
 
 
 def _settings(settings: Settings, known: KnownRun) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sashizu_core.repeating.going_on import (
 from sashizu_core.repeating.reading import KnownRun, check_kinds
 from sashizu_core.runtime.spent import less, spent_by
 from sashizu_core.settings import Settings
-from sashizu_core.types import Limits
+from sashizu_core.types import UNITS, Amount, Limits
 
 __all__ = ["resume"]
 
@@ -60,13 +61,24 @@ async def resume(
     _check(known)
     same_folder(known, workspace)
     known.past.carries = True
-    known.past.link = {"resumes": known.recorded.run_id, "heads": heads(known)}
-    whole = budget if budget is not None else known.asked.budget
-    limits = less(whole, spent_by(known.past.pasts, known.recorded.run_id))
+    spent = spent_by(known.past.pasts, known.recorded.run_id)
+    all_spent = _spent_before(known) + spent
+    known.past.link = {
+        "resumes": known.recorded.run_id,
+        "heads": heads(known),
+        "spent_before": asdict(all_spent),
+    }
+    limits = less(known.asked.budget, spent) if budget is None else less(budget, all_spent)
     with ExitStack() as stack:
         claim = known.recorded.claimed()
         _check_first(known, await anyio.to_thread.run_sync(stack.enter_context, claim))
         return await go_on(known, settings, registry, limits, options)
+
+
+def _spent_before(known: KnownRun) -> Amount:
+    """What the runs spent that this one went on from; its own limits are without that."""
+    told = (known.started.get("attrs") or {}).get("spent_before") or {}
+    return Amount(**{unit: int(told.get(unit, 0)) for unit in UNITS})
 
 
 def _check_first(known: KnownRun, before: Sequence[str]) -> None:

@@ -190,7 +190,9 @@ class ToolBox:
         if then is not None and then.decided_by == "user" and decision.verdict != "deny":
             decision = then
         elif doubt and decision.verdict != "deny":
-            decision = await self._ask(call, asked, _doubtful(decision), call.arguments)
+            decision = await self._ask(
+                call, asked, _doubtful(decision), call.arguments, in_doubt=True
+            )
         elif decision.verdict == "ask" and then is not None:
             decision = then
         elif decision.verdict == "ask":
@@ -280,7 +282,7 @@ class ToolBox:
         decided = past.decision(state.seq)
         if known is None or known.finished or decided is None or not decided.allowed:
             return False
-        return state.tool.kind is StepKind.EFFECT
+        return StepKind.EFFECT in (state.tool.kind, known.kind)
 
     def _taken(self, state: _Call) -> str:
         """Claim what a call would write; says who else has it."""
@@ -294,6 +296,8 @@ class ToolBox:
         asked: tuple[PermissionRequest, ...],
         decision: Decision,
         arguments: str = "",
+        *,
+        in_doubt: bool = False,
     ) -> Decision:
         self._steps.recorder.flush()
         if self._approvals is None:
@@ -310,6 +314,7 @@ class ToolBox:
             decision,
             call.id,
             self._redactor.without_known(arguments),
+            in_doubt=in_doubt,
         )
 
     async def _context_of(self, state: _Call, seq: int) -> ToolContext:
