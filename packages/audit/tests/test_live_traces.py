@@ -355,3 +355,21 @@ async def test_what_is_not_installed_is_named(
     settings = OtelSettings(endpoint=service.url, protocol="http/protobuf")
     with pytest.raises(UsageError, match=r"sashizu-audit\[otel\]"):
         await sent(settings, tmp_path, [])
+
+
+def test_what_is_made_again_from_a_record_is_not_told_of_once_more() -> None:
+    spans = LiveSpans()
+    again = {"run_id": RUN, "agent_id": LEAD, "agent_name": "lead", "replay_of": str(CHILD)}
+    live = {"run_id": RUN, "agent_id": CHILD, "agent_name": "child"}
+    call = {"step": 0, "step_kind": "model", "op": "chat", "model": "m", "status": "ok"}
+    told = [
+        *spans.take(Event("agent.started", again), 1),
+        *spans.take(Event("model.requested", {**again, **call}), 2),
+        *spans.take(Event("model.answered", {**again, **call, "tokens": 9}), 3),
+        *spans.take(Event("agent.ended", {**again, "status": "ok"}), 4),
+        *spans.take(Event("agent.started", {**live, "replay_of": str(LEAD)}), 5),
+        *spans.take(Event("agent.ended", {**live, "status": "ok"}), 6),
+        *spans.end_all(),
+    ]
+    assert [row["run_id"] for row, _ in told] == [RUN]
+    assert [span["name"] for _, span in told] == ["invoke_agent child"]

@@ -35,7 +35,7 @@ _Key = tuple[object, ...]
 
 
 class LiveSpans:
-    """Follows the runs of one process.
+    """Follows the runs of one process; what they take from the record of another is left out.
 
     `text` gives the text with a digest, where texts are to be told. Not safe for threads.
     """
@@ -49,7 +49,9 @@ class LiveSpans:
     def take(self, event: Event, now_ns: int) -> Iterable[Ended]:
         """Hear of an event that was written at `now_ns` (UTC); returns the spans that it ends."""
         kind, fields = event.kind, event.fields
-        if kind in ("model.requested", "tool.requested"):
+        if fields.get("replay_of") is not None and kind != "agent.started":
+            self._forget(kind, fields)  # it was told of when it happened
+        elif kind in ("model.requested", "tool.requested"):
             self._begin_call(kind, fields, now_ns)
         elif kind == "tool.decided":
             self._decide(fields)
@@ -94,6 +96,14 @@ class LiveSpans:
                 row["status"] = "denied"
 
     # --- ends -------------------------------------------------------------------------------------
+
+    def _forget(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Tell nothing of an agent that only repeated, nor of one that a replay left open."""
+        if kind == "agent.ended":
+            self._open.pop(_subject(kind, fields), None)
+        elif kind == "run.ended":
+            run_id = fields.get("run_id")
+            self._open = {key: row for key, row in self._open.items() if key[1] != run_id}
 
     def _latest(self, kind: str, fields: Mapping[str, Any]) -> _Key:
         """The newest call of this step."""
