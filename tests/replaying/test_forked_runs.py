@@ -159,3 +159,14 @@ async def test_a_fork_that_was_cut_off_before_it_had_its_history_is_forked_again
     first = await world.fork(report.run_id, at=0, agent="other", on_start=crash)
     with pytest.raises(SashizuError, match=f"history of run {report.run_id}: fork that one again"):
         await world.resume(first.run_id)
+
+
+async def test_a_link_leads_no_fork_out_of_the_workspace(world: Any) -> None:
+    world.agent("worker", turns(reads("one"), "done"), **READS)
+    report = await world.run("worker")
+    outside = world.place.with_name("outside")
+    (outside / "runs" / report.run_id).mkdir(parents=True)
+    (world.place / ".sashizu").symlink_to(outside)
+    found = await world.fork(report.run_id, at=2)
+    assert found.report.results[0].ok
+    assert [each.name for each in (outside / "runs").iterdir()] == [report.run_id]

@@ -119,8 +119,8 @@ def _copied(root: Path, old: str, new: str) -> None:
         SashizuError: it cannot be copied.
     """
     source, target = (root / RUNS_FOLDER / run_id for run_id in (old, new))
-    if source.is_symlink() or not source.is_dir():
-        return
+    if source.resolve() != root.resolve() / RUNS_FOLDER / old or not source.is_dir():
+        return  # a link leads out of the workspace, and nothing there is ours
     try:
         shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
     except OSError as error:
