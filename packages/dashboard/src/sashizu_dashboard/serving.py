@@ -7,17 +7,22 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 import uvicorn
 from sashizu_core.loopback import Address, listen_on, read_address
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 __all__ = ["Address", "Listening", "address_of", "listening", "serve"]
 
 BACKLOG = 128
 MOST_AT_ONCE = 200
 """Connections that are served at once."""
+
+REQUEST_S = 10.0
+"""Seconds in which a whole request has to come, from the beginning or since the last answer."""
 
 GRACE_S = 2
 """Seconds that answers get to end when the dashboard does."""
@@ -74,6 +79,29 @@ async def serve(app: ASGIApp, place: Listening, end: Callable[[], None]) -> Asyn
             group.cancel_scope.cancel()
 
 
+class _InTime(H11Protocol):
+    """Takes no connection for long on which nobody asks: whoever holds all keeps others out.
+
+    Any process of this machine can connect, with or without the token.
+    """
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect_request()
+
+    def _expect_request(self) -> None:
+        self.loop.call_later(REQUEST_S, self._close_if_late, self.cycle)
+
+    def _close_if_late(self, before: RequestResponseCycle | None) -> None:
+        answered = before is None or before.response_complete
+        if answered and self.cycle is before and not self.transport.is_closing():
+            self.transport.close()
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to who started it, and says when it is there and when it has gone."""
 
@@ -100,7 +128,7 @@ class _Server(uvicorn.Server):
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="h11",
+        http=_InTime,
         ws="none",
         lifespan="off",
         interface="asgi3",
