@@ -1,10 +1,11 @@
 """Who is placed where, and who waits."""
 
 import pytest
+from sashizu_core.devices import Device, Known, Stats
 from sashizu_core.processes import Owner
 from sashizu_gpu_driver.admission.asked import Ask, Card, Rules
 from sashizu_gpu_driver.admission.controller import Controller, QueueFull
-from sashizu_gpu_driver.admission.seen import is_short
+from sashizu_gpu_driver.admission.seen import card_of, is_short
 from sashizu_gpu_driver.admission.simulation import MemoryLedger
 
 GIB = 1 << 30
@@ -125,6 +126,7 @@ def test_a_small_one_overtakes_a_large_one_until_that_has_waited_long(desk):
 
     assert desk.ask("small", 10, BIG).outcome == "placed"
     desk.now += 31
+    assert desk.decide(large, BIG).outcome == "queued"
     assert desk.ask("smaller", 5, BIG).outcome == "queued"
 
 
@@ -267,10 +269,12 @@ def test_a_server_that_measures_what_is_free_is_loaded_alone(desk):
 
 def test_a_server_that_measures_waits_for_what_is_being_loaded(desk):
     desk.ask("other", 5, BIG)
+    number = desk.enter("vllm", 10, alone=True)
 
-    assert desk.ask("vllm", 10, BIG, alone=True).outcome == "queued"
+    assert desk.decide(number, BIG).outcome == "queued"
     assert desk.ask("third", 5, BIG).outcome == "placed"
     desk.now += 31
+    assert desk.decide(number, BIG).outcome == "queued"
     assert desk.ask("fourth", 5, BIG).outcome == "queued"
 
 
@@ -286,3 +290,108 @@ def test_nothing_is_loaded_while_the_machine_is_short_of_memory(desk):
 def test_a_machine_is_short_of_memory_where_programs_wait_for_it_much(share, short):
     line = f"avg10={share} avg60=50.00 avg300=50.00 total=1\n"
     assert is_short(f"some {line}full {line}") is short
+
+
+def test_what_left_before_the_machine_was_started_anew_takes_nothing(desk):
+    loaded = desk.ready("one", 20, SMALL)
+    desk.controller.done(loaded.place, A, desk.now)
+    desk.controller.left(loaded.place, (), desk.now)
+    desk.now = 50.0  # the clock begins anew with each boot
+
+    assert desk.ask("two", 20, SMALL).outcome == "placed"
+
+
+def test_what_leaves_one_device_is_not_forgotten_by_who_looks_at_others(desk):
+    loaded = desk.ready("one", 20, SMALL)
+    desk.controller.done(loaded.place, A, desk.now)
+    desk.controller.left(loaded.place, (), desk.now)
+
+    desk.ask("elsewhere", 10, BIG)
+
+    assert desk.ask("two", 20, SMALL).outcome == "queued"
+
+
+def test_one_who_waits_for_a_slot_keeps_no_room_from_others(desk):
+    desk.ready("one", 10, SMALL)
+    desk.enter("one", 10)
+
+    assert desk.ask("two", 10, SMALL).outcome == "placed"
+
+
+def test_one_who_waits_for_the_host_keeps_no_device_from_others(desk):
+    host = Card("host", 64 * GIB, free=2 * GIB)
+    waits = desk.enter("slow", 20, kind="host")
+    assert desk.decide(waits, host).outcome == "queued"
+
+    assert desk.ask("fast", 20, SMALL).outcome == "placed"
+
+
+def test_one_who_asks_no_more_keeps_nothing_from_others(desk):
+    desk.enter("stopped", 20)
+    desk.now += 60
+
+    answer = desk.ask("two", 20, SMALL)
+
+    assert answer.outcome == "placed"
+
+
+def test_one_who_was_quiet_waits_on_when_it_asks_again(desk):
+    desk.ready("one", 20, SMALL)
+    number = desk.enter("two", 20)
+    desk.now += 3600
+
+    assert (desk.decide(number, SMALL).outcome, desk.decide(number, SMALL).position) == (
+        "queued",
+        1,
+    )
+
+
+def test_those_who_ask_no_more_do_not_fill_the_queue():
+    desk = Desk(queue=1)
+    desk.enter("one")
+    desk.now += 60
+
+    assert desk.ask("two").outcome == "placed"
+
+
+def test_what_was_learned_shuts_nothing_out_that_was_let_in_before(desk):
+    placed = desk.ask("one", 20, SMALL)
+    desk.controller.failed(placed.place, out_of_memory=True)  # 25 GiB the next time
+
+    again = desk.ask("one", 20, SMALL)
+
+    assert again.outcome == "placed"
+    assert again.need == 24 * GIB - int(24 * GIB * 0.08)
+
+
+def test_who_was_placed_and_gives_up_leaves_no_place_behind(desk):
+    placed = desk.ask("one", 20, SMALL)
+    desk.controller.abandon(placed.place, A)
+
+    assert desk.controller.state()[0] == []
+    assert not desk.controller.keep(placed.place, B)
+
+
+def test_who_gives_up_leaves_to_a_keeper_what_that_has(desk):
+    placed = desk.ask("one", 20, SMALL)
+    assert desk.controller.keep(placed.place, B)
+
+    desk.controller.abandon(placed.place, A)
+
+    assert [place.keeper for place in desk.controller.state()[0]] == [B]
+
+
+@pytest.mark.parametrize(
+    ("told", "held_back"),
+    [("none", False), ("idle", False), ("setting, idle", False), ("heat", True)],
+)
+def test_an_idle_device_is_not_one_that_is_held_back(told, held_back):
+    readings = {
+        "memory_total_bytes": Known(24 * GIB, "test", 0),
+        "throttle": Known(told, "test", 0),
+    }
+    device = Device("small", "A card", "nvidia", "gpu", "dedicated")
+
+    card = card_of(device, Stats("small", readings), (), 0)
+
+    assert card.throttled is held_back

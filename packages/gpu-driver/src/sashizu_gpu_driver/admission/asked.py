@@ -45,7 +45,7 @@ class Ask:
     `key` is what makes two asks the same load: model, quantization, context. `need` is the bytes
     it is thought to take. `parallel` is how many calls one load serves at once. A lower `rank` is
     served first. `alone` says that the server measures what is free when it starts, as vLLM does:
-    nothing else may load on its device meanwhile.
+    nothing else may load on its device meanwhile. `kind` is the kind of the devices it may go to.
     """
 
     key: str
@@ -54,6 +54,7 @@ class Ask:
     parallel: int = 1
     rank: int = 0
     alone: bool = False
+    kind: str = "gpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class Rules:
     `headroom` of a device stays free, at least `headroom_bytes`. Who has waited for `patience_s`
     keeps the devices that could hold it from those that came later. `queue` may wait at once.
     After an unload, `recovered` of its memory must be seen free again, or `settle_s` have passed.
-    A device shows what was loaded within `lag_s`. `grown` is by what an estimate is multiplied that
+    A device shows what was loaded within `lag_s`. Who has not asked for `quiet_s` holds nobody up:
+    its process is stopped, or was in a container that is gone. `grown` is by what an estimate is multiplied that
     was too small.
     """
 
@@ -74,6 +76,7 @@ class Rules:
     recovered: float = 0.75
     settle_s: float = 5.0
     lag_s: float = 2.0
+    quiet_s: float = 15.0
     grown: float = 1.25
 
 

@@ -9,13 +9,20 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Protocol
 
 from sashizu_core.processes import Owner, is_gone
 
 from sashizu_gpu_driver.admission import rows
 from sashizu_gpu_driver.admission.asked import Answer, Ask, Card, Numbers, Rules
-from sashizu_gpu_driver.admission.placing import Idle, best_fit, could_ever_hold, least_to_leave
+from sashizu_gpu_driver.admission.placing import (
+    Idle,
+    best_fit,
+    could_ever_hold,
+    least_to_leave,
+    most_for_one,
+)
 from sashizu_gpu_driver.admission.room import Lease, room_on
 from sashizu_gpu_driver.admission.rows import Place, Waiting
 
@@ -58,14 +65,16 @@ class Controller:
         """
         with self._ledger.change() as db:
             rows.sweep(db, self._gone)
-            if db.execute("SELECT count(*) FROM waiting").fetchone()[0] >= self._rules.queue:
+            heard = now - self._rules.quiet_s
+            waiting = db.execute("SELECT count(*) FROM waiting WHERE asked >= ?", (heard,))
+            if waiting.fetchone()[0] >= self._rules.queue:
                 raise QueueFull
             entered = db.execute(
-                "INSERT INTO waiting (key, name, need, parallel, rank, alone, since, pid, started)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO waiting (key, name, need, parallel, rank, alone, since, pid, started,"
+                " kind, first, asked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(ask.key, ask.name, _learned(db, ask), ask.parallel, ask.rank, ask.alone),
-                    *(now, owner.pid, owner.started),
+                    *(now, owner.pid, owner.started, ask.kind, ask.need, now),
                 ),
             )
             return int(entered.lastrowid or 0)
@@ -78,7 +87,9 @@ class Controller:
         """
         with self._ledger.change() as db:
             rows.sweep(db, self._gone)
-            queue = rows.waiting(db)
+            db.execute("UPDATE waiting SET asked = ? WHERE id = ?", (now, number))
+            heard = now - self._rules.quiet_s
+            queue = [one for one in rows.waiting(db) if one.asked >= heard]
             own = next((one for one in queue if one.number == number), None)
             if own is None:
                 return Answer("refused", "it does not wait any more", 0)
@@ -92,12 +103,24 @@ class Controller:
 
     # --- who has one ------------------------------------------------------------------------------
 
-    def keep(self, place: int, keeper: Owner, server: int | None = None) -> None:
-        """From now on the place lives and dies with that process; `server` holds the memory."""
+    def keep(self, place: int, keeper: Owner, server: int | None = None) -> bool:
+        """From now on the place lives and dies with that process; `server` holds the memory.
+
+        False where the place was given back meanwhile.
+        """
         with self._ledger.change() as db:
-            db.execute(
+            kept = db.execute(
                 "UPDATE places SET pid = ?, started = ?, server = coalesce(?, server) WHERE id = ?",
                 (keeper.pid, keeper.started, server, place),
+            )
+            return bool(kept.rowcount)
+
+    def abandon(self, place: int, owner: Owner) -> None:
+        """Whoever was placed loads nothing; what a keeper has is left to that keeper."""
+        with self._ledger.change() as db:
+            db.execute(
+                "DELETE FROM places WHERE id = ? AND state = 'loading' AND pid = ? AND started = ?",
+                (place, owner.pid, owner.started),
             )
 
     def loaded(self, place: int, now: float) -> None:
@@ -195,7 +218,9 @@ class Controller:
         cards: Sequence[Card],
         now: float,
     ) -> Answer:
-        ask, given = own.ask, rows.places(db)
+        given = rows.places(db)
+        own = self._within_reach(own, cards)
+        ask = own.ask
         numbers = self._rooms(cards, given, now)
         told = list(numbers.values())
         position = 1 + [one.number for one in queue].index(own.number)
@@ -206,13 +231,20 @@ class Controller:
             db.execute("DELETE FROM waiting WHERE id = ?", (own.number,))
             reason = _never(cards, told, ask.need)
             return Answer("refused", reason, ask.need, numbers=told)
-        earlier = queue[: position - 1]
+        earlier = _rivals(queue[: position - 1], own, given)
         open_to_it = [c for c in cards if not self._kept(c, numbers, earlier, ask.need, now)]
         card = best_fit(_loadable(open_to_it, given, ask), numbers, ask.need)
         if card is not None:
             return _place(db, own, card, now, told)
         reason = self._make_room(db, own, open_to_it, numbers, given)
         return Answer("queued", reason, ask.need, position=position, numbers=told)
+
+    def _within_reach(self, own: Waiting, cards: Sequence[Card]) -> Waiting:
+        """With no more than a whole device, where only what was learned is too much for all."""
+        most = max((most_for_one(card, self._rules) for card in cards), default=0)
+        if own.ask.need <= most or own.first > most:
+            return own
+        return replace(own, ask=replace(own.ask, need=most))
 
     def _rooms(
         self, cards: Sequence[Card], given: Sequence[Place], now: float
@@ -285,14 +317,22 @@ def _loadable(cards: Sequence[Card], given: Sequence[Place], ask: Ask) -> list[C
     return [card for card in cards if not card.short and card.device not in measured]
 
 
+def _rivals(earlier: Sequence[Waiting], own: Waiting, given: Sequence[Place]) -> list[Waiting]:
+    """Those before it that want room on the same devices, and not a slot of what is loaded."""
+    loaded = {place.key for place in given if not _goes(place)}
+    return [one for one in earlier if one.ask.kind == own.ask.kind and one.ask.key not in loaded]
+
+
 def _goes(place: Place) -> bool:
     return place.state == "leaving" or (place.evicted and not place.uses)
 
 
 def _has_left(place: Place, card: Card | None, now: float, rules: Rules) -> bool:
     """Whether enough of its memory is seen free, or it has been long enough."""
-    if card is None or now - place.since >= rules.settle_s:
+    if not 0 <= now - place.since < rules.settle_s:  # the clock of an earlier boot was ahead
         return True
+    if card is None:
+        return False
     if card.used is not None and place.server is not None:
         return card.used.get(place.server, 0) <= (1 - rules.recovered) * place.need
     if card.free is None or place.seen is None:

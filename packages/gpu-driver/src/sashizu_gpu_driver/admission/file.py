@@ -18,7 +18,13 @@ __all__ = ["AdmissionFile"]
 BUSY_S = 10.0
 """How long a transaction waits for another process, in seconds."""
 
-VERSION = 1
+VERSION = 2
+
+_FROM_1 = """
+ALTER TABLE waiting ADD COLUMN kind TEXT NOT NULL DEFAULT 'gpu';
+ALTER TABLE waiting ADD COLUMN first INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE waiting ADD COLUMN asked REAL NOT NULL DEFAULT 0
+"""
 
 
 class AdmissionFile:
@@ -83,7 +89,19 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _prepare(db: sqlite3.Connection) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version not in (0, VERSION):
-        raise sqlite3.DatabaseError(f"it has version {version}, and {VERSION} is known here")
-    if version == 0:
-        db.executescript(f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA user_version = {VERSION}; COMMIT")
+    if version == VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Asked again inside: another process may have been faster.
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        steps = {0: SCHEMA, 1: _FROM_1, VERSION: ""}
+        if version not in steps:
+            raise sqlite3.DatabaseError(f"it has version {version}, and {VERSION} is known here")
+        for step in steps[version].split(";"):
+            db.execute(step)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sashizu_gpu_driver.admission.asked import Card, Numbers, Rules
 
-__all__ = ["Idle", "best_fit", "could_ever_hold", "least_to_leave"]
+__all__ = ["Idle", "best_fit", "could_ever_hold", "least_to_leave", "most_for_one"]
 
 BUSY_STEPS = 10
 """Utilisation is told apart in tenths: it is a weak sign, and must not outweigh the fit."""
@@ -25,8 +25,13 @@ class Idle:
 
 def could_ever_hold(card: Card, need: int, rules: Rules) -> bool:
     """Whether a device would have room for it with nothing else on it."""
+    return not card.unusable and most_for_one(card, rules) >= need
+
+
+def most_for_one(card: Card, rules: Rules) -> int:
+    """The bytes that a device has for one model with nothing else on it."""
     headroom = max(int(card.total * rules.headroom), rules.headroom_bytes)
-    return not card.unusable and card.total - card.reserved - headroom >= need
+    return 0 if card.unusable else max(0, card.total - card.reserved - headroom)
 
 
 def best_fit(cards: Sequence[Card], rooms: Mapping[str, Numbers], need: int) -> Card | None:

@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS waiting (
   id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, name TEXT NOT NULL,
   need INTEGER NOT NULL, parallel INTEGER NOT NULL, rank INTEGER NOT NULL, alone INTEGER NOT NULL,
   since REAL NOT NULL,
-  pid INTEGER NOT NULL, started TEXT NOT NULL);
+  pid INTEGER NOT NULL, started TEXT NOT NULL,
+  kind TEXT NOT NULL DEFAULT 'gpu', first INTEGER NOT NULL DEFAULT 0, asked REAL NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS estimates (key TEXT PRIMARY KEY, need INTEGER NOT NULL);
 """
 
@@ -64,12 +65,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One who waits, since when (seconds), and for what."""
+    """One who waits, since when (seconds), and for what.
+
+    `first` is what it asked for before what was learned, in bytes; `asked` is when it asked last.
+    """
 
     number: int
     ask: Ask
     since: float
     owner: Owner
+    first: int
+    asked: float
 
 
 def places(db: sqlite3.Connection) -> list[Place]:
@@ -94,16 +100,16 @@ def _place(row: tuple[Any, ...]) -> Place:
 def waiting(db: sqlite3.Connection) -> list[Waiting]:
     """Everyone who waits, in the order in which they are served."""
     rows = db.execute(
-        "SELECT id, key, need, name, parallel, rank, alone, since, pid, started FROM waiting"
-        " ORDER BY rank, id"
+        "SELECT id, key, need, name, parallel, rank, alone, since, pid, started, kind, first, asked"
+        " FROM waiting ORDER BY rank, id"
     )
     return [_waiting(row) for row in rows]
 
 
 def _waiting(row: tuple[Any, ...]) -> Waiting:
-    number, key, need, name, parallel, rank, alone, since, pid, started = row
-    ask = Ask(key, need, name, parallel, rank, bool(alone))
-    return Waiting(number, ask, since, Owner(pid, started))
+    number, key, need, name, parallel, rank, alone, since, pid, started, kind, first, asked = row
+    ask = Ask(key, need, name, parallel, rank, bool(alone), kind)
+    return Waiting(number, ask, since, Owner(pid, started), first, asked)
 
 
 def sweep(db: sqlite3.Connection, is_gone: Callable[[Owner], bool]) -> None:

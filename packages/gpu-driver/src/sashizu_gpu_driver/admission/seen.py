@@ -41,12 +41,17 @@ def card_of(
         used=_used(processes, top_of),
         integrated=device.memory in ("unified", "shared"),
         busy=busy / 100 if busy is not None else None,
-        throttled=isinstance(throttle, Known) and throttle.value != "none",
+        throttled=isinstance(throttle, Known) and _slowed(str(throttle.value)),
         unusable=why,
         short=short,
         source=known.source if known is not None else "",
         age_s=known.age_s(now_ns) if known is not None else 0.0,
     )
+
+
+def _slowed(throttle: str) -> bool:
+    """Whether something holds a device back; that it is idle, or set so, is not that."""
+    return bool(set(throttle.split(", ")) - {"none", "idle", "setting", "display"})
 
 
 def _reason(reading: object) -> str:
