@@ -16,6 +16,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.server.needs_key and "authorization" not in self.headers:
+            self.send_error(401)
+            return
         self.answer({"object": "list", "data": [{"id": "tiny"}]})
 
     def do_POST(self) -> None:
@@ -47,13 +50,17 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("log", type=Path)
     parser.add_argument("--oom-until", type=int, default=0)
+    parser.add_argument("--needs-key", action="store_true")
     given = parser.parse_args()
     with given.log.open("a") as log:
         seen = {"pid": os.getpid(), "cuda": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        seen["folder"] = str(Path.cwd())
         log.write(json.dumps(seen) + "\n")
     if len(given.log.read_text().splitlines()) <= given.oom_until:
         sys.exit("ggml_cuda: cudaMalloc failed: out of memory")
-    ThreadingHTTPServer(("127.0.0.1", given.port), Handler).serve_forever()
+    server = ThreadingHTTPServer(("127.0.0.1", given.port), Handler)
+    server.needs_key = given.needs_key
+    server.serve_forever()
 
 
 main()

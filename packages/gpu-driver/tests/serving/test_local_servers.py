@@ -3,11 +3,19 @@
 import json
 import os
 import signal
+import socket
+import sqlite3
+import sys
 import urllib.request
+from dataclasses import replace
 
 import anyio
 import pytest
-from sashizu_core.errors import ModelError
+from sashizu_core.errors import ConfigError, ModelError, SashizuError
+from sashizu_core.settings import load_settings
+from sashizu_gpu_driver.serving import keeper, local
+from sashizu_gpu_driver.serving.opening import local_models
+from sashizu_gpu_driver.serving.order import Order
 
 
 def alive(pid: int) -> bool:
@@ -179,3 +187,169 @@ async def test_a_model_may_be_placed_on_the_processors_of_the_machine(lab):
 
     assert start["cuda"] == ""
     assert lab.told[0]["devices"][0]["device"] == "host"
+
+
+async def test_who_is_cancelled_when_it_was_placed_leaves_no_place_behind(lab, eventually):
+    info = lab.model("one", 16)
+
+    with anyio.CancelScope() as scope:
+        async with lab.admission.place(info, lambda _: scope.cancel()):
+            pass
+
+    assert scope.cancelled_caught
+    await eventually(lambda: lab.controller.state() == ([], []))
+
+
+async def test_who_is_cancelled_while_its_server_starts_leaves_no_place_behind(lab, eventually):
+    never = ("import time; time.sleep(600)",)
+    info = lab.model("one", 16, start=(sys.executable, "-c", *never))
+
+    async with anyio.create_task_group() as group:
+
+        async def call():
+            async with lab.place(info):
+                pytest.fail("it does not answer")
+
+        group.start_soon(call)
+        await eventually(lambda: any(place.server for place in lab.controller.state()[0]))
+        (server,) = (place.server for place in lab.controller.state()[0])
+        group.cancel_scope.cancel()
+
+    await eventually(lambda: lab.controller.state() == ([], []))
+    await eventually(lambda: not alive(server))
+
+
+async def test_a_decision_that_cannot_be_recorded_leaves_no_place_behind(lab):
+    def told(_):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with lab.admission.place(lab.model("one", 16), told):
+            pass
+
+    assert lab.controller.state() == ([], [])
+
+
+async def test_a_keeper_that_cannot_be_started_leaves_no_place_behind(lab, monkeypatch):
+    def fails(_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(local, "_started", fails)
+
+    with pytest.raises(ModelError, match="temporarily unavailable"):
+        async with lab.place(lab.model("one", 16)):
+            pass
+
+    assert lab.controller.state() == ([], [])
+
+
+async def test_a_keeper_that_ends_without_a_word_leaves_no_place_behind(lab, monkeypatch):
+    monkeypatch.setattr(local, "_first_line", lambda process: process.kill() or b"")
+
+    with pytest.raises(ModelError, match="without a word"):
+        async with lab.place(lab.model("one", 16)):
+            pass
+
+    assert lab.controller.state()[0] == [] or lab.controller.state()[0][0].uses == 0
+
+
+async def test_a_server_of_somebody_else_is_not_taken_for_ours(lab, monkeypatch):
+    info = lab.model("one", 8)
+    port = int(info.endpoint.rpartition(":")[2].partition("/")[0])
+
+    with socket.socket() as foreign:
+        foreign.bind(("127.0.0.1", port))
+        foreign.listen()
+        with pytest.raises(ModelError, match="another server answers"):
+            async with lab.place(info):
+                pytest.fail("its prompts would have gone to a stranger")
+
+    assert not (lab.folder / "one.log").exists()
+    assert lab.controller.state() == ([], [])
+
+
+async def test_a_server_that_wants_a_key_has_started(lab):
+    async with lab.place(lab.model("one", 8, "--needs-key")):
+        assert lab.outcomes() == ["placed"]
+
+
+async def test_a_server_runs_in_no_repository(lab, monkeypatch, tmp_path):
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+
+    async with lab.place(lab.model("one", 8)):
+        (start,) = lab.starts("one")
+
+    assert start["folder"] == str(lab.file.path.parent)
+
+
+async def test_a_log_stays_in_its_folder_whatever_a_model_is_called(lab):
+    info = lab.model("one", 8)
+    name = "../../one"
+    lab.models[name] = replace(lab.models["one"], name=name)
+
+    async with lab.place(replace(info, provider=name)):
+        assert [file.name for file in lab.folder.glob("server-*")] == ["server-.._.._one.log"]
+
+
+async def test_an_answer_is_not_lost_to_a_ledger_that_cannot_be_written(lab, monkeypatch):
+    monkeypatch.setattr("sashizu_gpu_driver.admission.file.BUSY_S", 0.05)
+    info = lab.model("one", 8, keep="10m")
+
+    async with lab.place(info):
+        blocker = sqlite3.connect(lab.file.path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    async with lab.place(info):
+        assert [place.uses for place in lab.controller.state()[0]] == [1]
+
+    ((place,), _) = lab.controller.state()
+    assert place.uses == 0
+    os.kill(place.keeper.pid, signal.SIGTERM)
+
+
+def test_a_keeper_does_not_end_what_is_in_use_because_the_ledger_is_locked(monkeypatch):
+    asked = iter([SashizuError("locked"), SashizuError("locked"), True])
+    done = []
+
+    class Ledger:
+        def may_leave(self, *_):
+            answer = next(asked)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        def left(self, place, *_):
+            done.append(place)
+
+    class Server:
+        def poll(self):
+            return None
+
+    monkeypatch.setattr(keeper, "POLL_S", 0)
+    monkeypatch.setattr(keeper, "_stop", lambda _: done.append("stopped"))
+    order = Order(
+        ledger="l", place=7, argv=(), env={}, url="u", log="g",
+        start_timeout_s=1, keep_s=0,
+    )
+    keeper._keep(order, Server(), Ledger())
+
+    assert done == ["stopped", 7]
+
+
+def test_two_servers_cannot_answer_at_one_place(tmp_path):
+    tables = "".join(
+        f"""
+[models.{name}]
+base_url = "http://127.0.0.1:8081/v1"
+[models.{name}.local]
+start = ["{name}"]
+vram = "1GiB"
+"""
+        for name in ("one", "two")
+    )
+    (tmp_path / "sashizu.toml").write_text(tables)
+
+    with pytest.raises(ConfigError, match=r"\[models.two\].*another port"):
+        local_models(load_settings(tmp_path / "project", config=tmp_path, env={}))

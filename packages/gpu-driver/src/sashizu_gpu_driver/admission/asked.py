@@ -65,8 +65,8 @@ class Rules:
     keeps the devices that could hold it from those that came later. `queue` may wait at once.
     After an unload, `recovered` of its memory must be seen free again, or `settle_s` have passed.
     A device shows what was loaded within `lag_s`. Who has not asked for `quiet_s` holds nobody up:
-    its process is stopped, or was in a container that is gone. `grown` is by what an estimate is multiplied that
-    was too small.
+    its process is stopped, or was in a container that is gone. `grown` is by what an estimate is
+    multiplied that was too small.
     """
 
     headroom: float = 0.08

@@ -88,20 +88,26 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == VERSION:
+    if _version(db) == VERSION:
         return
     db.execute("BEGIN IMMEDIATE")
     try:
-        # Asked again inside: another process may have been faster.
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        steps = {0: SCHEMA, 1: _FROM_1, VERSION: ""}
-        if version not in steps:
-            raise sqlite3.DatabaseError(f"it has version {version}, and {VERSION} is known here")
-        for step in steps[version].split(";"):
+        for step in _steps(_version(db)).split(";"):  # another process may have been faster
             db.execute(step)
         db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")
         raise
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _steps(version: int) -> str:
+    """What makes a file of that version one of this."""
+    steps = {0: SCHEMA, 1: _FROM_1, VERSION: ""}
+    if version not in steps:
+        raise sqlite3.DatabaseError(f"it has version {version}, and {VERSION} is known here")
+    return steps[version]

@@ -9,14 +9,18 @@ import ctypes
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from sashizu_core.errors import SashizuError
 from sashizu_core.processes import this_process
 
 from sashizu_gpu_driver.admission.controller import Controller
@@ -27,6 +31,7 @@ __all__ = ["main"]
 
 POLL_S = 0.2
 STOP_S = 10.0
+TAKEN_S = 5.0
 LOG_BYTES = 20_000
 PR_SET_PDEATHSIG = 1
 """prctl(2), <linux/prctl.h>."""
@@ -44,11 +49,17 @@ def main() -> int:
     order = Order.model_validate_json(sys.stdin.buffer.read())
     ledger = AdmissionFile(order.ledger)
     controller = Controller(ledger)
-    controller.keep(order.place, this_process())
     server: subprocess.Popen[bytes] | None = None
     told = Told(pid=0, problem="it was told to end")
     try:
         signal.signal(signal.SIGTERM, _ended)
+        if not controller.keep(order.place, this_process()):
+            told = Told(pid=0, problem="its place was given back meanwhile")
+            return 1
+        if _is_taken(order.url):
+            told = Told(pid=0, problem=f"another server answers at {order.url} already")
+            controller.failed(order.place, out_of_memory=False)
+            return 1
         server = _start(order)
         controller.keep(order.place, this_process(), server.pid)
         told = _wait(order, server)
@@ -62,6 +73,9 @@ def main() -> int:
     except OSError as error:
         told = Told(pid=0, problem=f"{order.argv[0]!r}: {(error.strerror or str(error)).lower()}")
         controller.failed(order.place, out_of_memory=False)
+        return 1
+    except SashizuError as error:
+        told = Told(pid=0, problem=str(error))  # the place ends with this process
         return 1
     else:
         return 0
@@ -121,7 +135,7 @@ def _wait(order: Order, server: subprocess.Popen[bytes]) -> Told:
                 problem=f"the server ended with exit code {code} before it answered: {said[-500:]}",
                 out_of_memory=_NO_MEMORY.search(said) is not None,
             )
-        if _answers(order.url):
+        if _answers(order.url) and server.poll() is None:
             return Told(pid=server.pid)
         time.sleep(POLL_S)
     return Told(
@@ -135,6 +149,28 @@ def _answers(url: str) -> bool:
     try:
         with opener.open(f"{url}/models", timeout=2) as answer:
             return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code in (401, 403)  # it wants a key, which is the callers' to have
+    except (OSError, ValueError, HTTPException):
+        return False
+
+
+def _is_taken(url: str) -> bool:
+    """Whether somebody listens there; one who is about to end has a moment to do so."""
+    until = time.monotonic() + TAKEN_S
+    while _listens(url):
+        if time.monotonic() >= until:
+            return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _listens(url: str) -> bool:
+    place = urlsplit(url)
+    try:
+        with socket.create_connection((place.hostname or "", place.port or 80), timeout=2):
+            return True
     except (OSError, ValueError):
         return False
 
@@ -148,7 +184,11 @@ def _last_words(log: Path) -> str:
 def _keep(order: Order, server: subprocess.Popen[bytes], controller: Controller) -> None:
     """Stay until nobody needs the server, or it has ended by itself."""
     while server.poll() is None:
-        if controller.may_leave(order.place, time.monotonic(), order.keep_s):
+        try:
+            leaves = controller.may_leave(order.place, time.monotonic(), order.keep_s)
+        except SashizuError:
+            leaves = False  # a full disk or a lock is no reason to end what is in use
+        if leaves:
             _stop(server)
             controller.left(order.place, (), time.monotonic())
             return

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import anyio
 import anyio.to_thread
-from sashizu_core.errors import ModelError
+from sashizu_core.errors import ModelError, SashizuError
 from sashizu_core.local_models import LocalTable
 from sashizu_core.processes import this_process
 from sashizu_core.types import ModelInfo
@@ -48,7 +52,12 @@ class LocalModel:
     @property
     def ask(self) -> Ask:
         local = self.local
-        return Ask(self.url, self.need, self.name, local.slots or 1, self.rank, local.measures)
+        # A server of another command is another load, also where it would answer at the same place.
+        command = sha256("\0".join((local.on, *(local.start or ()))).encode()).hexdigest()[:16]
+        return Ask(
+            *(f"{self.url} {command}", self.need, self.name, local.slots or 1, self.rank),
+            *(local.measures, local.on),
+        )
 
 
 class LocalAdmission:
@@ -65,6 +74,8 @@ class LocalAdmission:
         self._ledger = ledger
         self._models = models
         self._look = look
+        self._owed: deque[Callable[[], object]] = deque()
+        self._paying = Lock()
 
     def governs(self, info: ModelInfo) -> bool:
         return info.provider in self._models
@@ -83,10 +94,9 @@ class LocalAdmission:
         try:
             yield
         finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(
-                    self._controller.done, place, this_process(), time.monotonic()
-                )
+            await self._settled(
+                lambda: self._controller.done(place, this_process(), time.monotonic())
+            )
 
     async def _found(self, model: LocalModel, told: Callable[[Mapping[str, Any]], None]) -> int:
         """Wait for a place, and for its server; the number of the place, which is in use."""
@@ -95,9 +105,14 @@ class LocalAdmission:
             answer, sight = await self._waited(model, told, began)
             if answer.outcome == "joined":
                 return answer.place
-            result = await self._load(model, answer, sight)
+            try:
+                result = await self._load(model, answer, sight)
+            except BaseException:
+                await self._given_back(answer.place)
+                raise
             if not result.problem:
                 return answer.place
+            await self._given_back(answer.place)
             again = result.out_of_memory and attempt < LOADS
             told({"outcome": "failed", "reason": result.problem, "device": answer.device})
             if not again:
@@ -107,12 +122,36 @@ class LocalAdmission:
                 )
         raise AssertionError("unreachable")
 
+    # --- giving back ------------------------------------------------------------------------------
+
+    async def _given_back(self, place: int) -> None:
+        """Give up a place that was just got; what its keeper has is left to that keeper."""
+
+        def back() -> None:
+            self._controller.abandon(place, this_process())
+            self._controller.done(place, this_process(), time.monotonic())
+
+        await self._settled(back)
+
+    async def _settled(self, owed: Callable[[], object]) -> None:
+        """Write to the ledger what is owed to it: now, or when it can next be written to."""
+        self._owed.append(owed)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._pay)
+
+    def _pay(self) -> None:
+        with self._paying, suppress(SashizuError):
+            while self._owed:
+                self._owed[0]()
+                self._owed.popleft()
+
     # --- waiting ----------------------------------------------------------------------------------
 
     async def _waited(
         self, model: LocalModel, told: Callable[[Mapping[str, Any]], None], began: float
     ) -> tuple[Answer, Sight]:
         now, spill = time.monotonic(), model.local.spill_after_s
+        await anyio.to_thread.run_sync(self._pay)
         try:
             number = await anyio.to_thread.run_sync(
                 self._controller.enter, model.ask, this_process(), now
@@ -125,12 +164,14 @@ class LocalAdmission:
                 retry_after_s=10,
             ) from None
         last: tuple[object, ...] = ()
+        placed = 0
         try:
             while True:
                 sight = await anyio.to_thread.run_sync(self._look, model.local.on)
                 answer = await anyio.to_thread.run_sync(
                     self._controller.decide, number, sight.cards, time.monotonic()
                 )
+                placed = answer.place
                 if (answer.outcome, answer.reason, answer.position) != last:
                     last = (answer.outcome, answer.reason, answer.position)
                     told(_decision(model, answer, time.monotonic() - began))
@@ -139,7 +180,7 @@ class LocalAdmission:
                         f"{model.name!r} cannot be loaded here: {answer.reason}", fault="not_found"
                     )
                 if answer.outcome != "queued":
-                    number = 0
+                    number = placed = 0
                     return answer, sight
                 if spill is not None and time.monotonic() - began >= spill:
                     told({"outcome": "spilled", "reason": answer.reason, "waited_s": spill})
@@ -150,8 +191,9 @@ class LocalAdmission:
                 await anyio.sleep(POLL_S)
         finally:
             if number:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(self._controller.leave, number)
+                await self._settled(lambda: self._controller.leave(number))
+            if placed:
+                await self._given_back(placed)
 
     # --- loading ----------------------------------------------------------------------------------
 
@@ -159,16 +201,19 @@ class LocalAdmission:
         """Start the keeper and its server, and hear whether it answers."""
         device = sight.devices.get(answer.device)
         order = Order(
-            ledger=self._ledger,
+            ledger=self._ledger.absolute(),
             place=answer.place,
             argv=model.local.start or (),
             env=dict(environment(device)),
             url=model.url,
-            log=self._ledger.with_name(f"server-{model.name}.log"),
+            log=self._ledger.absolute().with_name(_log_name(model.name)),
             start_timeout_s=model.local.start_timeout_s,
             keep_s=model.local.keep_s,
         )
-        process = await anyio.to_thread.run_sync(_started, order)
+        try:
+            process = await anyio.to_thread.run_sync(_started, order)
+        except OSError as error:
+            return Told(pid=0, problem=f"no process can be started: {error.strerror}")
         try:
             line = await anyio.to_thread.run_sync(_first_line, process, abandon_on_cancel=True)
         except BaseException:
@@ -203,15 +248,22 @@ def _started(order: Order) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "sashizu_gpu_driver.serving.keeper"]
     process = subprocess.Popen(  # noqa: S603 - our own module
         command,
+        # Not in a repository: a server may run what it finds in its folder, as `python -m` does.
+        cwd=order.ledger.parent,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=os.name == "posix",
     )
     assert process.stdin is not None
-    with process.stdin:
+    with suppress(BrokenPipeError), process.stdin:  # it has ended, and says nothing on stdout
         process.stdin.write(order.model_dump_json().encode())
     return process
+
+
+def _log_name(model: str) -> str:
+    """A file beside the ledger, whatever a model is called."""
+    return f"server-{re.sub(r'[^A-Za-z0-9_.-]', '_', model)[:100]}.log"
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> bytes:

@@ -45,6 +45,12 @@ def local_models(settings: Settings) -> dict[str, LocalModel]:
                 f"[models.{name}]: a server that is started here answers here: "
                 f"base_url has to begin with 'http://127.0.0.1:PORT', not {url!r}"
             )
+        other = next((one for one in found.values() if one.url == url), None)
+        if other is not None and other.local.start != read.start:
+            raise ConfigError(
+                f"[models.{name}]: {url!r} is the base_url of [models.{other.name}] too, whose "
+                "server is started by another command; give one of them another port"
+            )
         found[name] = LocalModel(name, url, read, need_of(name, read), rank)
     return found
 
