@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import UNIXSocketStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sashizu_core.devices import DeviceError
@@ -380,7 +381,9 @@ async def test_memory_of_a_client_that_dies_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("nonsense", [b"[]\n", b"{}\n", b"nothing\n", b"x" * 9000])
+@pytest.mark.parametrize(
+    "nonsense", [b"[]\n", b"{}\n", b"nothing\n", b"x" * 9000, b"[" * 4000 + b"\n"]
+)
 async def test_nonsense_ends_one_connection_and_not_the_pool(
     tmp_path: Path, nonsense: bytes
 ) -> None:
@@ -404,3 +407,58 @@ async def test_without_a_pool_the_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="nobody serves memory at"):
         async with connect_pool(tmp_path / "none"):
             raise AssertionError("it connected")
+
+
+def open_files() -> list[str]:
+    return [str(link.readlink()) for link in list(Path("/proc/self/fd").iterdir()) if link.exists()]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("message", [b"no words", b"[" * 1024, b"{}"])
+async def test_what_came_with_nonsense_is_not_kept_open(tmp_path: Path, message: bytes) -> None:
+    place, before = tmp_path / "peer", os.memfd_create("a-stranger")
+    name = str(Path(f"/proc/self/fd/{before}").readlink())
+
+    async def lie(stream: UNIXSocketStream) -> None:
+        async with stream:
+            await stream.send_fds(message.ljust(1024)[:1024], [before])
+
+    with anyio.fail_after(ENOUGH_S):
+        async with (
+            await anyio.create_unix_listener(place) as listener,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(listener.serve, lie)
+            async with await anyio.connect_unix(place) as stream:
+                with pytest.raises(DeviceError, match="no memory came"):
+                    await receive_memory(stream)
+            group.cancel_scope.cancel()
+    os.close(before)
+
+    assert name not in open_files()
+
+
+@pytest.mark.anyio
+async def test_a_call_that_was_cancelled_leaves_no_answer_for_the_next(tmp_path: Path) -> None:
+    place, asked = tmp_path / "pool", anyio.Event()
+
+    async def silent(stream: UNIXSocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            asked.set()
+            await anyio.sleep_forever()
+
+    with anyio.fail_after(ENOUGH_S):
+        async with (
+            await anyio.create_unix_listener(place) as listener,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(listener.serve, silent)
+            async with connect_pool(place) as client:
+                async with anyio.create_task_group() as calls:
+                    calls.start_soon(client.allocate, MIB)
+                    await asked.wait()
+                    calls.cancel_scope.cancel()
+                with pytest.raises(DeviceError, match="connect anew"):
+                    await client.allocate(PAGE)
+            group.cancel_scope.cancel()

@@ -395,3 +395,14 @@ def test_an_idle_device_is_not_one_that_is_held_back(told, held_back):
     card = card_of(device, Stats("small", readings), (), 0)
 
     assert card.throttled is held_back
+
+
+def test_what_a_load_is_seen_to_use_is_remembered(desk):
+    placed = desk.ready("one", 10, SMALL)
+    desk.controller.keep(placed.place, B, server=7)
+    seen = Card("small", 24 * GIB, free=11 * GIB, used={7: 13 * GIB})
+
+    desk.ask("two", 5, seen)
+    desk.controller.gone(placed.place)
+
+    assert desk.ask("one", 10).need == 13 * GIB

@@ -330,8 +330,14 @@ def test_a_keeper_does_not_end_what_is_in_use_because_the_ledger_is_locked(monke
     monkeypatch.setattr(keeper, "POLL_S", 0)
     monkeypatch.setattr(keeper, "_stop", lambda _: done.append("stopped"))
     order = Order(
-        ledger="l", place=7, argv=(), env={}, url="u", log="g",
-        start_timeout_s=1, keep_s=0,
+        ledger="l",
+        place=7,
+        argv=(),
+        env={},
+        url="u",
+        log="g",
+        start_timeout_s=1,
+        keep_s=0,
     )
     keeper._keep(order, Server(), Ledger())
 

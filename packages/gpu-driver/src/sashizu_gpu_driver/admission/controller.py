@@ -94,6 +94,7 @@ class Controller:
             if own is None:
                 return Answer("refused", "it does not wait any more", 0)
             self._settle(db, cards, now)
+            _correct(db, cards)
             return self._decided(db, own, queue, cards, now)
 
     def leave(self, number: int) -> None:
@@ -144,10 +145,7 @@ class Controller:
     def measured(self, place: int, used: int) -> None:
         """More was seen in use than was thought: remember it for the next time."""
         with self._ledger.change() as db:
-            row = db.execute("SELECT key, need FROM places WHERE id = ?", (place,)).fetchone()
-            if row is not None and used > row[1]:
-                db.execute("UPDATE places SET need = ? WHERE id = ?", (used, place))
-                _learn(db, row[0], used)
+            _measured(db, place, used)
 
     def done(self, place: int, owner: Owner, now: float) -> int:
         """One use less; how many are left."""
@@ -394,6 +392,21 @@ def _never(cards: Sequence[Card], told: Sequence[Numbers], need: int) -> str:
 def _learned(db: sqlite3.Connection, ask: Ask) -> int:
     row = db.execute("SELECT need FROM estimates WHERE key = ?", (ask.key,)).fetchone()
     return ask.need if row is None else max(ask.need, int(row[0]))
+
+
+def _correct(db: sqlite3.Connection, cards: Sequence[Card]) -> None:
+    """Take for a load what it is seen to use, where that is more than was thought."""
+    used = {card.device: card.used for card in cards if card.used is not None}
+    for place in rows.places(db):
+        if place.server is not None and place.state != "leaving":
+            _measured(db, place.number, used.get(place.device, {}).get(place.server, 0))
+
+
+def _measured(db: sqlite3.Connection, place: int, used: int) -> None:
+    row = db.execute("SELECT key, need FROM places WHERE id = ?", (place,)).fetchone()
+    if row is not None and used > row[1]:
+        db.execute("UPDATE places SET need = ? WHERE id = ?", (used, place))
+        _learn(db, row[0], used)
 
 
 def _learn(db: sqlite3.Connection, key: str, need: int) -> None:

@@ -30,6 +30,8 @@ __all__ = ["PoolClient", "connect_pool", "receive_memory", "send_memory", "serve
 _LONGEST = 4096
 _NOTE = 1024
 
+_GONE = (anyio.BrokenResourceError, anyio.EndOfStream)
+
 _numbers = count(1)
 
 
@@ -66,6 +68,8 @@ async def _serve(pool: MemoryPool, stream: SocketStream) -> None:
             while True:
                 await _answer(pool, client, given, await requests.next(), stream)
         except (anyio.BrokenResourceError, anyio.EndOfStream, ValueError, TypeError):
+            return
+        except RecursionError:  # brackets in brackets
             return
         finally:
             pool.release(client)
@@ -137,11 +141,15 @@ def _told(answer: dict[str, Any]) -> bytes:
 
 
 class PoolClient:
-    """A connection to a served pool. All that was allocated is taken back when it ends."""
+    """A connection to a served pool. All that was allocated is taken back when it ends.
+
+    A call that is cancelled before it was answered ends its use: the next answer would be for that.
+    """
 
     def __init__(self, stream: UNIXSocketStream) -> None:
         self._stream = stream
         self._one = anyio.Lock()
+        self._astray = False
         self._numbers: dict[SharedMemory, int] = {}
 
     async def allocate(self, size: int) -> SharedMemory:
@@ -173,12 +181,18 @@ class PoolClient:
             await self._asked({"free": number})
 
     async def _asked(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        if self._astray:
+            raise DeviceError("an earlier call was not answered to its end; connect anew")
+        self._astray, fds = True, list[int]()
         try:
             await self._stream.send(json.dumps(request).encode() + b"\n")
             text, fds = await _received(self._stream)
-            return json.loads(text), fds
-        except (anyio.BrokenResourceError, anyio.EndOfStream, ValueError) as error:
+            answer = dict(json.loads(text))
+        except (*_GONE, ValueError, TypeError, RecursionError) as error:
+            _closed(fds)
             raise DeviceError("the pool is not there any more") from error
+        self._astray = False
+        return answer, fds
 
     async def __aenter__(self) -> Self:
         return self
@@ -192,13 +206,25 @@ class PoolClient:
 async def _received(stream: UNIXSocketStream) -> tuple[bytes, list[int]]:
     """One answer of fixed length with the descriptors that came with it."""
     text, fds = b"", list[int]()
-    while len(text) < _NOTE:
-        more, came = await stream.receive_fds(_NOTE - len(text), 1)
-        if not more:
-            raise anyio.EndOfStream
-        text += more
-        fds += came
-    return text, fds
+    try:
+        while len(text) < _NOTE:
+            more, came = await stream.receive_fds(_NOTE - len(text), 1)
+            fds += came
+            text += more or _ended()
+    except BaseException:
+        _closed(fds)
+        raise
+    _closed(fds[1:])  # one is meant
+    return text, fds[:1]
+
+
+def _ended() -> bytes:
+    raise anyio.EndOfStream
+
+
+def _closed(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 @asynccontextmanager
@@ -231,10 +257,12 @@ async def receive_memory(stream: UNIXSocketStream) -> tuple[SharedMemory, int]:
     Raises:
         DeviceError: what came is no such memory, or the other end is gone.
     """
+    fds = list[int]()
     try:
         text, fds = await _received(stream)
         size = json.loads(text)["size"]
-    except (anyio.EndOfStream, anyio.BrokenResourceError, ValueError, KeyError, TypeError) as error:
+    except (*_GONE, ValueError, KeyError, TypeError, RecursionError) as error:
+        _closed(fds)
         raise DeviceError("no memory came") from error
     if not fds:
         raise DeviceError("no memory came with the message")

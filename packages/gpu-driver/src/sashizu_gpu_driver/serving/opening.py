@@ -29,7 +29,7 @@ def local_models(settings: Settings) -> dict[str, LocalModel]:
     Raises:
         ConfigError: a table is wrong, or there are no weights.
     """
-    found = {}
+    found: dict[str, LocalModel] = {}
     rank = int(gpu_settings(settings).priority == "batch")
     for name, table in settings.tables.get("models", {}).items():
         local = table.get("local")
