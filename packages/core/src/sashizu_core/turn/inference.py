@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -154,17 +154,6 @@ class Inference:
             BudgetRefused: the worst case does not fit, however small the output.
             ModelError: the attempts are used up, or the fault is final.
         """
-        admission = self._gate.admission
-        past = self._steps.past
-        if admission is None or (past is not None and past.strict):
-            return await self._complete(request, on_text)
-        self._steps.recorder.flush()
-        async with admission.place(self._model.info, self._admitted):
-            return await self._complete(request, on_text)
-
-    async def _complete(
-        self, request: ModelRequest, on_text: Callable[[str], None] | None
-    ) -> Completion:
         plan: RetryPlan | None = None
         while True:
             calls = self._recorded
@@ -179,18 +168,29 @@ class Inference:
             if self._gate.closed:
                 self._steps.recorder.flush()
                 await self._gate.wait()
-            # Who was cancelled meanwhile reserves nothing, and records no call that is never sent.
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            self._gate.requests += 1
-            attempt = await self._reserve(request)
-            try:
-                return await self._attempt(attempt, on_text)
-            except ModelError as error:
-                plan = plan or RetryPlan(self._gate)
-                wait_s = plan.wait_s(error)
-                if wait_s is None or wait_s > _seconds_left():
-                    raise
+            # Each attempt has a place of its own: its server may be why the last one failed.
+            async with self._placed():
+                # Who was cancelled meanwhile reserves nothing, and records no call never sent.
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                self._gate.requests += 1
+                attempt = await self._reserve(request)
+                try:
+                    return await self._attempt(attempt, on_text)
+                except ModelError as error:
+                    failed = error
+            plan = plan or RetryPlan(self._gate)
+            wait_s = plan.wait_s(failed)
+            if wait_s is None or wait_s > _seconds_left():
+                raise failed
             await anyio.sleep(wait_s)
+
+    def _placed(self) -> AbstractAsyncContextManager[None]:
+        """Wait until the model is loaded, where somebody loads it."""
+        admission, past = self._gate.admission, self._steps.past
+        if admission is None or (past is not None and past.strict):
+            return nullcontext()
+        self._steps.recorder.flush()
+        return admission.place(self._model.info, self._admitted)
 
     def _admitted(self, decision: Mapping[str, Any]) -> None:
         """Record what the admission controller decided, and from which numbers."""
