@@ -406,3 +406,16 @@ def test_what_a_load_is_seen_to_use_is_remembered(desk):
     desk.controller.gone(placed.place)
 
     assert desk.ask("one", 10).need == 13 * GIB
+
+
+def test_a_slot_that_is_given_back_is_for_who_waited_first(desk):
+    loaded = desk.ready("one", 10)
+    first, second = desk.enter("one"), desk.enter("one")
+    assert desk.decide(first).outcome == "queued"
+    desk.controller.done(loaded.place, A, desk.now)
+
+    late = desk.decide(second)
+
+    assert late.outcome == "queued"
+    assert "1 of those who wait for it come first" in late.reason
+    assert desk.decide(first).outcome == "joined"

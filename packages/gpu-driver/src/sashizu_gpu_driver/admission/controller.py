@@ -224,7 +224,8 @@ class Controller:
         position = 1 + [one.number for one in queue].index(own.number)
         loaded = next((p for p in given if p.key == ask.key and p.state != "leaving"), None)
         if loaded is not None:
-            return _join(db, own, loaded, position, told)
+            ahead = sum(one.ask.key == ask.key for one in queue[: position - 1])
+            return _join(db, own, loaded, ahead, position, told)
         if not any(could_ever_hold(card, ask.need, self._rules) for card in cards):
             db.execute("DELETE FROM waiting WHERE id = ?", (own.number,))
             reason = _never(cards, told, ask.need)
@@ -339,9 +340,14 @@ def _has_left(place: Place, card: Card | None, now: float, rules: Rules) -> bool
 
 
 def _join(
-    db: sqlite3.Connection, own: Waiting, place: Place, position: int, told: Sequence[Numbers]
+    db: sqlite3.Connection,
+    own: Waiting,
+    place: Place,
+    ahead: int,
+    position: int,
+    told: Sequence[Numbers],
 ) -> Answer:
-    """Share a load, as soon as it answers and has a slot."""
+    """Share a load, as soon as it answers and has a slot that none of those `ahead` could take."""
     need, device = own.ask.need, place.device
     if place.evicted:
         reason = "the model is leaving; it is loaded again afterwards"
@@ -349,6 +355,8 @@ def _join(
         reason = "the model is being loaded"
     elif place.uses >= place.parallel:
         reason = f"all {place.parallel} slots of the model are taken"
+    elif place.uses + ahead >= place.parallel:
+        reason = f"{ahead} of those who wait for it come first"
     else:
         _take(db, own, place.number)
         return Answer("joined", "it is loaded", need, device, place.number, numbers=told)
