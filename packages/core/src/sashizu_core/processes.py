@@ -15,6 +15,13 @@ from pathlib import Path
 __all__ = ["Owner", "is_gone", "this_process"]
 
 
+_QUERY_LIMITED, _SYNCHRONIZE = 0x1000, 0x100000
+"""PROCESS_QUERY_LIMITED_INFORMATION and SYNCHRONIZE, winnt.h."""
+
+_NO_SUCH_PROCESS = 87
+"""ERROR_INVALID_PARAMETER: what OpenProcess says of a number that no process has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """A process. `started` tells processes of one number apart, empty where it is not known."""
@@ -41,7 +48,8 @@ def is_gone(owner: Owner) -> bool:
         return False
     if not _comparable(owner.started):
         return False  # of another boot or container, whose numbers mean nothing here
-    return _started(owner.pid) != owner.started
+    found = _started(owner.pid)
+    return found not in ("", owner.started)  # empty: it could not be asked
 
 
 if sys.platform == "linux":
@@ -68,15 +76,37 @@ if sys.platform == "linux":
         theirs = started.split("/")
         return theirs[0] != boot or theirs[1] == space
 
+elif sys.platform == "win32":
+    import ctypes
+
+    def _started(pid: int) -> str | None:
+        """When a process started, in 100 ns since 1601; GetProcessTimes and its neighbours.
+
+        A program that tells it would take a second, and this is asked inside of transactions.
+        """
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        handle = ctypes.c_void_p(kernel.OpenProcess(_QUERY_LIMITED | _SYNCHRONIZE, False, pid))
+        if not handle.value:
+            return None if ctypes.get_last_error() == _NO_SUCH_PROCESS else ""
+        try:
+            # Who holds a handle keeps a process known that has ended.
+            if kernel.WaitForSingleObject(handle, 0) == 0:
+                return None
+            times = [ctypes.c_uint64() for _ in range(4)]
+            good = kernel.GetProcessTimes(handle, *(ctypes.byref(one) for one in times))
+            return str(times[0].value) if good else ""
+        finally:
+            kernel.CloseHandle(handle)
+
+    def _comparable(started: str) -> bool:
+        return bool(started)
+
 else:
 
     def _started(pid: int) -> str | None:
         """When a process started, as the system's own tool says it."""
-        if sys.platform == "win32":
-            script = f"(Get-Process -Id {pid}).StartTime.ToFileTimeUtc()"
-            command = ["powershell", "-NoProfile", "-NonInteractive", "-Command", script]
-        else:
-            command = ["ps", "-o", "lstart=", "-p", str(pid)]
+        command = ["ps", "-o", "lstart=", "-p", str(pid)]
         try:
             found = subprocess.run(  # noqa: S603 - a number is all that varies
                 command, capture_output=True, text=True, check=False, timeout=10

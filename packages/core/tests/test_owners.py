@@ -1,0 +1,34 @@
+"""Which processes are still there."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from sashizu_core import processes
+from sashizu_core.processes import Owner, is_gone, this_process
+
+
+def test_a_process_is_gone_when_it_has_ended_and_not_before():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        owner = Owner(child.pid, processes._started(child.pid) or "")
+        assert owner.started
+        assert not is_gone(owner)
+        child.kill()
+
+    assert is_gone(owner)
+    assert not is_gone(this_process())
+
+
+def test_a_number_that_is_used_again_names_nobody_else():
+    started = this_process().started
+
+    assert is_gone(Owner(os.getpid(), started + "0"))
+
+
+@pytest.mark.parametrize("answer", ["", None])
+def test_who_cannot_be_asked_about_is_not_gone(monkeypatch, answer):
+    owner = Owner(os.getpid() + 1, this_process().started)
+    monkeypatch.setattr(processes, "_started", lambda _: answer)
+
+    assert is_gone(owner) is (answer is None)
