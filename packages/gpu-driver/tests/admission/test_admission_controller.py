@@ -419,3 +419,12 @@ def test_a_slot_that_is_given_back_is_for_who_waited_first(desk):
     assert late.outcome == "queued"
     assert "1 of those who wait for it come first" in late.reason
     assert desk.decide(first).outcome == "joined"
+
+
+def test_what_a_device_has_shown_for_long_is_not_counted_twice_after_each_call(desk):
+    loaded = desk.ready("one", 10, SMALL)
+    desk.now += 60
+    desk.controller.done(loaded.place, A, desk.now)
+    shown = Card("small", 24 * GIB, free=14 * GIB)
+
+    assert desk.ask("two", 10, shown).outcome == "placed"

@@ -17,6 +17,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path):
         db.executescript(SCHEMA)
         for column in ("kind", "first", "asked"):
             db.execute(f"ALTER TABLE waiting DROP COLUMN {column}")
+        db.execute("ALTER TABLE places DROP COLUMN loaded")
         db.execute("INSERT INTO estimates VALUES ('one', 7)")
         db.execute("PRAGMA user_version = 1")
     db.close()

@@ -127,7 +127,10 @@ class Controller:
     def loaded(self, place: int, now: float) -> None:
         """The model answers."""
         with self._ledger.change() as db:
-            db.execute("UPDATE places SET state = 'ready', since = ? WHERE id = ?", (now, place))
+            db.execute(
+                "UPDATE places SET state = 'ready', since = ?, loaded = ? WHERE id = ?",
+                (now, now, place),
+            )
 
     def failed(self, place: int, *, out_of_memory: bool) -> int:
         """It did not load: the place is given back. The bytes that the next attempt asks for."""
@@ -253,7 +256,9 @@ class Controller:
                 place.device,
                 place.need,
                 [pid for pid in (place.server,) if pid is not None],
-                shown=place.state == "ready" and now - place.since >= self._rules.lag_s,
+                shown=place.state == "ready"
+                and place.loaded is not None
+                and now - place.loaded >= self._rules.lag_s,
             )
             for place in given
         ]

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS places (
   state TEXT NOT NULL CHECK (state IN ('loading', 'ready', 'leaving')),
   pid INTEGER NOT NULL, started TEXT NOT NULL, server INTEGER,
   since REAL NOT NULL, evicted INTEGER NOT NULL DEFAULT 0, seen INTEGER,
-  alone INTEGER NOT NULL DEFAULT 0);
+  alone INTEGER NOT NULL DEFAULT 0, loaded REAL);
 CREATE UNIQUE INDEX IF NOT EXISTS one_load ON places (key) WHERE state <> 'leaving';
 CREATE TABLE IF NOT EXISTS uses (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -45,7 +45,8 @@ class Place:
     """One load. `since` is when it was given, became idle or began to leave, in seconds.
 
     `keeper` is the process that it lives and dies with, `server` the number of the one that holds
-    the memory; `seen` is the free memory that was reported when it began to leave, in bytes.
+    the memory; `loaded` is when the model first answered; `seen` is the free memory that was
+    reported when it began to leave, in bytes.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Place:
     evicted: bool
     seen: int | None
     alone: bool
+    loaded: float | None
     uses: int
 
 
@@ -83,18 +85,19 @@ def places(db: sqlite3.Connection) -> list[Place]:
     """Every load, in the order in which they were given."""
     rows = db.execute(
         "SELECT id, key, name, device, need, parallel, state, pid, started, server, since, evicted,"
-        " seen, alone, (SELECT count(*) FROM uses WHERE place = places.id) FROM places ORDER BY id"
+        " seen, alone, loaded, (SELECT count(*) FROM uses WHERE place = places.id) FROM places"
+        " ORDER BY id"
     )
     return [_place(row) for row in rows]
 
 
 def _place(row: tuple[Any, ...]) -> Place:
     number, key, name, device, need, parallel, state, pid, started, *rest = row
-    server, since, evicted, seen, alone, uses = rest
+    server, since, evicted, seen, alone, loaded, uses = rest
     keeper = Owner(pid, started)
     return Place(
         *(number, key, name, device, need, parallel, state, keeper, server, since, bool(evicted)),
-        *(seen, bool(alone), uses),
+        *(seen, bool(alone), loaded, uses),
     )
 
 
