@@ -229,7 +229,7 @@ def test_a_run_that_was_killed_is_lost_and_told_from_the_record(place):
     run.kill()
 
     until(lambda: "No run is at work" in dashboard.text("/"), "the run is seen to be gone")
+    until(lambda: "not checked" in dashboard.text(f"/runs/{run_id}"), "its record is told")
     page = dashboard.text(f"/runs/{run_id}")
     assert '<dd class="bad">lost</dd>' in page
     assert "The process of this run is gone" in page
-    assert "not checked" in page

@@ -37,7 +37,7 @@ class Place:
             port = one.getsockname()[1]
         start = json.dumps([sys.executable, str(SERVER), str(port), str(self.log)])
         (self.config / "sashizu.toml").write_text(
-            f"[gpu]\nbackends = ['fake']\nfake = '{self.folder / 'card.json'}'\n"
+            f"[devices]\nbackends = ['fake']\n[gpu]\nfake = '{self.folder / 'card.json'}'\n"
             f"[models.tiny]\nbase_url = 'http://127.0.0.1:{port}/v1'\nmodel = 'tiny'\n"
             f"local = {{ vram = '{size}', start = {start}, slots = 2 }}\n{more}"
         )

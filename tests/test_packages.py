@@ -23,6 +23,7 @@ TOP_LEVEL = {
         "LICENSE",
         "README.ja.md",
         "README.md",
+        "conftest.py",
     ),
     *(
         "benchmarks",

@@ -527,4 +527,5 @@ async def test_no_agent_takes_longer_than_the_operator_lets_any(world: World) ->
     world.agent("kid", ["late"], latency_s=30)
     report = await world.run("lead")
     lead, kid = report.results[0].tree()
-    assert (kid.status, lead.status) == ("timeout", "timeout")
+    assert lead.status == "timeout"
+    assert kid.status in ("timeout", "cancelled")  # by its own clock, or by that of its parent

@@ -72,16 +72,24 @@ def confined(place: Path, **paths: tuple[Path, ...]) -> Confinement:
 
 
 FLIP = """
-import os, sys, time
+import os, shutil, sys, time
 place, target = sys.argv[1:]
+
+def put(name):
+    try:
+        os.rename(name, place)
+    except IsADirectoryError:  # bubblewrap made a place to mount upon while nothing was there
+        shutil.rmtree(place)
+        os.rename(name, place)
+
 os.symlink(target, place + ".link")
 print("ready", flush=True)
 while True:
     os.rename(place, place + ".kept")
-    os.rename(place + ".link", place)
+    put(place + ".link")
     time.sleep(0.003)
     os.rename(place, place + ".link")
-    os.rename(place + ".kept", place)
+    put(place + ".kept")
     time.sleep(0.006)
 """
 
