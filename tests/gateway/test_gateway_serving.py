@@ -1,6 +1,7 @@
 """The gateway over real connections: what a server in front of it has to hold."""
 
 import json
+import os
 import stat
 
 import anyio
@@ -198,6 +199,19 @@ async def test_a_body_that_grows_beyond_the_limit_is_refused_while_it_comes(open
         )
 
     assert answer.startswith(b"HTTP/1.1 413")
+
+
+async def test_a_socket_of_its_own_changes_nothing_for_others_in_the_process(
+    opened, tmp_path, monkeypatch
+):
+    bench = await opened(Limits(tokens=100_000))
+
+    def changed(mask: int) -> int:
+        raise AssertionError(f"umask {mask:o} would hold for files that others make now")
+
+    monkeypatch.setattr(os, "umask", changed)
+    async with serve(bench.gateway, None, unix=tmp_path / "s"):
+        assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
 
 
 async def test_a_gateway_listens_on_a_socket_that_only_its_owner_may_use(opened, service, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -149,13 +148,13 @@ def _config(gateway: Gateway) -> uvicorn.Config:
 
 def _listen_unix(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
     try:
         listener.bind(str(path))
+        # Not by a umask: that is the whole process's, and folders that others make at the same
+        # time could not be entered. Nobody connects before `listen`.
+        path.chmod(0o600)
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise UsageError(f"cannot listen on {path}: {error.strerror}") from error
-    finally:
-        os.umask(before)
     return listener
