@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
+from weakref import finalize
 
 from sashizu_core.processes import Owner
 
@@ -33,6 +34,7 @@ class MemoryLedger:
         self.db = sqlite3.connect(":memory:", isolation_level=None)
         self.db.execute("PRAGMA foreign_keys = ON")
         self.db.executescript(SCHEMA)
+        finalize(self, self.db.close)
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
