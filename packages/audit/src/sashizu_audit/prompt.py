@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import Completer, Completion
@@ -21,6 +22,8 @@ from sashizu_audit.statements import is_whole, split_statements, under_cursor
 from sashizu_audit.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from prompt_toolkit.completion import CompleteEvent
     from prompt_toolkit.document import Document
     from prompt_toolkit.key_binding import KeyPressEvent
@@ -119,9 +122,16 @@ def converse(
         history=history,
         key_bindings=_keys(),
     )
+    with _interrupts_raised():
+        _take_statements(session, conversation, complain)
+
+
+def _take_statements(
+    session: PromptSession[str], conversation: Conversation, complain: Callable[[str], None]
+) -> None:
     while True:
         try:
-            text = session.prompt(PROMPT)
+            text = session.prompt(PROMPT, handle_sigint=False)
         except KeyboardInterrupt:
             continue  # the statement is dropped
         except EOFError:
@@ -138,3 +148,21 @@ def converse(
             except KeyboardInterrupt:
                 complain("interrupted")
                 break
+
+
+@contextmanager
+def _interrupts_raised() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt wherever it comes.
+
+    Python's own handler does so too, but asyncio puts its own in the place of just that one, as
+    does the prompt: between a statement's end and its start they would hear the signal and drop it.
+    """
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
