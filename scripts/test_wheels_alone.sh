@@ -3,6 +3,9 @@
 # what it declares. Third-party versions are those of uv.lock; our own come from the build alone.
 #
 #     scripts/test_wheels_alone.sh [MEMBER...]      default: all of packages/*
+#
+# PYTHON names an interpreter to run the tests on; the modules are imported on uv's default as well,
+# since what a wheel declares may differ between the two.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 uv=${UV:-$(command -v uv || echo "$PWD/.uv/bin/uv")}
@@ -21,15 +24,22 @@ for wheel in "$work"/dist/*.whl; do
   echo "$(tr _ - <<<"${name%%-*}") @ file://$wheel"
 done >"$work/ours.txt"
 
-install() { # ENVIRONMENT REQUIREMENT...: into a new environment
-  "$uv" venv --quiet "$1"
+install() { # ENVIRONMENT PYTHON REQUIREMENT...: into a new environment
+  "$uv" venv --quiet ${2:+--python "$2"} "$1"
   "$uv" pip install --quiet --python "$1/bin/python" \
-    --constraint "$work/locked.txt" --override "$work/ours.txt" "${@:2}"
+    --constraint "$work/locked.txt" --override "$work/ours.txt" "${@:3}"
+}
+
+import_all() { # ENVIRONMENT MODULE
+  "$1/bin/python" -P -c "
+import importlib, pkgutil, $2 as package
+for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
+    importlib.import_module(found.name)"
 }
 
 test_metapackage() { # no code of its own: what it brings must run
   local place=$work/all version
-  install "$place" "$work"/dist/sashizu-[0-9]*.whl
+  install "$place" "${PYTHON:-}" "$work"/dist/sashizu-[0-9]*.whl
   version=$("$place/bin/sashizu" --version)
   [ "$version" = "sashizu $("$uv" version --short --package sashizu)" ]
   echo "$version"
@@ -38,11 +48,13 @@ test_metapackage() { # no code of its own: what it brings must run
 test_alone() { # MEMBER
   local module=sashizu_${1//-/_} place=$work/$1
   local wheels=("$work/dist/$module"-*.whl)
-  install "$place" -r "$work/test.txt" "${wheels[@]}"
-  "$place/bin/python" -P -c "
-import importlib, pkgutil, $module as package
-for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
-    importlib.import_module(found.name)"
+  if [ -n "${PYTHON:-}" ]; then
+    install "$place" '' "${wheels[@]}"
+    import_all "$place" "$module"
+    rm -rf "$place"
+  fi
+  install "$place" "${PYTHON:-}" -r "$work/test.txt" "${wheels[@]}"
+  import_all "$place" "$module"
   "$place/bin/python" -P -m pytest -q -c pyproject.toml "packages/$1/tests"
 }
 
