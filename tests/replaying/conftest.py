@@ -34,7 +34,10 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class World:
-    """Agents with a scripted model each, over core's tools, the real ledger and the real record."""
+    """Agents with a scripted model each, over core's tools, the real ledger and the real record.
+
+    `offered` is what the registry has besides.
+    """
 
     def __init__(self, place: Path, record: Path) -> None:
         self.place = place
@@ -44,6 +47,7 @@ class World:
         self.models: dict[str, ScriptedModel] = {}
         self.agents: list[AgentDefinition] = []
         self.settings: dict[str, Any] = {}
+        self.offered: dict[str, Any] = {}
         self.tools: dict[str, ToolSpec] = {
             spec.name: spec for spec in builtin.register_tools(Settings())
         }
@@ -71,6 +75,7 @@ class World:
             tools=self.tools,
             sinks={spec.name: spec for spec in audit.register_sinks(settings)},
             budget=BudgetSpec("ledger", "the ledger", open_),
+            **self.offered,
         )
         return {"settings": settings, "registry": registry}
 

@@ -269,10 +269,15 @@ class ToolsWanted:
 
 @dataclass(frozen=True, slots=True)
 class ToolsServed:
-    """The tools by name, `server/tool`, and why listed ones are not among them."""
+    """The tools by name, `server/tool`, and why listed ones are not among them.
+
+    `fingerprints` are the SHA-256 of what is told of each tool, in hexadecimal, as `McpRequest` has
+    it.
+    """
 
     tools: Mapping[str, Tool]
     absent: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 class ToolSource(Protocol):

@@ -8,14 +8,14 @@ from typing import Any
 
 from sashizu_core.errors import Diverged
 from sashizu_core.events import Event
-from sashizu_core.turn.past import differences
+from sashizu_core.turn.past_columns import differences
 
 __all__ = ["Collected", "compared_events", "not_repeated"]
 
 Fields = Mapping[str, Any]
 
 _OTHERS = ("writer.", "audit.", "device.", "admission.", "config.", "policy.")
-_NEVER = frozenset({"run.planned", "run.confirmed", "budget.rebalanced"})
+_NEVER = frozenset({"run.planned", "run.confirmed", "budget.rebalanced", "security.suspicious"})
 _IDS = {
     "run.started": ("forks", "resumes", "at_agent", "at_step", "heads", "spent_before"),
     "agent.started": ("number", "goes_on"),
@@ -24,7 +24,10 @@ _IDS = {
 
 
 def not_repeated(kind: str) -> bool:
-    """Whether an event is none of the run itself: of its writers, of what a person was asked."""
+    """Whether an event is none of the run itself.
+
+    It is of its writers, of what a person was asked, or of what a server did beside its calls.
+    """
     return kind.startswith(_OTHERS) or kind in _NEVER
 
 

@@ -15,7 +15,7 @@ from sashizu_core.plugins import Registry
 from sashizu_core.repeating.going_on import WentOn, go_on, heads, open_known, same_folder
 from sashizu_core.repeating.reading import KnownRun, check_kinds
 from sashizu_core.runtime.artifacts import RUNS_FOLDER
-from sashizu_core.runtime.run_past import Cut
+from sashizu_core.runtime.run_cut import Cut, cut_off
 from sashizu_core.settings import Settings
 from sashizu_core.types import Limits
 
@@ -65,9 +65,8 @@ async def fork(
     same_folder(known, workspace)
     cut = Cut(_agent_of(known, agent), at, model)
     _check_step(known, cut)
-    known = replace(
-        known, past=known.past.until(cut, supervised=known.asked.supervised is not None)
-    )
+    supervised = known.asked.supervised is not None
+    known = replace(known, past=cut_off(known.past, cut, supervised=supervised))
     attrs = {"forks": run_id, "at_agent": cut.agent_id, "at_step": at, "heads": heads(known)}
     known.past.link = attrs
     new = options["run_id"] = options.get("run_id") or new_run_id()

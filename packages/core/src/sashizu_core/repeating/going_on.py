@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
 from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.plugins import Registry, open_registry
 from sashizu_core.repeating.making import carried_out
 from sashizu_core.repeating.reading import KnownRun, known_run
 from sashizu_core.runtime.asked import asked_by
+from sashizu_core.runtime.written_plan import definition_from
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.supervisor.report import Supervision
 from sashizu_core.types import Limits, RunReport
@@ -103,6 +106,7 @@ async def go_on(
         SashizuError: see `delegate_parallel`.
     """
     known.past.policy = settings.policy
+    await anyio.to_thread.run_sync(_check_servers, known, registry)
     doubts = tuple(_doubts(known))
     said = {name: value for name, value in options.items() if value is not None}
     told: dict[str, Any] = {"jobs": known.asked.jobs, "model": known.asked.model, **said}
@@ -119,6 +123,21 @@ async def go_on(
     )
     report, supervision = await carried_out(replace(asked, past=known.past), known)
     return WentOn(asked.run_id, known.recorded.run_id, report, doubts, supervision)
+
+
+def _check_servers(known: KnownRun, registry: Registry) -> None:
+    """Refuse to go on where an agent lists tools of a server that nobody trusts by now.
+
+    Raises:
+        TrustNeeded: names the server's file.
+    """
+    listed = [
+        (tuple(agent.document["served"]), definition_from(agent.document["definition"]).servers)
+        for agent in known.past.agents
+        if not agent.past.strict and agent.document.get("served")
+    ]
+    for source in registry.tool_sources.values() if listed else ():
+        source.check(known.asked.root, listed)
 
 
 def heads(known: KnownRun) -> dict[str, list[Any]]:

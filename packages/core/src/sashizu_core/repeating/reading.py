@@ -13,7 +13,8 @@ from sashizu_core.errors import MissingPackage, SashizuError, UsageError
 from sashizu_core.plugins import Registry
 from sashizu_core.recorded import RecordedRun
 from sashizu_core.repeating.joining import joined, not_taken_over
-from sashizu_core.runtime.run_past import Cut, RunPast
+from sashizu_core.runtime.run_cut import Cut, cut_off
+from sashizu_core.runtime.run_past import RunPast
 from sashizu_core.runtime.written_run import WrittenRun, read_run
 
 __all__ = ["KnownRun", "check_kinds", "known_run"]
@@ -88,7 +89,7 @@ def _check_fork(recorded: RecordedRun, earlier: RecordedRun, cut: Cut) -> None:
     begun = _only(earlier, "run.started") or {}
     past = RunPast.of(earlier, recomputes=False)
     supervised = read_run(past.document(begun)).supervised is not None
-    history = past.until(cut, supervised=supervised).recorded
+    history = cut_off(past, cut, supervised=supervised).recorded
     if not_taken_over(recorded.events, history.events):
         raise SashizuError(
             f"run {recorded.run_id} was interrupted before it had taken over the history of run "
@@ -155,6 +156,7 @@ def check_kinds(known: KnownRun) -> None:
         raise SashizuError(f"run {run_id} is a part of another process's run: name that one")
     for event in known.recorded.events:
         why = _NOT_IN_FULL.get(str(event.get("tool_type")), "")
+        why = why or _undescribed(event)
         if why:
             raise SashizuError(f"run {run_id} cannot be made again: {why}")
 
@@ -162,9 +164,16 @@ def check_kinds(known: KnownRun) -> None:
 _NOT_IN_FULL = {
     "hook": "it had hooks, whose answers are not recorded in full",
     "engine": "an agent was a program of its own, whose steps are not recorded",
-    "mcp": "an agent had tools of servers, whose descriptions are not recorded",
 }
 """What is not on record in full, by the type of its tool."""
+
+
+def _undescribed(event: Mapping[str, Any]) -> str:
+    """Why tools of servers cannot be made again; empty if they can."""
+    listed = event["kind"] == "tool.ended" and event.get("op") == "list_tools"
+    if not listed or event.get("status") != "ok" or event.get("blobs"):
+        return ""
+    return "an agent had tools of servers, whose descriptions were not kept"
 
 
 async def _recorded(registry: Registry, run_id: str) -> RecordedRun:

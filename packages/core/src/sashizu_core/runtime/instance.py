@@ -56,9 +56,10 @@ from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
-from sashizu_core.turn.past import AgentPast, RecordedStep, StoppedAsRecorded
+from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
 from sashizu_core.turn.reacting import Reacting, Reactor
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.recorded_step import RecordedStep
 from sashizu_core.turn.shares import SharePools
 from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
 from sashizu_core.turn.toolcalls import ToolBox
@@ -358,6 +359,8 @@ class AgentInstance:
             return await self._verified(await self._within_deadline(await self._loop()))
         except RecordError:
             raise
+        except StoppedAsRecorded as stopped:  # before its first call
+            return self._stopped("stopped, as it was recorded", stopped.outcome)
         except SashizuError as error:
             return Ending(Outcome.FAILED, Answer("", self._unchecked()), str(error))
         except Exception as error:
@@ -386,10 +389,10 @@ class AgentInstance:
             return False
         return not past.recomputes or past.started.get("replay_of") is not None
 
-    def _stopped(self, why: str) -> Ending:
+    def _stopped(self, why: str, how: Outcome | None = None) -> Ending:
         """The end of an agent that was stopped before it began."""
         outcome = Outcome.DEADLINE if self._parts.handle.expired else Outcome.CANCELLED
-        return Ending(outcome, Answer("", self._unchecked()), why)
+        return Ending(how or outcome, Answer("", self._unchecked()), why)
 
     async def _loop(self) -> AgentLoop | EngineLoop:
         plan, parts = self.plan, self._parts

@@ -25,7 +25,7 @@ from sashizu_core.runtime.written_plan import other_version, plan_from, task_fro
 from sashizu_core.turn.past import AgentPast
 from sashizu_core.types import Task
 
-__all__ = ["Cut", "RunPast"]
+__all__ = ["KnownAgent", "RunPast"]
 
 Fields = Mapping[str, Any]
 
@@ -34,18 +34,12 @@ _OWN_FOLDER = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Where history ends: before the step `step` of an agent, who goes on with another `model`."""
-
-    agent_id: str
-    step: int
-    model: str | None = None
-
-
 @dataclass(slots=True)
-class _Known:
-    """One recorded agent. `place` is who started it and in which step, `number` its turn."""
+class KnownAgent:
+    """One recorded agent. `place` is who started it and in which step, `number` its turn.
+
+    `document` is what is kept of it, `key` tells its task from others.
+    """
 
     past: AgentPast
     document: Fields
@@ -62,7 +56,7 @@ class RunPast:
     was spent counts against the limits; `model` is an agent and whom it goes on with; `policy` is
     what the operator allows by now. `link` is what the record of the new run says of the old one.
     `diverged` collects what was not as it is recorded; `fresh` are texts, by digest, that came up
-    since.
+    since. `agents` are all of them, in the order in which they began.
     """
 
     recorded: RecordedRun
@@ -74,9 +68,8 @@ class RunPast:
     diverged: list[Diverged] = field(default_factory=list)
     events: Sequence[Fields] = ()
     fresh: dict[str, str] = field(default_factory=dict)
-    _known: list[_Known] = field(default_factory=list)
-    _pasts: list[AgentPast] = field(default_factory=list)
-    _documents: list[Fields] = field(default_factory=list)
+    agents: list[KnownAgent] = field(default_factory=list)
+    _waiting: list[KnownAgent] = field(default_factory=list)
 
     @classmethod
     def of(cls, recorded: RecordedRun, *, recomputes: bool) -> RunPast:
@@ -92,11 +85,10 @@ class RunPast:
                 by_agent.setdefault(str(event["agent_id"]), []).append(event)
         for agent_id, events in by_agent.items():
             if any(event["kind"] == "agent.started" for event in events):
-                past._known.append(past._agent(agent_id, events))
-        past._known.sort(key=lambda known: known.number)
+                past.agents.append(past._agent(agent_id, events))
+        past.agents.sort(key=lambda known: known.number)
         past._tie()
-        past._pasts = [known.past for known in past._known]
-        past._documents = [known.document for known in past._known]
+        past._waiting = list(past.agents)
         return past
 
     def moved(self, run_id: str) -> set[str]:
@@ -105,7 +97,7 @@ class RunPast:
         Returns the ids of the runs in whose folders they have written so far.
         """
         left: set[str] = set()
-        for known in self._known:
+        for known in self.agents:
             there = _OWN_FOLDER.match(str(known.document["folder"]))
             if known.past.strict or there is None:
                 continue
@@ -119,47 +111,15 @@ class RunPast:
     def _moved_text(self, old: str, new: str, digest: str) -> str:
         return self.text(digest).replace(old, new)
 
-    def until(self, cut: Cut, *, supervised: bool) -> RunPast:
-        """The same history without a step of an agent, and without all that came of it.
-
-        With `supervised`, agents that began after that step were started because of what came
-        before them, and are not part of it.
-        """
-        begins = {known.past.agent_id: known for known in self._known}
-        steps: dict[str, int] = {cut.agent_id: cut.step}
-        waits: dict[str, int] = {}
-        child = begins[cut.agent_id]
-        while (parent := begins.get(child.place[0])) is not None:
-            waits[parent.past.agent_id] = child.place[1]
-            steps[parent.past.agent_id] = _next_call(parent.past, child.place[1])
-            child = parent
-        when = _time_of(begins[cut.agent_id].past, cut.step)
-        dropped: set[str] = set()
-        for known in sorted(self._known, key=lambda known: known.past.depth):
-            above, at_step = known.place
-            late = supervised and not above and int(known.past.started.get("ts_ns") or 0) > when
-            if above in dropped or (above in steps and at_step >= steps[above]) or late:
-                dropped.add(known.past.agent_id)
-        kept = [
-            event
-            for event in self.recorded.events
-            if event.get("agent_id") not in dropped and event["kind"] != "run.ended"
-        ]
-        for agent_id, step in steps.items():
-            kept = _without(kept, agent_id, step, waits.get(agent_id))
-        found = RunPast.of(replace(self.recorded, events=kept), recomputes=False)
-        found.model = (cut.agent_id, cut.model) if cut.model is not None else None
-        return found
-
     @property
     def pasts(self) -> list[AgentPast]:
         """The history of every agent, whether it was taken or not."""
-        return self._pasts
+        return [known.past for known in self.agents]
 
     @property
     def documents(self) -> list[Fields]:
         """What is kept of every agent."""
-        return self._documents
+        return [known.document for known in self.agents]
 
     @property
     def run_id(self) -> str:
@@ -203,7 +163,7 @@ class RunPast:
             raise other_version(ValueError("its format is another"))
         return read
 
-    def _agent(self, agent_id: str, events: Iterable[Fields]) -> _Known:
+    def _agent(self, agent_id: str, events: Iterable[Fields]) -> KnownAgent:
         events = list(events)
         begun = next(event for event in events if event["kind"] == "agent.started")
         document = self.document(begun)
@@ -221,12 +181,12 @@ class RunPast:
         attrs = begun.get("attrs") or {}
         place = str(begun.get("parent_agent_id") or ""), int(attrs.get("at_step", -1))
         key = task_key(task_from(document["task"]))
-        return _Known(past, document, key, place, int(attrs.get("number", 0)))
+        return KnownAgent(past, document, key, place, int(attrs.get("number", 0)))
 
     def _tie(self) -> None:
         """Find who started whom; what an agent started in a step that is over is over as well."""
-        by_id = {known.past.agent_id: known.past for known in self._known}
-        for known in sorted(self._known, key=lambda known: known.past.depth):
+        by_id = {known.past.agent_id: known.past for known in self.agents}
+        for known in sorted(self.agents, key=lambda known: known.past.depth):
             parent = by_id.get(known.place[0])
             if parent is None:
                 continue
@@ -238,9 +198,9 @@ class RunPast:
 
     def beneath(self, agent_id: str) -> list[AgentPast]:
         """An agent and all that it started, and those they did."""
-        found = [past for past in self._pasts if past.agent_id == agent_id]
+        found = [past for past in self.pasts if past.agent_id == agent_id]
         ids = {agent_id}
-        for past in sorted(self._pasts, key=lambda past: past.depth):
+        for past in sorted(self.pasts, key=lambda past: past.depth):
             if past.started.get("parent_agent_id") in ids:
                 ids.add(past.agent_id)
                 found.append(past)
@@ -267,12 +227,12 @@ class RunPast:
         """
         place = (above.agent_id if above is not None else "", at_step)
         key = task_key(scoped(task, root))
-        here = [known for known in self._known if known.place == place]
+        here = [known for known in self._waiting if known.place == place]
         found = next((each for each in here if each.key == key), None)
         # How much of answers is passed on depends on what was left of a shared budget.
         found = found or next((each for each in here if _alike(task, each.document["task"])), None)
         if found is not None:
-            self._known.remove(found)
+            self._waiting.remove(found)
             plan = plan_from(found.document, registry.tools)
             if self.model is not None and self.model[0] == found.past.agent_id:
                 plan = replace(plan, model=self.model[1], fallback=None)
@@ -306,36 +266,3 @@ def _alike(task: Task, recorded: Fields) -> bool:
         and names == {*then.inputs}
         and same == replace(then, inputs={}, scope=(), deadline_s=None)
     )
-
-
-def _next_call(past: AgentPast, step: int) -> int:
-    """The first call of a model after a step: what all that follows it rests on."""
-    asked = [
-        seq for seq, known in past.steps.items() if known.intent.get("kind") == "model.requested"
-    ]
-    return min((seq for seq in asked if seq > step), default=past.last_seq + 1)
-
-
-def _time_of(past: AgentPast, step: int) -> int:
-    known = past.steps[step]
-    return int((known.intent or known.outcome).get("ts_ns") or 0)
-
-
-def _without(
-    events: Iterable[Fields], agent_id: str, step: int, waiting: int | None
-) -> list[Fields]:
-    """Events without those of an agent from a step on, its end, and the outcome of one call."""
-    kept: list[Fields] = []
-    reached = False
-    for event in events:
-        if event.get("agent_id") != agent_id:
-            kept.append(event)
-            continue
-        kind, at = event["kind"], event.get("step")
-        reached = reached or (at is not None and int(at) >= step)
-        if kind == "agent.ended" or (at is None and reached):
-            continue
-        if at is not None and (int(at) >= step or (at == waiting and kind == "tool.ended")):
-            continue
-        kept.append(event)
-    return kept

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sashizu_core.approvals import Approvals
+from sashizu_core.errors import SashizuError
 from sashizu_core.events import Event
 from sashizu_core.granting import request_text
 from sashizu_core.grants import Subject, ToolRequest
@@ -21,7 +22,10 @@ from sashizu_core.protocols import (
 )
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.server_starts import authorize_start
+from sashizu_core.turn.past import AgentPast
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.recorded_step import RecordedStep
+from sashizu_core.turn.recorded_tools import tools_from, written_tools
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, StepKind
 
@@ -47,10 +51,15 @@ async def tools_of_servers(
     the chain and the `policies`, and by whom `approvals` asks. What is not there is on record too,
     and shown.
 
+    Where the agent does nothing but what is on record, nobody is asked: the tools are those that
+    were described then. One that goes on asks the servers of today.
+
     Raises:
         RecordError: the record cannot be written.
+        SashizuError: what was described then is not kept.
     """
-    if not plan.served or not sources:
+    past = steps.past
+    if not plan.served or not (sources or (past is not None and past.strict)):
         return {}
     recorder = steps.recorder
     servers = sorted({name.partition("/")[0] for name in plan.served})
@@ -83,27 +92,51 @@ async def tools_of_servers(
         answers = [await source.tools(wanted) for source in sources]
         return _allowed(answers, subject)
 
+    async def recall(step: RecordedStep) -> ToolsServed:
+        assert past is not None
+        return _described_then(past, step)
+
     def outcome(
         served: ToolsServed | None, error: BaseException | None, took_ns: int
     ) -> Sequence[Event]:
         told: dict[str, Any] = {
             "duration_ns": took_ns,
-            "status": "ok" if error is None else "error",
+            "status": "ok" if error is None else _failed(error),
         }
         if served is not None:
             told["attrs"] = {
                 "tools": list(served.tools)[:MOST_NAMES],
                 "absent": dict(list(served.absent.items())[:MOST_NAMES]),
             }
+            told |= recorder.keep(written_tools(served, recorder.redactor), last_words=True)
         return [recorder.event("tool.ended", {**common, **told})]
 
     intent = [recorder.event("tool.requested", {**common, "attrs": {"listed": list(plan.served)}})]
-    served = await steps.step(StepKind.EFFECT, intent, ask, outcome)
+    recalls = recall if past is not None and past.strict else None
+    served = await steps.step(StepKind.EFFECT, intent, ask, outcome, recalls)
     if context.progress is not None:
         for reason in dict.fromkeys(served.absent.values()):
             names = ", ".join(name for name, why in served.absent.items() if why == reason)
             context.progress(f"{names}: not there, {reason}")
     return served.tools
+
+
+def _described_then(past: AgentPast, step: RecordedStep) -> ToolsServed:
+    """The tools as they were described when the agent began.
+
+    Raises:
+        SashizuError: their description is not kept, or servers could not be asked.
+    """
+    if step.outcome.get("status") != "ok":
+        raise SashizuError(f"servers could not be asked for tools: recorded for {past.name!r}")
+    text = past.content(step.outcome)
+    if not text:
+        raise SashizuError(f"what servers told {past.name!r} of their tools is not kept")
+    return tools_from(text)
+
+
+def _failed(error: BaseException) -> str:
+    return "error" if isinstance(error, Exception) else "cancelled"
 
 
 class _Starts:
@@ -173,12 +206,15 @@ def _allowed(answers: Sequence[ToolsServed], subject: Subject) -> ToolsServed:
     """Leave out what the agent could not call: a tool that is not granted does not exist."""
     tools: dict[str, Tool] = {}
     absent: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}
     for answer in answers:
         absent |= answer.absent
+        fingerprints |= answer.fingerprints
         for name, tool in answer.tools.items():
             decision = authorize((ToolRequest(name),), subject)
             if decision.verdict == "deny":
                 absent[name] = decision.reason
             else:
                 tools[name] = tool
-    return ToolsServed(tools, {name: why for name, why in absent.items() if name not in tools})
+    absent = {name: why for name, why in absent.items() if name not in tools}
+    return ToolsServed(tools, absent, {name: fingerprints.get(name, "") for name in tools})

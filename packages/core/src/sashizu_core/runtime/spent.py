@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sashizu_core.turn.past import AgentPast, RecordedStep
+from sashizu_core.turn.past import AgentPast
 from sashizu_core.turn.recorded_calls import booked_for
+from sashizu_core.turn.recorded_step import RecordedStep
 from sashizu_core.types import UNITS, Amount, Limits
 
 __all__ = ["less", "spent_by"]

@@ -17,9 +17,11 @@ from sashizu_core.protocols import Budget, BudgetNode, Busy, Hold, Model, Refuse
 from sashizu_core.redaction import LiveText
 from sashizu_core.turn.attempts import ProviderGate, RetryPlan
 from sashizu_core.turn.counting import provider_count
-from sashizu_core.turn.past import AgentPast, RecordedStep
+from sashizu_core.turn.past import AgentPast
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.recorded_answers import completion_of
 from sashizu_core.turn.recorded_calls import RecordedCalls
+from sashizu_core.turn.recorded_step import RecordedStep
 from sashizu_core.turn.shares import Share
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import (
@@ -228,7 +230,7 @@ class Inference:
             return [*self._failed(attempt, error, took_ns, paid)[:1], *booked]
 
         async def recall(step: RecordedStep) -> Completion:
-            return past.completion(step)
+            return completion_of(past, step)
 
         async def call() -> Completion:
             raise AssertionError("its outcome is on record")

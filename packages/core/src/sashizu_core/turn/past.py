@@ -6,52 +6,24 @@ asks the outside from then on.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from sashizu_core.errors import Diverged, ModelError, SashizuError
+from sashizu_core.errors import Diverged, SashizuError
 from sashizu_core.events import Event
-from sashizu_core.types import (
-    Completion,
-    Decision,
-    Message,
-    Outcome,
-    StepKind,
-    ToolCall,
-    ToolResult,
-    Usage,
-)
+from sashizu_core.turn.past_columns import differences
+from sashizu_core.turn.recorded_step import INTENTS, RecordedStep
+from sashizu_core.types import Outcome, StepKind
 
 if TYPE_CHECKING:
     from sashizu_core.turn.record import Recorder
 
-__all__ = [
-    "NOT_COMPARED",
-    "AgentPast",
-    "RecordedStep",
-    "StoppedAsRecorded",
-    "compared",
-    "differences",
-]
+__all__ = ["AgentPast", "StoppedAsRecorded"]
 
 Fields = Mapping[str, Any]
 
-NOT_COMPARED = frozenset(
-    {
-        *("v", "event_id", "ts_ns", "mono_ns", "writer_id", "seq", "kind", "h"),
-        *("actor", "run_id", "conversation_id", "agent_id", "parent_agent_id"),
-        *("trace_id", "span_id", "parent_span_id", "budget_id", "replay_of"),
-        *("duration_ns", "redactions"),
-    }
-)
-"""Columns that are ids or times, or that say who asked."""
-
-_INTENTS = ("model.requested", "tool.requested")
-_OUTCOMES = ("model.answered", "model.failed", "tool.ended")
 _STOPS = {"cancelled": Outcome.CANCELLED, "timeout": Outcome.DEADLINE}
 
 
@@ -61,92 +33,6 @@ class StoppedAsRecorded(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.value)
         self.outcome = outcome
-
-
-def compared(fields: Fields) -> dict[str, Any]:
-    """The columns of an event that say the same in a run and in its replay."""
-    return {
-        name: value
-        for name, value in fields.items()
-        if name not in NOT_COMPARED and value is not None
-    }
-
-
-def differences(was: Fields, now: Fields) -> list[tuple[str, Any, Any]]:
-    """The columns in which two events differ, with both values; None is for none."""
-    old, new = _plain(compared(was)), _plain(compared(now))
-    return [
-        (name, old.get(name), new.get(name))
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
-
-
-def _plain(fields: Fields) -> dict[str, Any]:
-    """As JSON has it: what was read and what is about to be written look the same."""
-    plain: dict[str, Any] = json.loads(json.dumps(fields, default=str))
-    return plain
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedStep:
-    """One step. `before` are the events up to its start, `within` those that came while it ran.
-
-    `after` begins with its outcome; empty where it has none.
-    """
-
-    seq: int
-    before: tuple[Fields, ...]
-    within: tuple[Fields, ...]
-    after: tuple[Fields, ...]
-
-    @classmethod
-    def of(cls, seq: int, events: Sequence[Fields]) -> RecordedStep:
-        kinds = [str(event["kind"]) for event in events]
-        end = next((i for i, kind in enumerate(kinds) if kind in _OUTCOMES), len(events))
-        start = next((i for i, kind in enumerate(kinds) if kind in _INTENTS), -1) + 1
-        if (
-            start < end
-            and kinds[start] == "tool.decided"
-            and not _asked_while_running(events[start])
-        ):
-            start += 1
-        start = min(start, end)
-        return cls(seq, tuple(events[:start]), tuple(events[start:end]), tuple(events[end:]))
-
-    @property
-    def intent(self) -> Fields:
-        """What was about to be done; empty where that is not on record."""
-        return next((event for event in self.before if event["kind"] in _INTENTS), {})
-
-    @property
-    def outcome(self) -> Fields:
-        """What came of it; empty where that is not known."""
-        return self.after[0] if self.after else {}
-
-    @property
-    def finished(self) -> bool:
-        """Whether its outcome is known; one that was cut off may or may not have done something."""
-        return bool(self.after) and self.outcome.get("status") != "cancelled"
-
-    @property
-    def repeated(self) -> bool:
-        """Whether it was taken from the record of an earlier run."""
-        return self.intent.get("replay_of") is not None
-
-    @property
-    def kind(self) -> StepKind | None:
-        said = self.intent.get("step_kind")
-        return StepKind(said) if said else None
-
-    def first(self, kind: str) -> Fields:
-        """Its first event of a kind; empty where there is none."""
-        every = (*self.before, *self.within, *self.after)
-        return next((event for event in every if event["kind"] == kind), {})
-
-
-def _asked_while_running(event: Fields) -> bool:
-    return "request" in (event.get("attrs") or {})
 
 
 class AgentPast:
@@ -264,7 +150,7 @@ class AgentPast:
             Diverged: another one is recorded here, or none and nothing may be added.
             StoppedAsRecorded: the agent was stopped before it.
         """
-        asked = next(event for event in intent if event.kind in _INTENTS)
+        asked = next(event for event in intent if event.kind in INTENTS)
         seq = int(asked.fields["step"])  # type: ignore[call-overload]
         known = self.steps.get(seq)
         if known is None or not known.intent:
@@ -348,70 +234,12 @@ class AgentPast:
         kept = keep(self.text(digest)).get("blobs")
         return str(kept[0]) if kept else digest
 
-    # --- what the outside answered ----------------------------------------------------------------
-
-    def completion(self, step: RecordedStep) -> Completion:
-        """What a model answered.
+    def content(self, outcome: Fields) -> str:
+        """The text of an outcome; empty where it had none.
 
         Raises:
-            ModelError: the attempt failed, as it did then.
+            SashizuError: it is not kept.
         """
-        outcome = step.outcome
-        attrs = outcome.get("attrs") or {}
-        if outcome["kind"] == "model.failed":
-            raise ModelError(
-                f"recorded: {outcome.get('error_type')}",
-                fault=outcome.get("error_type") or "transport",
-                sent=bool(step.first("budget.settled")),
-                retry_after_s=attrs.get("retry_after_s"),
-                usage=_usage(outcome),
-                status=attrs.get("http_status"),
-            )
-        told = json.loads(self.content(outcome))
-        message = Message(
-            "assistant",
-            told["content"],
-            tuple(ToolCall(*call) for call in told["tool_calls"]),
-            opaque=told.get("opaque"),
-        )
-        return Completion(
-            message,
-            _usage(outcome),
-            outcome["finish_reason"],
-            outcome.get("model_used") or "",
-            outcome.get("response_id") or "",
-            outcome.get("ttft_ns"),
-        )
-
-    def decision(self, seq: int) -> Decision | None:
-        """What was decided on a call before it was made; None where that is not on record."""
-        known = self.steps.get(seq)
-        told = (
-            next((e for e in known.before if e["kind"] == "tool.decided"), None) if known else None
-        )
-        if known is None or told is None:
-            return None
-        denied = known.first("security.denied")
-        reason = told.get("decision_reason") or denied.get("decision_reason") or ""
-        return Decision(
-            told["decision"],
-            str(reason),
-            str(told.get("decision_rule") or ""),
-            told["decided_by"],
-            str((told.get("attrs") or {}).get("source") or ""),
-        )
-
-    def result(self, step: RecordedStep) -> ToolResult:
-        """What a tool answered."""
-        outcome = step.outcome
-        return ToolResult(
-            self.content(outcome),
-            outcome.get("status") != "ok",
-            outcome.get("error_type") or "",
-        )
-
-    def content(self, outcome: Fields) -> str:
-        """The text of an outcome; empty where it had none."""
         blobs = outcome.get("blobs") or ()
         if not blobs:
             if outcome.get("result_sha256") not in (None, sha256(b"").hexdigest()):
@@ -426,18 +254,6 @@ class AgentPast:
 _SET_BY_SINKS = frozenset(
     {"v", "event_id", "ts_ns", "mono_ns", "writer_id", "seq", "kind", "h", "replay_of"}
 )
-
-
-def _usage(outcome: Fields) -> Usage | None:
-    if outcome.get("input_tokens") is None:
-        return None
-    return Usage(
-        int(outcome["input_tokens"]),
-        int(outcome.get("output_tokens") or 0),
-        int(outcome.get("cache_read_tokens") or 0),
-        int(outcome.get("cache_write_tokens") or 0),
-        int(outcome.get("reasoning_tokens") or 0),
-    )
 
 
 def _told(kind: str, fields: Fields) -> str:

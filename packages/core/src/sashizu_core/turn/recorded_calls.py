@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 
 from sashizu_core.errors import BudgetRefused
 from sashizu_core.protocols import BudgetNode, Busy, Refused
-from sashizu_core.turn.past import AgentPast, RecordedStep, StoppedAsRecorded
+from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
+from sashizu_core.turn.recorded_step import RecordedStep
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Amount, Outcome, Usage
 

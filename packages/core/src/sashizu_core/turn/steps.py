@@ -11,8 +11,9 @@ import anyio.lowlevel
 
 from sashizu_core.events import Event
 from sashizu_core.ids import AgentId, RunId
-from sashizu_core.turn.past import AgentPast, RecordedStep, StoppedAsRecorded
+from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.recorded_step import RecordedStep
 from sashizu_core.types import Outcome, StepKey, StepKind
 
 __all__ = ["LAST_WORDS_S", "StepContext"]

@@ -27,8 +27,11 @@ from sashizu_core.permissions import authorize, effective
 from sashizu_core.protocols import Policy, TailoredTool, Tool, ToolContext
 from sashizu_core.sandboxing import Confinement
 from sashizu_core.turn.claims import Claims
-from sashizu_core.turn.past import AgentPast, RecordedStep
+from sashizu_core.turn.past import AgentPast
 from sashizu_core.turn.reacting import Reactor
+from sashizu_core.turn.recorded_answers import result_of
+from sashizu_core.turn.recorded_step import RecordedStep
+from sashizu_core.turn.recorded_tools import RecordedTool
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
 
@@ -174,6 +177,8 @@ class ToolBox:
                 return await self._remembered(past, known, state)
         if state.result is None:
             await self._permit(state, (ToolRequest(state.call.name), *requests))
+        elif state.error_type != "outcome_unknown" and self._in_doubt(state):
+            self._doubt(state, f"It cannot be run again: {state.result.content}")
         if state.result is not None or state.tool is None:
             return await self._refuse(state)
         return await self._act(state, state.tool)
@@ -185,9 +190,13 @@ class ToolBox:
         if self._reactor is not None and decision.verdict != "deny":
             decision = await self._reactor.before(call, decision)
         past = self._steps.past
-        then = past.decision(state.seq) if past is not None and past.recomputes else None
+        known = past.steps.get(state.seq) if past is not None and past.recomputes else None
+        then = known.decision if known is not None else None
         doubt = self._in_doubt(state)
-        if then is not None and then.decided_by == "user" and decision.verdict != "deny":
+        answered = then is not None and (
+            then.decided_by == "user" or isinstance(state.tool, RecordedTool)
+        )  # whether a server's tool was approved by then, is known from there alone
+        if answered and then is not None and decision.verdict != "deny":
             decision = then
         elif doubt and decision.verdict != "deny":
             decision = await self._ask(
@@ -199,8 +208,7 @@ class ToolBox:
             decision = await self._ask(call, asked, decision, call.arguments)
         state.decision = decision
         if not decision.allowed and doubt:
-            state.result = ToolResult(f"{UNKNOWN_OUTCOME} It was not run again.", is_error=True)
-            state.error_type = "outcome_unknown"
+            self._doubt(state, "It was not run again.")
         elif not decision.allowed:
             state.result = ToolResult(f"not allowed: {decision.reason}", is_error=True)
             state.error_type = "denied"
@@ -254,11 +262,13 @@ class ToolBox:
     def _as_recorded(self, past: AgentPast, known: RecordedStep, state: _Call) -> None:
         """Refuse what was refused for reasons that lie outside of the agent."""
         why = str(known.outcome.get("error_type") or "")
-        if why in _OF_THE_OUTSIDE and state.result is None:
-            state.result = past.result(known)
+        misread = why == "malformed_arguments" and isinstance(state.tool, RecordedTool)
+        doubtful = why == "outcome_unknown"
+        if misread or doubtful or (why in _OF_THE_OUTSIDE and state.result is None):
+            state.result = result_of(past, known)
             state.error_type = why
-            if why != "not_understood":
-                state.decision = past.decision(state.seq)
+            state.decision = known.decision
+            self.malformed += misread
 
     async def _remembered(self, past: AgentPast, known: RecordedStep, state: _Call) -> ToolResult:
         """Take what a call gave from the record: it was judged and made."""
@@ -269,20 +279,26 @@ class ToolBox:
             await _run(tool, state, await self._context_of(state, state.seq))
         recorder.later(past.copies(known.after, recorder))
         await anyio.lowlevel.checkpoint()
-        result = past.result(known)
+        result = result_of(past, known)
         state.error_type = ""
         return self._given(state, result)
 
     def _in_doubt(self, state: _Call) -> bool:
         """Whether a call had begun that must not be made twice, and nobody knows how it ended."""
         past = self._steps.past
-        if past is None or past.strict or state.tool is None:
+        if past is None or past.strict:
             return False
         known = past.steps.get(state.seq)
-        decided = past.decision(state.seq)
-        if known is None or known.finished or decided is None or not decided.allowed:
+        if known is None or known.finished or known.decision is None or not known.decision.allowed:
             return False
-        return StepKind.EFFECT in (state.tool.kind, known.kind)
+        return known.kind is StepKind.EFFECT or (
+            state.tool is not None and state.tool.kind is StepKind.EFFECT
+        )
+
+    def _doubt(self, state: _Call, why: str) -> None:
+        """Answer a call with what is not known of it, and why it was not made again."""
+        state.result = ToolResult(f"{UNKNOWN_OUTCOME} {why}", is_error=True)
+        state.error_type = "outcome_unknown"
 
     def _taken(self, state: _Call) -> str:
         """Claim what a call would write; says who else has it."""
@@ -450,7 +466,7 @@ class ToolBox:
             if seq in past.started_in:  # whom it started goes on, too
                 await _run(tool, state, await self._context_of(state, seq))
                 state.error_type = ""
-            return self._given(state, past.result(step))
+            return self._given(state, result_of(past, step))
 
         def outcome(
             result: ToolResult | None, error: BaseException | None, took_ns: int

@@ -115,10 +115,12 @@ class ServerTools:
             raise unrecorded[0]
         served: dict[str, Tool] = {}
         absent: dict[str, str] = {}
+        fingerprints: dict[str, str] = {}
         for server in by_server:
             served |= answers[server].tools
             absent |= answers[server].absent
-        return ToolsServed(served, absent)
+            fingerprints |= answers[server].fingerprints
+        return ToolsServed(served, absent, fingerprints)
 
     async def _of_server(self, server: str, names: list[str], wanted: ToolsWanted) -> ToolsServed:
         """The listed tools of one server; what goes wrong with it is told of each of them."""
@@ -153,7 +155,7 @@ class ServerTools:
             if name not in listing.tools
         }
         tools = {tool.qualified: McpTool(tool, session, self._book) for tool in found}
-        return ToolsServed(tools, absent)
+        return ToolsServed(tools, absent, {tool.qualified: tool.sha256 for tool in found})
 
     async def _look(
         self, session: ServerSession, tools: Sequence[ServedTool], wanted: ToolsWanted
