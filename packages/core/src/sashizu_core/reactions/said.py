@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sashizu_core.reactions.reaction import Reaction
 from sashizu_core.skills.skill import visible_text
 
-__all__ = ["Heard", "Said", "heard", "read_said"]
+__all__ = ["Heard", "Said", "counted", "heard", "read_said"]
 
 BLOCKS = 2
 """The exit status that blocks, with the reason on stderr."""
@@ -87,6 +87,14 @@ def _decided(reaction: Reaction, told: Mapping[str, Any]) -> Said:
     return Said("none", context=context)
 
 
+def counted(reaction: Reaction, said: Said, *, failure_blocks: bool) -> Said:
+    """An answer with what a failure counts for; see `heard`."""
+    if said.verdict != "failed":
+        return said
+    verdict: Verdict = "block" if failure_blocks and reaction.own else "none"
+    return Said(verdict, f"the hook did not work: {said.reason}", said.context)
+
+
 def heard(answers: Iterable[tuple[Reaction, Said]], *, failure_blocks: bool) -> Heard:
     """What several answers come to: one that blocks counts before one that asks.
 
@@ -94,11 +102,9 @@ def heard(answers: Iterable[tuple[Reaction, Said]], *, failure_blocks: bool) -> 
     """
     found = Heard()
     contexts = []
-    for reaction, said in answers:
+    for reaction, each in answers:
+        said = counted(reaction, each, failure_blocks=failure_blocks)
         verdict, reason = said.verdict, said.reason
-        if verdict == "failed":
-            verdict = "block" if failure_blocks and reaction.own else "none"
-            reason = f"the hook did not work: {reason}"
         if verdict == "block" and found.verdict != "block":
             found = Heard("block", reason or "no reason was given", reaction.source)
         elif verdict == "ask" and found.verdict == "none":

@@ -157,9 +157,14 @@ def _live_settings(settings: Settings, known: KnownRun) -> Settings:
     return replace(settings, tables={**settings.tables, "run": shaped})
 
 
+def _named(intent: Mapping[str, Any]) -> str:
+    tool = str(intent.get("tool"))
+    return f"hook {tool}" if intent.get("op") == "run_hook" else tool
+
+
 def _doubts(known: KnownRun) -> list[Doubt]:
     return [
-        Doubt(each.name, step.seq, str(step.intent.get("tool")))
+        Doubt(each.name, step.seq, _named(step.intent))
         for each in known.past.pasts
         if not each.strict
         for step in each.in_doubt()

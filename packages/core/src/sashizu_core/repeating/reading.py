@@ -156,24 +156,27 @@ def check_kinds(known: KnownRun) -> None:
         raise SashizuError(f"run {run_id} is a part of another process's run: name that one")
     for event in known.recorded.events:
         why = _NOT_IN_FULL.get(str(event.get("tool_type")), "")
-        why = why or _undescribed(event)
+        why = why or _unkept(event)
         if why:
             raise SashizuError(f"run {run_id} cannot be made again: {why}")
 
 
 _NOT_IN_FULL = {
-    "hook": "it had hooks, whose answers are not recorded in full",
     "engine": "an agent was a program of its own, whose steps are not recorded",
 }
 """What is not on record in full, by the type of its tool."""
 
 
-def _undescribed(event: Mapping[str, Any]) -> str:
-    """Why tools of servers cannot be made again; empty if they can."""
-    listed = event["kind"] == "tool.ended" and event.get("op") == "list_tools"
-    if not listed or event.get("status") != "ok" or event.get("blobs"):
+def _unkept(event: Mapping[str, Any]) -> str:
+    """Why what servers described, or hooks said, cannot be taken again; empty if it can."""
+    op, status = event.get("op"), event.get("status")
+    if event["kind"] != "tool.ended" or event.get("blobs"):
         return ""
-    return "an agent had tools of servers, whose descriptions were not kept"
+    if op == "list_tools" and status == "ok":
+        return "an agent had tools of servers, whose descriptions were not kept"
+    if op == "run_hook" and status != "cancelled":
+        return "it had hooks, whose answers were not kept"
+    return ""
 
 
 async def _recorded(registry: Registry, run_id: str) -> RecordedRun:

@@ -37,6 +37,7 @@ from sashizu_core.protocols import (
 from sashizu_core.reactions.book import ReactionBook
 from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, verify_artifacts, versions
+from sashizu_core.runtime.asking_again import may_run_again
 from sashizu_core.runtime.confining import Confining
 from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.places import Place, Places
@@ -57,6 +58,7 @@ from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
 from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
+from sashizu_core.turn.past_reactions import had_hooks
 from sashizu_core.turn.reacting import Reacting, Reactor
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.recorded_step import RecordedStep
@@ -544,10 +546,11 @@ class AgentInstance:
     def _reacting(self, subject: Subject, context: ToolContext) -> Reactor | None:
         """What reacts to this agent; None where nothing does."""
         parts = self._parts
-        if not parts.book:
+        if not parts.book and not had_hooks(self._past):
             return None
 
-        confining = self._confining(subject, parts.book.readable)
+        book = parts.book or ReactionBook(self.place.workspace.root)
+        confining = self._confining(subject, book.readable)
         about = {
             "session_id": self.conversation_id or self.agent_id,
             "transcript_path": None,
@@ -557,13 +560,14 @@ class AgentInstance:
         }
         child = self.depth > 0
         reacting = Reacting(
-            parts.book,
+            book,
             parts.sandbox,
             confining,
             self.place.workspace.root,
             child,
             about,
             context.progress,
+            partial(may_run_again, parts.approvals, subject),
         )
         return Reactor(reacting, self._steps)
 

@@ -213,6 +213,7 @@ async def _parts(
     again = asked.past is not None and asked.past.recomputes
     book = None if again else await _book(asked)
     scope = [path for plan in plans for path in plan.task.scope]
+    reacts = bool(book) or (again and bool(asked.registry.sandboxes))  # as it was then
     return RunParts(
         run_id=asked.run_id,
         recorder=recorder,
@@ -226,7 +227,7 @@ async def _parts(
         approvals=handle.approvals,
         budget=budget,
         root=root,
-        sandbox=await opened.sandbox(run.sandbox, plans, reacts=bool(book)),
+        sandbox=await opened.sandbox(run.sandbox, plans, reacts=reacts),
         max_turns=run.max_turns,
         max_output_tokens=run.max_output_tokens,
         on_text=asked.on_text,

@@ -83,7 +83,26 @@ def _without(
         reached = reached or (at is not None and int(at) >= step)
         if kind == "agent.ended" or (at is None and reached):
             continue
-        if at is not None and (int(at) >= step or (at == waiting and kind == "tool.ended")):
-            continue
+        if at is not None:
+            of = _of_step(event)
+            if int(at) == step or of >= step or (of == waiting and _after_it(event)):
+                continue
         kept.append(event)
     return kept
+
+
+def _of_step(event: Fields) -> int:
+    """The step that an event belongs to; that of a hook is the one that it reacts to."""
+    attrs = event.get("attrs") or {}
+    return int(attrs.get("for_step", event["step"]) if _of_hook(event) else event["step"])
+
+
+def _after_it(event: Fields) -> bool:
+    """Whether an event tells what came of a call."""
+    if _of_hook(event):
+        return str(event.get("tool")) == "PostToolUse"
+    return str(event["kind"]) == "tool.ended"
+
+
+def _of_hook(event: Fields) -> bool:
+    return event.get("op") == "run_hook"

@@ -119,10 +119,7 @@ class AgentPast:
         return [
             step
             for step in self.steps.values()
-            if step.kind is StepKind.EFFECT
-            and step.intent.get("op") == "execute_tool"
-            and not step.finished
-            and step.first("tool.decided").get("decision") == "allow"
+            if step.kind is StepKind.EFFECT and not step.finished and _had_begun(step)
         ]
 
     @property
@@ -249,6 +246,12 @@ class AgentPast:
                 )
             return ""
         return self.text(str(blobs[0]))
+
+
+def _had_begun(step: RecordedStep) -> bool:
+    op = step.intent.get("op")
+    allowed = step.first("tool.decided").get("decision") == "allow"
+    return op == "run_hook" or (op == "execute_tool" and allowed)
 
 
 _SET_BY_SINKS = frozenset(

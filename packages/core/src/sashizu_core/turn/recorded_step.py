@@ -8,9 +8,15 @@ from typing import Any
 
 from sashizu_core.types import Decision, StepKind
 
-__all__ = ["INTENTS", "OUTCOMES", "RecordedStep"]
+__all__ = ["INTENTS", "OUTCOMES", "UNKNOWN_OUTCOME", "RecordedStep"]
 
 Fields = Mapping[str, Any]
+
+UNKNOWN_OUTCOME = (
+    "Whether this was done is not known: the run was interrupted while it ran. Look at what is "
+    "there before it is done again."
+)
+"""What a model, and whoever is asked, is told of a call that may have had its effect."""
 
 INTENTS = ("model.requested", "tool.requested")
 OUTCOMES = ("model.answered", "model.failed", "tool.ended")

@@ -30,7 +30,7 @@ from sashizu_core.turn.claims import Claims
 from sashizu_core.turn.past import AgentPast
 from sashizu_core.turn.reacting import Reactor
 from sashizu_core.turn.recorded_answers import result_of
-from sashizu_core.turn.recorded_step import RecordedStep
+from sashizu_core.turn.recorded_step import UNKNOWN_OUTCOME, RecordedStep
 from sashizu_core.turn.recorded_tools import RecordedTool
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import Decision, Message, StepKind, ToolCall, ToolResult
@@ -44,12 +44,6 @@ MAX_DECISIONS = 1024
 """Decisions that are kept for one agent instance."""
 
 UNTOUCHED = StepKind.PURE
-
-UNKNOWN_OUTCOME = (
-    "Whether this was done is not known: the run was interrupted while it ran. Look at what is "
-    "there before it is done again."
-)
-"""What a model, and whoever is asked, is told of a call that may have had its effect."""
 
 _OF_THE_OUTSIDE = ("conflict", "not_understood", "outcome_unknown")
 """Why a call was not made that depends on files, on other agents, or on a crash."""
@@ -173,6 +167,8 @@ class ToolBox:
         if past is not None and (known := past.steps.get(state.seq)) is not None:
             if past.anew(known) or (past.recomputes and not known.finished):
                 self._as_recorded(past, known, state)
+                if state.result is not None and self._reactor is not None:
+                    self._reactor.recall(state.seq)
             elif known.finished:
                 return await self._remembered(past, known, state)
         if state.result is None:
@@ -188,7 +184,7 @@ class ToolBox:
         call = state.call
         decision = self._decided.get(asked) or self._decide(asked)
         if self._reactor is not None and decision.verdict != "deny":
-            decision = await self._reactor.before(call, decision)
+            decision = await self._reactor.before(call, decision, state.seq)
         past = self._steps.past
         known = past.steps.get(state.seq) if past is not None and past.recomputes else None
         then = known.decision if known is not None else None
@@ -272,8 +268,10 @@ class ToolBox:
 
     async def _remembered(self, past: AgentPast, known: RecordedStep, state: _Call) -> ToolResult:
         """Take what a call gave from the record: it was judged and made."""
-        recorder = self._steps.recorder
+        recorder, reactor = self._steps.recorder, self._reactor
         tool = state.tool
+        if reactor is not None:
+            reactor.recall(state.seq)
         recorder.write(past.copies((*known.before, *known.within), recorder))
         if tool is not None and state.seq in past.started_in:  # whom it started goes on, too
             await _run(tool, state, await self._context_of(state, state.seq))
@@ -281,7 +279,10 @@ class ToolBox:
         await anyio.lowlevel.checkpoint()
         result = result_of(past, known)
         state.error_type = ""
-        return self._given(state, result)
+        result = self._given(state, result)
+        if reactor is None or not _was_made(known):
+            return result
+        return await reactor.after(state.call, result, self._shown(result.content), state.seq)
 
     def _in_doubt(self, state: _Call) -> bool:
         """Whether a call had begun that must not be made twice, and nobody knows how it ended."""
@@ -481,7 +482,7 @@ class ToolBox:
         result = await self._steps.step(kind, intent, call, outcome, recall)
         if self._reactor is None:
             return result
-        return await self._reactor.after(state.call, result, self._shown(result.content))
+        return await self._reactor.after(state.call, result, self._shown(result.content), seq)
 
     def _given(self, state: _Call, result: ToolResult) -> ToolResult:
         """Keep in mind what a call gave."""
@@ -491,6 +492,16 @@ class ToolBox:
         else:
             self.written.update(state.writes)
         return result
+
+
+def _was_made(known: RecordedStep) -> bool:
+    """Whether a recorded call was more than asked for."""
+    decided = known.decision
+    return (
+        decided is not None
+        and decided.allowed
+        and known.outcome.get("error_type") not in _OF_THE_OUTSIDE
+    )
 
 
 def _doubtful(decision: Decision) -> Decision:
