@@ -265,7 +265,13 @@ async def test_hooks_are_recorded_as_steps_of_their_agent(run: Runner) -> None:
     asked = [each for each in sink.of("tool.requested") if each.get("op") == "run_hook"]
     ended = [each for each in sink.of("tool.ended") if each.get("op") == "run_hook"]
     assert [each["step"] for each in asked] == [each["step"] for each in ended]
-    assert asked[0]["attrs"] == {"source": "the settings table [hooks]", "command": "true"}
+    assert asked[0]["attrs"] == {
+        "source": "the settings table [hooks]",
+        "command": "true",
+        "own": True,
+        "for_step": 1,
+        "failure_blocks": True,
+    }
     assert asked[0]["step_kind"] == "idempotent"
 
 

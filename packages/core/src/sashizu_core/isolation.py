@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sashizu_core.types import Changes, MergePlan
 
-__all__ = ["IsolatedFolder", "Isolation"]
+__all__ = ["IsolatedFolder", "Isolation", "LastingIsolation"]
 
 
 class IsolatedFolder(Protocol):
@@ -51,5 +51,32 @@ class Isolation(Protocol):
 
         Raises:
             SashizuError: it cannot be told.
+        """
+        ...
+
+
+@runtime_checkable
+class LastingIsolation(Isolation, Protocol):
+    """An isolation whose folders outlast their run, so that another one can go on with them."""
+
+    async def take_up(self, agent: str, agent_id: str, earlier_id: str) -> IsolatedFolder:
+        """The folder of an agent instance of an earlier run, with all that lies in it.
+
+        From now on it is that of `agent_id`, and of this run.
+
+        Raises:
+            SashizuError: it is gone.
+        """
+        ...
+
+    async def beside(
+        self, agent: str, agent_id: str, earlier_id: str, *, as_it_ended: bool
+    ) -> IsolatedFolder:
+        """A further folder, with the files that an agent instance of an earlier run began with.
+
+        With `as_it_ended`, with those that were kept of it. The earlier one stays as it is.
+
+        Raises:
+            SashizuError: what it began with is not there any more.
         """
         ...

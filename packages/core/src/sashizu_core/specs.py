@@ -187,13 +187,16 @@ class IsolationSpec:
     """A way to keep agents apart that change the same files.
 
     `fits` says whether it can be used for a workspace, as a reason why not, empty if it can; it may
-    block. `open` gets the workspace and the id of the run.
+    block. `open` gets the workspace and the id of the run. `gone` gets the id of an agent instance
+    of an earlier run and says why nobody can work on in its folder, empty if somebody can; it may
+    block. What it opens is a `LastingIsolation`; None where folders do not outlast their run.
     """
 
     name: str
     summary: str
     fits: Callable[[Path], str]
     open: Callable[[Path, str], AbstractAsyncContextManager[Isolation]]
+    gone: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,13 @@ def register_isolations(settings: Settings) -> Sequence[IsolationSpec]:
 
         return open_worktrees(workspace, run_id)
 
-    return [IsolationSpec("worktree", "a git worktree and a branch for each agent", fits, open_)]
+    def gone(agent_id: str) -> str:
+        from sashizu_sandbox.worktrees.moving import why_gone
+
+        return why_gone(agent_id)
+
+    summary = "a git worktree and a branch for each agent"
+    return [IsolationSpec("worktree", summary, fits, open_, gone)]
 
 
 @hookimpl

@@ -78,18 +78,24 @@ def same_folder(known: KnownRun, workspace: Path | str | None) -> None:
         )
 
 
-def check_folders(known: KnownRun) -> None:
-    """Refuse agents whose folder of their own nobody could take up again.
+def check_folders(known: KnownRun, registry: Registry) -> None:
+    """Refuse agents whose folder of their own nobody could take up again. Blocks.
 
     Raises:
-        SashizuError: names the agent.
+        SashizuError: names the agent, and says why.
     """
     for past in known.past.pasts:
-        isolation = (past.started.get("attrs") or {}).get("isolation")
-        if not past.strict and isolation not in (None, "none"):
+        name = (past.started.get("attrs") or {}).get("isolation")
+        if past.strict or name in (None, "none"):
+            continue
+        spec = registry.isolations.get(name)
+        why = f"and nothing here makes a {name}" if spec is None else "which does not last"
+        if spec is not None and spec.gone is not None:
+            why = spec.gone(past.agent_id)
+        if why:
             raise SashizuError(
-                f"the agent {past.name!r} was at work in a {isolation} of its own, which cannot be "
-                "taken up again; what it had changed is still there (`sashizu worktrees`)"
+                f"unsupported: the agent {past.name!r} was at work in a {name} of its own, {why} "
+                "(`sashizu worktrees list` shows what is there)"
             )
 
 

@@ -59,6 +59,7 @@ async def resume(
     """
     known, settings, registry = await open_known(run, settings, registry)
     _check(known)
+    await anyio.to_thread.run_sync(check_folders, known, registry)
     same_folder(known, workspace)
     known.past.carries = True
     spent = spent_by(known.past.pasts, known.recorded.run_id)
@@ -117,4 +118,3 @@ def _check(known: KnownRun) -> None:
             "(`sashizu fork` goes on from one of its steps)"
         )
     check_kinds(known)
-    check_folders(known)

@@ -614,8 +614,7 @@ class AgentInstance:
             except Exception as error:
                 if not isinstance(error, SashizuError):
                     logger.exception("what %s made cannot be kept", self.plan.name)
-                report = self._report(ending, artifacts, missing)
-                return replace(report, status="error", error=f"its work is not kept: {error}")
+                return _not_kept(self._report(ending, artifacts, missing), error)
         return replace(self._report(ending, artifacts, missing), changes=changes)
 
     async def _concluded_as_recorded(self, past: AgentPast, ending: Ending) -> AgentReport:
@@ -625,9 +624,12 @@ class AgentInstance:
             Artifact(str(each["path"]), str(each["sha256"]), int(each["bytes"]))
             for each in attrs.get("artifacts") or ()
         )
-        await self._keep(artifacts)
         missing = tuple(map(str, attrs.get("missing") or ()))
-        return self._report(ending, artifacts, missing)
+        try:
+            changes = await self._keep(artifacts)
+        except SashizuError as error:
+            return _not_kept(self._report(ending, artifacts, missing), error)
+        return replace(self._report(ending, artifacts, missing), changes=changes)
 
     async def _keep(self, artifacts: tuple[Artifact, ...]) -> Changes | None:
         """Bring home what was made in a folder of its own: on record before a file is touched."""
@@ -652,7 +654,9 @@ class AgentInstance:
                 recorder.event("tool.ended", {**common, "status": status, "duration_ns": took_ns})
             ]
 
-        async def recall(_step: RecordedStep) -> Changes | None:
+        async def recall(step: RecordedStep) -> Changes | None:
+            if step.outcome.get("status") == "error":
+                raise SashizuError("as it was recorded")
             return kept[0] if kept is not None else None
 
         intent = [recorder.event("tool.requested", common)]
@@ -716,6 +720,10 @@ class AgentInstance:
 
     def _unchecked(self) -> tuple[Criterion, ...]:
         return read_answer("", self.plan.definition.success_criteria).criteria
+
+
+def _not_kept(report: AgentReport, error: Exception) -> AgentReport:
+    return replace(report, status="error", error=f"its work is not kept: {error}")
 
 
 def _repeated_run(parts: RunParts, plan: AgentPlan) -> object:

@@ -11,11 +11,12 @@ import anyio
 import anyio.to_thread
 
 from sashizu_core.errors import MissingPackage, SashizuError, ToolError, UsageError, nearest
-from sashizu_core.isolation import IsolatedFolder, Isolation
+from sashizu_core.isolation import IsolatedFolder, Isolation, LastingIsolation
 from sashizu_core.plugins import Registry
 from sashizu_core.runtime.child_opening import OwnedStack
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.turn.claims import Claims
+from sashizu_core.turn.past import AgentPast
 from sashizu_core.types import Artifact, Changes, MergePlan
 from sashizu_core.workspace import Workspace
 
@@ -100,6 +101,19 @@ class Place:
         return await self.folder.conclude()
 
 
+async def _earlier_folder(
+    isolation: Isolation, name: str, agent_id: str, past: AgentPast
+) -> IsolatedFolder:
+    """The folder of an agent that goes on from a record.
+
+    Raises:
+        SashizuError: it cannot be had.
+    """
+    if not isinstance(isolation, LastingIsolation):
+        raise SashizuError(f"the folder of {name!r} was its own, and cannot be taken up again")
+    return await isolation.take_up(name, agent_id, past.agent_id)
+
+
 class Places:
     """Makes the places of a run. What it opens is closed with the stack."""
 
@@ -131,7 +145,10 @@ class Places:
         if plan.isolation == "none":
             return Place(self._shared, self._claims)
         isolation = await self._isolation(plan)
-        folder = await isolation.separate(plan.name, agent_id)
+        if plan.past is None:
+            folder = await isolation.separate(plan.name, agent_id)
+        else:
+            folder = await _earlier_folder(isolation, plan.name, agent_id, plan.past)
         return Place(self._open(folder.root), None, folder)
 
     def beneath(self, place: Place) -> Place:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from sashizu_sandbox.worktrees.git import Git, GitFailed, repository_of
 from sashizu_sandbox.worktrees.keeping import keep
 from sashizu_sandbox.worktrees.manifest import AgentEntry, Manifest
 from sashizu_sandbox.worktrees.merge import plan_merge
+from sashizu_sandbox.worktrees.moving import existing, free_folder, known_entry, moved_here
 from sashizu_sandbox.worktrees.snapshot import snapshot
 
 __all__ = ["Worktree", "Worktrees", "open_worktrees", "why_not"]
@@ -60,20 +60,46 @@ class Worktrees:
                 )
             return worktree
 
-    async def _add(self, agent: str, agent_id: str) -> AgentEntry:
-        manifest = self._manifest
-        count = sum(entry.agent == agent for entry in manifest.agents)
-        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", agent).strip("-") or "agent"
-        name = f"{slug}-{count + 1}" if count else slug
-        folder = manifest.folder / name
-        branch = f"sashizu/{manifest.run_id}/{name}"
+    async def take_up(self, agent: str, agent_id: str, earlier_id: str) -> Worktree:
+        """See `sashizu_core.isolation.LastingIsolation`."""
+        async with self._lock:
+            before = await anyio.to_thread.run_sync(known_entry, earlier_id)
+            entry = await moved_here(self.git, self._manifest, before, agent, agent_id)
+            if entry is None:  # nothing had changed, so it was removed
+                old, _ = before
+                entry = await self._add(agent, agent_id, await existing(self.git, old.base))
+            return Worktree(self, entry, self._inside)
+
+    async def beside(
+        self, agent: str, agent_id: str, earlier_id: str, *, as_it_ended: bool
+    ) -> Worktree:
+        """See `sashizu_core.isolation.LastingIsolation`."""
+        async with self._lock:
+            old, before = await anyio.to_thread.run_sync(known_entry, earlier_id)
+            base = await existing(self.git, old.base_of(before))
+            entry = await self._add(agent, agent_id, base)
+            if as_it_ended and before.commit:
+                there = self.git.at(entry.folder, entry.git_folder)
+                await there.run("read-tree", "--reset", "-u", before.commit)
+            return Worktree(self, entry, self._inside)
+
+    async def _add(self, agent: str, agent_id: str, base: str = "") -> AgentEntry:
+        """Make a worktree of a commit: of that which the run found, or of another `base`."""
+        manifest, at = self._manifest, base or self._manifest.base
+        folder = free_folder(manifest, agent)
+        branch = f"sashizu/{manifest.run_id}/{folder.name}"
         manifest.save()  # first the note, then what it speaks of
-        await self.git.run("worktree", "add", "--quiet", "-b", branch, str(folder), manifest.base)
+        await self.git.run("worktree", "add", "--quiet", "-b", branch, str(folder), at)
         top, git_folder, head = await _where(self.git, folder)
-        if top != await anyio.to_thread.run_sync(os.path.realpath, folder) or head != manifest.base:
+        if top != await anyio.to_thread.run_sync(os.path.realpath, folder) or head != at:
             raise SashizuError(f"git made no worktree in {str(folder)!r}, but in {top!r}")
         entry = AgentEntry(
-            agent=agent, agent_id=agent_id, folder=folder, git_folder=git_folder, branch=branch
+            agent=agent,
+            agent_id=agent_id,
+            folder=folder,
+            git_folder=git_folder,
+            branch=branch,
+            base=base,
         )
         manifest.agents.append(entry)
         manifest.save()

@@ -24,14 +24,15 @@ async def keep(git: Git, manifest: Manifest, entry: AgentEntry) -> Changes | Non
     Raises:
         GitFailed: it cannot be committed; the folder stays as it is.
     """
+    base = manifest.base_of(entry)
     there = git.at(entry.folder, entry.git_folder)
     tree = await write_tree(there)
-    left_out = await _leave_repositories_out(there, manifest.base)
+    left_out = await _leave_repositories_out(there, base)
     if left_out:
         tree = await there.line("write-tree")
     ignored = await _ignored(there)
     entry.left_out = (*left_out, *ignored)
-    if tree == await git.object(f"{manifest.base}^{{tree}}"):
+    if tree == await git.object(f"{base}^{{tree}}"):
         entry.state = "unchanged"
         if not entry.left_out:
             await remove_folder(git, entry)
@@ -39,14 +40,14 @@ async def keep(git: Git, manifest: Manifest, entry: AgentEntry) -> Changes | Non
             entry.state = "removed"
         return None
     message = f"What {entry.agent} changed in run {manifest.run_id}"
-    entry.commit = await git.line("commit-tree", tree, "-p", manifest.base, "-m", message)
-    await git.run("update-ref", f"refs/heads/{entry.branch}", entry.commit, manifest.base)
-    files = await changed_files(git, manifest.base, entry.commit)
+    entry.commit = await git.line("commit-tree", tree, "-p", base, "-m", message)
+    await git.run("update-ref", f"refs/heads/{entry.branch}", entry.commit, base)
+    files = await changed_files(git, base, entry.commit)
     entry.paths = tuple(file.path for file in files)
     entry.state = "changed"
     return Changes(
         branch=entry.branch,
-        base=manifest.base,
+        base=base,
         commit=entry.commit,
         folder=str(entry.folder),
         files=files,

@@ -11,7 +11,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sashizu_core.errors import ConfigError, UsageError
 from sashizu_core.home import state_home
 
-__all__ = ["AgentEntry", "Manifest", "load_manifest", "manifests", "worktrees_home"]
+__all__ = [
+    "AgentEntry",
+    "Manifest",
+    "entry_of",
+    "load_manifest",
+    "manifests",
+    "worktrees_home",
+]
 
 _FILE = "run.json"
 
@@ -26,7 +33,8 @@ class AgentEntry(_Part):
     """The worktree of one agent instance.
 
     `working` until its end was reached: what lies in the folder is not committed yet. `commit` is
-    empty unless something changed. `paths` are what it changed.
+    empty unless something changed. `paths` are what it changed. `base` is the commit that it began
+    with, empty for that of its run; `was` are the agent instances that had it before.
     """
 
     agent: str
@@ -38,10 +46,12 @@ class AgentEntry(_Part):
     commit: str = ""
     paths: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    base: str = ""
+    was: tuple[str, ...] = ()
 
 
 class Manifest(_Part):
-    """The worktrees of one run. `base` is the commit that all of them began with."""
+    """The worktrees of one run. `base` is the commit that those began with that are made for it."""
 
     run_id: str
     workspace: Path
@@ -57,6 +67,10 @@ class Manifest(_Part):
     def active(self) -> bool:
         """Whether the process of the run may still be at work."""
         return self.pid != os.getpid() and _is_alive(self.pid)
+
+    def base_of(self, entry: AgentEntry) -> str:
+        """The commit that an agent began with."""
+        return entry.base or self.base
 
     def save(self) -> None:
         """Write it, whole or not at all."""
@@ -100,6 +114,22 @@ def manifests() -> Iterator[Manifest]:
     """
     for path in sorted(worktrees_home().glob(f"*/{_FILE}")):
         yield _read(path)
+
+
+def entry_of(agent_id: str) -> tuple[Manifest, AgentEntry] | None:
+    """The worktree that an agent instance has had, and of which run it is by now.
+
+    Raises:
+        ConfigError: a file is damaged.
+    """
+    found = [
+        (manifest, entry)
+        for manifest in manifests()
+        for entry in manifest.agents
+        if agent_id in (entry.agent_id, *entry.was)
+    ]
+    # Of two, one was noted for a move that did not come to be.
+    return next((each for each in found if each[1].folder.is_dir()), found[-1] if found else None)
 
 
 def _read(path: Path) -> Manifest:

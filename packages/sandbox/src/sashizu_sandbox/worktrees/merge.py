@@ -59,8 +59,8 @@ async def plan_merge(git: Git, manifest: Manifest) -> MergePlan | None:
 async def merge_changes(git: Git, manifest: Manifest, entries: Sequence[AgentEntry]) -> Merged:
     """Merge in git's store alone, one agent after the other; no file and no branch changes.
 
-    Every commit made here has the run's base as its one parent, so that git compares with the
-    files that the agents began with, whatever happened to the branch since.
+    Every commit made here has the base of an agent as its one parent, so that git compares with the
+    files that the agent began with, whatever happened to the branch since.
 
     Raises:
         GitFailed: git is older than 2.38, or cannot read what it needs.
@@ -69,8 +69,11 @@ async def merge_changes(git: Git, manifest: Manifest, entries: Sequence[AgentEnt
     clean: list[AgentEntry] = []
     rejected: list[Rejected] = []
     for entry in entries:
+        base, ours = manifest.base_of(entry), tip
+        if base != manifest.base:  # of an earlier run, which this one went on from
+            ours = await git.line("commit-tree", f"{tip}^{{tree}}", "-p", base, "-m", "The files")
         try:
-            printed = await git.run("merge-tree", "--write-tree", "-z", tip, entry.commit)
+            printed = await git.run("merge-tree", "--write-tree", "-z", ours, entry.commit)
         except GitFailed as error:
             if error.status != _CONFLICTED or not error.output:
                 raise

@@ -1,0 +1,130 @@
+"""Agents with a worktree of their own: replayed without it, gone on with in it, forked."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sashizu_core.control import RunHandle
+from sashizu_core.errors import SashizuError
+from sashizu_core.settings import Settings
+from sashizu_core.testing.fakes import call
+from sashizu_core.types import ModelRequest, Outcome
+from sashizu_sandbox import plugin as sandbox
+from sashizu_sandbox.worktrees.manifest import load_manifest, worktrees_home
+
+WRITES: Mapping[str, Any] = {
+    "tools": {"mcp": ["read_file", "write_file"], "fs": {"read": True, "write": True}},
+    "isolation": "worktree",
+}
+
+
+def git(place: Path, *words: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.com"]
+    ran = subprocess.run(
+        ["git", *identity, *words], cwd=place, check=True, capture_output=True, text=True
+    )
+    return ran.stdout
+
+
+@pytest.fixture
+def repository(world: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    place: Path = world.place
+    git(place, "init", "-q", "-b", "main")
+    git(place, "add", "-A")
+    git(place, "commit", "-qm", "begin")
+    world.offered["isolations"] = {
+        spec.name: spec for spec in sandbox.register_isolations(Settings())
+    }
+    return place
+
+
+def turns(*answers: Any) -> Any:
+    def answer(request: ModelRequest) -> Any:
+        given = answers[sum(message.role == "assistant" for message in request.messages)]
+        return given() if callable(given) else given
+
+    return answer
+
+
+def writes(path: str, text: str) -> list[Any]:
+    return [call("write_file", f"w-{path}", path=path, content=text)]
+
+
+def reads(path: str) -> list[Any]:
+    return [call("read_file", f"r-{path}", path=path)]
+
+
+def told(model: Any) -> list[str]:
+    return [message.content for message in model.requests[-1].messages if message.role == "tool"]
+
+
+async def test_a_run_with_worktrees_is_replayed_without_them(world: Any, repository: Path) -> None:
+    world.agent("worker", turns(writes("new.txt", "new"), "done"), **WRITES)
+    report = await world.run("worker")
+    assert report.results[0].changes is not None
+    shutil.rmtree(worktrees_home())
+    found = await world.replay(report.run_id)
+    assert found.differences == ()
+
+
+async def test_an_interrupted_agent_goes_on_in_its_worktree(world: Any, repository: Path) -> None:
+    def crash() -> Any:
+        world.cut_off()
+        return reads("new.txt")
+
+    model = world.agent("worker", turns(writes("new.txt", "of then"), crash, "done"), **WRITES)
+    report = await world.run("worker")
+    (entry,) = load_manifest(report.run_id).agents
+    (entry.folder / "beside.txt").write_text("written by a program\n", "utf-8")
+    found = await world.resume(report.run_id)
+    (result,) = found.report.results
+    assert result.ok, result.error
+    assert "of then" in told(model)[-1]
+    assert result.changes is not None
+    assert [file.path for file in result.changes.files] == ["beside.txt", "new.txt"]
+    assert load_manifest(report.run_id).agents == []
+    (taken,) = load_manifest(found.run_id).agents
+    assert (taken.was, taken.state) == ((entry.agent_id,), "changed")
+    assert found.report.merge is not None
+    assert len(found.report.merge.clean) == 1
+    assert (await world.replay(found.run_id)).differences == ()
+
+
+async def test_an_agent_that_somebody_stopped_goes_on_in_its_worktree(
+    world: Any, repository: Path
+) -> None:
+    handles: list[RunHandle] = []
+
+    def stop() -> Any:
+        handles[0].cancel("enough")
+        return reads("new.txt")
+
+    script = turns(writes("new.txt", "of then"), stop, writes("more.txt", "more"), "done")
+    world.agent("worker", script, **WRITES)
+    report = await world.run("worker", on_start=handles.append)
+    assert report.results[0].outcome is Outcome.CANCELLED
+    found = await world.resume(report.run_id, crashed=False)
+    (result,) = found.report.results
+    assert result.changes is not None, result.error
+    assert [file.path for file in result.changes.files] == ["more.txt", "new.txt"]
+
+
+async def test_an_agent_whose_worktree_is_gone_is_not_gone_on_with(
+    world: Any, repository: Path
+) -> None:
+    def crash() -> Any:
+        world.cut_off()
+        return "done"
+
+    world.agent("worker", turns(writes("new.txt", "new"), crash), **WRITES)
+    report = await world.run("worker")
+    (entry,) = load_manifest(report.run_id).agents
+    shutil.rmtree(entry.folder)
+    with pytest.raises(SashizuError, match=r"unsupported: .* its folder .* is gone"):
+        await world.resume(report.run_id)
