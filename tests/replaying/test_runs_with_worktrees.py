@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import SashizuError
+from sashizu_core.grants import PermissionRequest
+from sashizu_core.protocols import Tool, ToolContext
 from sashizu_core.settings import Settings
+from sashizu_core.specs import ToolSpec
 from sashizu_core.testing.fakes import call
-from sashizu_core.types import ModelRequest, Outcome
+from sashizu_core.types import ModelRequest, Outcome, StepKind, ToolResult
 from sashizu_sandbox import plugin as sandbox
 from sashizu_sandbox.worktrees.manifest import load_manifest, worktrees_home
 
@@ -128,3 +133,91 @@ async def test_an_agent_whose_worktree_is_gone_is_not_gone_on_with(
     shutil.rmtree(entry.folder)
     with pytest.raises(SashizuError, match=r"unsupported: .* its folder .* is gone"):
         await world.resume(report.run_id)
+
+
+# --- fork -----------------------------------------------------------------------------------------
+
+
+class RunsProgram(TypedTool[Arguments]):
+    """Writes a file that it does not name."""
+
+    name = "program"
+    description = "Runs something."
+    arguments = Arguments
+    kind = StepKind.EFFECT
+
+    def requests(self, arguments: Arguments, context: ToolContext) -> Sequence[PermissionRequest]:
+        return []
+
+    async def run(self, arguments: Arguments, context: ToolContext) -> ToolResult:
+        context.workspace.write_bytes("made.txt", b"made")
+        return ToolResult("made")
+
+
+@pytest.fixture
+def program(world: Any) -> None:
+    @asynccontextmanager
+    async def open_() -> AsyncIterator[Tool]:
+        yield RunsProgram()
+
+    world.tools["program"] = ToolSpec("program", "runs", open_)
+
+
+PROGRAMS: Mapping[str, Any] = {
+    "tools": {"mcp": ["read_file", "write_file", "program"], "fs": {"read": True, "write": True}},
+    "isolation": "worktree",
+}
+
+
+async def test_a_fork_has_what_the_agent_wrote_until_its_step(world: Any, repository: Path) -> None:
+    script = turns(writes("one.txt", "1"), writes("two.txt", "2"), reads("one.txt"), "done")
+    model = world.agent("worker", script, **WRITES)
+    report = await world.run("worker")
+    (repository / "a.txt").write_text("another\n", "utf-8")
+    found = await world.fork(report.run_id, at=3)  # the second writing
+    (result,) = found.report.results
+    assert result.ok, result.error
+    assert found.lacks == ()
+    assert "lines 1-1" in told(model)[-1]
+    assert result.changes is not None
+    assert [file.path for file in result.changes.files] == ["one.txt", "two.txt"]
+    assert git(repository, "show", f"{result.changes.commit}:a.txt") == "alpha\n"
+    (old,) = load_manifest(report.run_id).agents
+    assert old.folder.is_dir()
+    assert (await world.replay(found.run_id)).differences == ()
+
+
+async def test_a_fork_says_what_a_program_may_have_written(
+    world: Any, repository: Path, program: None
+) -> None:
+    script = turns([call("program", "p")], writes("two.txt", "2"), "done")
+    world.agent("worker", script, **PROGRAMS)
+    report = await world.run("worker")
+    found = await world.fork(report.run_id, at=2)
+    (lack,) = found.lacks
+    assert "lacks what 'program' did in step 1 of 'worker'" in lack
+    assert found.report.results[0].changes is not None
+    assert [file.path for file in found.report.results[0].changes.files] == ["two.txt"]
+
+
+async def test_a_fork_after_the_last_change_has_all_files(
+    world: Any, repository: Path, program: None
+) -> None:
+    script = turns([call("program", "p")], reads("made.txt"), "done")
+    model = world.agent("worker", script, **PROGRAMS)
+    report = await world.run("worker")
+    found = await world.fork(report.run_id, at=3)
+    assert found.lacks == ()
+    assert "made" in told(model)[-1]
+    assert found.report.results[0].changes is not None
+
+
+async def test_a_fork_whose_worktree_is_forgotten_says_so(world: Any, repository: Path) -> None:
+    world.agent("worker", turns(writes("one.txt", "1"), reads("one.txt"), "done"), **WRITES)
+    report = await world.run("worker")
+    shutil.rmtree(worktrees_home())
+    git(repository, "worktree", "prune")
+    found = await world.fork(report.run_id, at=2)
+    assert found.report.results[0].ok, found.report.results[0].error
+    (lack,) = found.lacks
+    assert "its files are those of today" in lack

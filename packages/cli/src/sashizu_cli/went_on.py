@@ -31,7 +31,7 @@ def told(found: WentOn, file: OutFile | None, *, to_stderr: bool, interrupted: b
             f"{doubt.agent}, step {doubt.step}: whether {doubt.tool!r} was done before the "
             "interruption is not known"
         )
-    for text in found.report.warnings:
+    for text in (*found.lacks, *found.report.warnings):
         render.warning(text)
     if file is not None:
         file.write(_document(found))

@@ -35,14 +35,15 @@ class Doubt:
 class WentOn:
     """What came of a run that went on from the record of another, `goes_on_from`.
 
-    `doubts` are the calls that nobody knows the outcome of; `supervision` is what a supervisor's
-    run came to.
+    `doubts` are the calls that nobody knows the outcome of, `lacks` sentences about files that an
+    agent does not have which it had then; `supervision` is what a supervisor's run came to.
     """
 
     run_id: str
     goes_on_from: str
     report: RunReport
     doubts: tuple[Doubt, ...] = ()
+    lacks: tuple[str, ...] = ()
     supervision: Supervision | None = None
 
 
@@ -128,7 +129,8 @@ async def go_on(
         **told,
     )
     report, supervision = await carried_out(replace(asked, past=known.past), known)
-    return WentOn(asked.run_id, known.recorded.run_id, report, doubts, supervision)
+    lacks = tuple(known.past.lacks)
+    return WentOn(asked.run_id, known.recorded.run_id, report, doubts, lacks, supervision)
 
 
 def _check_servers(known: KnownRun, registry: Registry) -> None:

@@ -43,6 +43,7 @@ from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.places import Place, Places
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.restoring import restored
 from sashizu_core.runtime.run_past import RunPast
 from sashizu_core.runtime.running_low import degradation_of, share_of
 from sashizu_core.runtime.serving import tools_of_servers
@@ -424,6 +425,8 @@ class AgentInstance:
             policies=parts.policies,
             approvals=parts.approvals,
         )
+        if parts.past is not None:
+            await restored(parts.past, self._steps, self.place, tools, subject, context)
         if plan.targets and not (self._past is not None and self._past.strict):
             await anyio.to_thread.run_sync(self._prepare_for_artifacts)
         self._reactor = self._reacting(subject, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,12 +87,15 @@ class Place:
     """Where one agent works. `claims` is None where it cannot meet another; `folder` is its own.
 
     A `borrowed` place is that of the agent that waits for this one, and keeps what was changed.
+    `begun` is what its files are where it goes on beside a recorded agent: those that the other one
+    `began` or `ended` with, or those of `today`; empty for all others.
     """
 
     workspace: Workspace
     claims: Claims | None
     folder: IsolatedFolder | None = None
     borrowed: bool = False
+    begun: str = ""
 
     async def conclude(self) -> Changes | None:
         """Keep what was changed in a folder of its own."""
@@ -101,17 +104,42 @@ class Place:
         return await self.folder.conclude()
 
 
-async def _earlier_folder(
-    isolation: Isolation, name: str, agent_id: str, past: AgentPast
-) -> IsolatedFolder:
-    """The folder of an agent that goes on from a record.
+async def _folder(
+    isolation: Isolation, name: str, agent_id: str, past: AgentPast | None
+) -> tuple[IsolatedFolder, str]:
+    """The folder of an agent, and what it begins with; see `Place`.
 
     Raises:
         SashizuError: it cannot be had.
     """
-    if not isinstance(isolation, LastingIsolation):
+    if past is None:
+        return await isolation.separate(name, agent_id), ""
+    lasting = isolation if isinstance(isolation, LastingIsolation) else None
+    if past.forked:
+        return await _beside(isolation, lasting, name, agent_id, past)
+    if lasting is None:
         raise SashizuError(f"the folder of {name!r} was its own, and cannot be taken up again")
-    return await isolation.take_up(name, agent_id, past.agent_id)
+    return await lasting.take_up(name, agent_id, past.agent_id), ""
+
+
+async def _beside(
+    isolation: Isolation,
+    lasting: LastingIsolation | None,
+    name: str,
+    agent_id: str,
+    past: AgentPast,
+) -> tuple[IsolatedFolder, str]:
+    """A folder for who goes on beside a recorded agent; with today's files where all else is gone.
+
+    Raises:
+        SashizuError: none can be made.
+    """
+    if lasting is not None:
+        ended = past.unchanged
+        with suppress(SashizuError):
+            made = await lasting.beside(name, agent_id, past.agent_id, as_it_ended=ended)
+            return made, "ended" if ended else "began"
+    return await isolation.separate(name, agent_id), "today"
 
 
 class Places:
@@ -145,11 +173,8 @@ class Places:
         if plan.isolation == "none":
             return Place(self._shared, self._claims)
         isolation = await self._isolation(plan)
-        if plan.past is None:
-            folder = await isolation.separate(plan.name, agent_id)
-        else:
-            folder = await _earlier_folder(isolation, plan.name, agent_id, plan.past)
-        return Place(self._open(folder.root), None, folder)
+        folder, begun = await _folder(isolation, plan.name, agent_id, plan.past)
+        return Place(self._open(folder.root), None, folder, begun=begun)
 
     def beneath(self, place: Place) -> Place:
         """The same place for an agent that the one who has it waits for."""

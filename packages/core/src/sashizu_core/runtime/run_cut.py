@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sashizu_core.runtime.run_past import RunPast
 from sashizu_core.turn.past import AgentPast
+from sashizu_core.turn.recorded_step import RESTORE_FILES
 
 __all__ = ["Cut", "cut_off"]
 
@@ -52,8 +53,28 @@ def cut_off(past: RunPast, cut: Cut, *, supervised: bool) -> RunPast:
     for agent_id, step in steps.items():
         kept = _without(kept, agent_id, step, waits.get(agent_id))
     found = RunPast.of(replace(past.recorded, events=kept), recomputes=False)
+    ids = {id(event) for event in kept}
+    gone = [event for event in past.recorded.events if id(event) not in ids]
+    for known in found.agents:
+        known.past.forked = True
+        known.past.unchanged = _ended_so(gone, known.past.agent_id, dropped)
     found.model = (cut.agent_id, cut.model) if cut.model is not None else None
     return found
+
+
+def _ended_so(gone: Sequence[Fields], agent_id: str, dropped: set[str]) -> bool:
+    """Whether an agent came to its end, and nothing changed a file in what is cut off of it."""
+    own = [event for event in gone if event.get("agent_id") in {agent_id, *dropped}]
+    changing = any(
+        event["kind"] == "tool.requested"
+        and event.get("op") != "keep_changes"
+        and event.get("step_kind") != "pure"
+        for event in own
+    )
+    ended = any(
+        event["kind"] == "agent.ended" and event.get("agent_id") == agent_id for event in own
+    )
+    return ended and not changing
 
 
 def _next_call(past: AgentPast, step: int) -> int:
@@ -83,6 +104,8 @@ def _without(
         reached = reached or (at is not None and int(at) >= step)
         if kind == "agent.ended" or (at is None and reached):
             continue
+        if event.get("op") == RESTORE_FILES:  # the folder of the new one is another
+            continue
         if at is not None:
             of = _of_step(event)
             if int(at) == step or of >= step or (of == waiting and _after_it(event)):
@@ -93,7 +116,7 @@ def _without(
 
 def _of_step(event: Fields) -> int:
     """The step that an event belongs to; that of a hook is the one that it reacts to."""
-    attrs = event.get("attrs") or {}
+    attrs: Fields = event.get("attrs") or {}
     return int(attrs.get("for_step", event["step"]) if _of_hook(event) else event["step"])
 
 

@@ -56,7 +56,8 @@ class RunPast:
     was spent counts against the limits; `model` is an agent and whom it goes on with; `policy` is
     what the operator allows by now. `link` is what the record of the new run says of the old one.
     `diverged` collects what was not as it is recorded; `fresh` are texts, by digest, that came up
-    since. `agents` are all of them, in the order in which they began.
+    since. `lacks` are sentences about files that agents which go on do not have.
+    `agents` are all of them, in the order in which they began.
     """
 
     recorded: RecordedRun
@@ -66,6 +67,7 @@ class RunPast:
     policy: OperatorPolicy | None = None
     link: Mapping[str, Any] = field(default_factory=dict)
     diverged: list[Diverged] = field(default_factory=list)
+    lacks: list[str] = field(default_factory=list)
     events: Sequence[Fields] = ()
     fresh: dict[str, str] = field(default_factory=dict)
     agents: list[KnownAgent] = field(default_factory=list)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sashizu_core.errors import Diverged, SashizuError
 from sashizu_core.events import Event
 from sashizu_core.turn.past_columns import differences
-from sashizu_core.turn.recorded_step import INTENTS, RecordedStep
+from sashizu_core.turn.recorded_step import INTENTS, RESTORE_FILES, RecordedStep
 from sashizu_core.types import Outcome, StepKind
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class AgentPast:
     `recomputes` says that events are made anew, to be compared, and not copied. A `strict` history
     is all there is: the agent does nothing that is not in it. `text` gives a text by its digest and
     raises where it is not kept. `diverged` hears of everything that is not as it was.
+    `forked` says that it goes on beside the recorded one, whose folder stays its own; `unchanged`
+    that no file was changed from where it goes on until the recorded one ended; `restored` are the
+    events of giving its folder the files of another.
     `goes_on_as` is the id of the agent instance that repeats it, empty before there is one;
     `started_in` are the steps in which it started agents. `moved` says that its texts are not
     those that were recorded; `keep` then keeps them anew with what is copied.
@@ -68,6 +71,9 @@ class AgentPast:
         self.goes_on_as = ""
         self.started_in: set[int] = set()
         self.moved = False
+        self.forked = False
+        self.unchanged = False
+        self.restored: list[Fields] = []
         self.keep: Callable[[str], Mapping[str, Any]] | None = None
         self.text = text
         self._diverged = diverged
@@ -85,6 +91,8 @@ class AgentPast:
                 self.ended = event
             elif kind in ("budget.refused", "budget.degraded") and step is None:
                 self._line.append((kind, event))
+            elif event.get("op") == RESTORE_FILES:
+                self.restored.append(event)
             if step is None:
                 continue
             by_step.setdefault(int(step), []).append(event)

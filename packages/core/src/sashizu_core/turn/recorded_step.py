@@ -8,9 +8,12 @@ from typing import Any
 
 from sashizu_core.types import Decision, StepKind
 
-__all__ = ["INTENTS", "OUTCOMES", "UNKNOWN_OUTCOME", "RecordedStep"]
+__all__ = ["INTENTS", "OUTCOMES", "RESTORE_FILES", "UNKNOWN_OUTCOME", "RecordedStep"]
 
 Fields = Mapping[str, Any]
+
+RESTORE_FILES = "restore_files"
+"""What it is to give a folder the files of another agent; it has no number, being no step of it."""
 
 UNKNOWN_OUTCOME = (
     "Whether this was done is not known: the run was interrupted while it ran. Look at what is "
