@@ -14,7 +14,7 @@ from sashizu_core.plugins import Registry
 from sashizu_core.recorded import RecordedRun
 from sashizu_core.repeating.joining import joined, not_taken_over
 from sashizu_core.runtime.run_cut import Cut, cut_off
-from sashizu_core.runtime.run_past import RunPast
+from sashizu_core.runtime.run_past import RunPast, of_a_program
 from sashizu_core.runtime.written_run import WrittenRun, read_run
 
 __all__ = ["KnownRun", "check_kinds", "known_run"]
@@ -111,7 +111,7 @@ def _check_content(recorded: RecordedRun) -> None:
             'not kept. Set content = "blobs" in [audit] before a run that is to be made again'
         )
     for event in recorded.events:
-        if event["kind"] == "agent.started" and not event.get("blobs"):
+        if event["kind"] == "agent.started" and not event.get("blobs") and not of_a_program(event):
             raise SashizuError(
                 f"the agent {event.get('agent_name')!r} of run {recorded.run_id} worked in a "
                 "process of its own: what it was asked is not on record"
@@ -155,16 +155,8 @@ def check_kinds(known: KnownRun) -> None:
     if known.asked.beneath:
         raise SashizuError(f"run {run_id} is a part of another process's run: name that one")
     for event in known.recorded.events:
-        why = _NOT_IN_FULL.get(str(event.get("tool_type")), "")
-        why = why or _unkept(event)
-        if why:
+        if why := _unkept(event):
             raise SashizuError(f"run {run_id} cannot be made again: {why}")
-
-
-_NOT_IN_FULL = {
-    "engine": "an agent was a program of its own, whose steps are not recorded",
-}
-"""What is not on record in full, by the type of its tool."""
 
 
 def _unkept(event: Mapping[str, Any]) -> str:
@@ -176,6 +168,8 @@ def _unkept(event: Mapping[str, Any]) -> str:
         return "an agent had tools of servers, whose descriptions were not kept"
     if op == "run_hook" and status != "cancelled":
         return "it had hooks, whose answers were not kept"
+    if event.get("tool_type") == "engine" and status == "ok":
+        return "an agent was a program of its own, whose answer was not kept"
     return ""
 
 

@@ -97,7 +97,7 @@ async def replay(
         )
         asked = replace(asked, past=known.past, deadline_s=None)
         report, supervision = await carried_out(asked, known)
-    same = {past.agent_id: past.goes_on_as for past in known.past.pasts}
+    same = {past.agent_id: past.goes_on_as for past in known.past.every}
     count, differences = compared_events(known.recorded.events, collected.events, same)
     found = known.past.diverged or differences
     return Replay(asked.run_id, known.recorded.run_id, report, count, tuple(found), supervision)

@@ -62,7 +62,7 @@ async def resume(
     await anyio.to_thread.run_sync(check_folders, known, registry)
     same_folder(known, workspace)
     known.past.carries = True
-    spent = spent_by(known.past.pasts, known.recorded.run_id)
+    spent = spent_by(known.past.every, known.recorded.run_id)
     all_spent = _spent_before(known) + spent
     known.past.link = {
         "resumes": known.recorded.run_id,

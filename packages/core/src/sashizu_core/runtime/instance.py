@@ -37,7 +37,7 @@ from sashizu_core.protocols import (
 from sashizu_core.reactions.book import ReactionBook
 from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, verify_artifacts, versions
-from sashizu_core.runtime.asking_again import may_run_again
+from sashizu_core.runtime.asking_again import may_again, may_run_again
 from sashizu_core.runtime.confining import Confining
 from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.places import Place, Places
@@ -48,6 +48,7 @@ from sashizu_core.runtime.run_past import RunPast
 from sashizu_core.runtime.running_low import degradation_of, share_of
 from sashizu_core.runtime.serving import tools_of_servers
 from sashizu_core.runtime.showing import shown_lines
+from sashizu_core.runtime.taking_over import take_over_beneath
 from sashizu_core.runtime.teaching import Lessons, lessons_of
 from sashizu_core.runtime.verification import failed, outranked, unverified, verify
 from sashizu_core.runtime.written_plan import read_lessons, written_plan
@@ -59,6 +60,7 @@ from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
 from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
+from sashizu_core.turn.past_engine import RecordedEngineLoop, worked
 from sashizu_core.turn.past_reactions import had_hooks
 from sashizu_core.turn.reacting import Reacting, Reactor
 from sashizu_core.turn.record import Recorder
@@ -87,6 +89,8 @@ if TYPE_CHECKING:
 __all__ = ["Above", "AgentInstance", "AgentProgress", "RunParts"]
 
 logger = logging.getLogger(__name__)
+
+AnyEngineLoop = EngineLoop | RecordedEngineLoop
 
 _STATUS: dict[Outcome, AgentStatus] = {
     Outcome.ANSWERED: "ok",
@@ -397,7 +401,7 @@ class AgentInstance:
         outcome = Outcome.DEADLINE if self._parts.handle.expired else Outcome.CANCELLED
         return Ending(how or outcome, Answer("", self._unchecked()), why)
 
-    async def _loop(self) -> AgentLoop | EngineLoop:
+    async def _loop(self) -> AgentLoop | AnyEngineLoop:
         plan, parts = self.plan, self._parts
         subject = Subject(self.agent_id, plan.name, plan.chain)
         confining = self._confined(subject)
@@ -433,6 +437,8 @@ class AgentInstance:
         await self._open_conversation()
         on_text = parts.on_text
         model = self._inference.model
+        if plan.engine and self._past is not None and worked(self._past):
+            return self._engine_again(self._past)
         if plan.engine and isinstance(model, Engine):
             return self._engine_loop(model, subject, context)
         self._tools = ToolBox(
@@ -484,7 +490,21 @@ class AgentInstance:
             book=self._inference.book,
             on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
         )
-        return EngineLoop(engine, job, self._inference, self.plan.definition.success_criteria)
+        criteria = self.plan.definition.success_criteria
+        again = partial(may_again, self._parts.approvals, subject, engine.info.provider)
+        return EngineLoop(engine, job, self._inference, criteria, again=again)
+
+    def _engine_again(self, past: AgentPast) -> RecordedEngineLoop:
+        """What a program gave before, without it."""
+        run_past = self._parts.past
+        assert run_past is not None
+        return RecordedEngineLoop(
+            past,
+            self._steps,
+            self._inference,
+            partial(take_over_beneath, run_past, past, self._recorder),
+            self.plan.definition.success_criteria,
+        )
 
     def _confined(self, subject: Subject) -> Confining | None:
         """What makes the confinement of its programs; None for an agent that starts none."""
@@ -513,7 +533,7 @@ class AgentInstance:
         self.messages[:1] = [system]
         self.messages.append(user)
 
-    async def _within_deadline(self, loop: AgentLoop | EngineLoop) -> Ending:
+    async def _within_deadline(self, loop: AgentLoop | AnyEngineLoop) -> Ending:
         seconds = self.plan.deadline_s if self._past is None or not self._past.strict else None
         deadline = anyio.current_time() + seconds if seconds is not None else float("inf")
         ending: Ending | None = None
@@ -533,10 +553,10 @@ class AgentInstance:
         outcome = Outcome.DEADLINE if handle.expired else Outcome.CANCELLED
         return loop.stopped(outcome, handle.reason or "cancelled")
 
-    async def _let_go(self, loop: AgentLoop | EngineLoop) -> Ending:
+    async def _let_go(self, loop: AgentLoop | AnyEngineLoop) -> Ending:
         """Run an agent until it has answered and nothing that reacts keeps it."""
         ending = await loop.run()
-        if isinstance(loop, EngineLoop):
+        if isinstance(loop, EngineLoop | RecordedEngineLoop):
             return ending  # its program has gone: nobody is left who could be asked to go on
         while self._reactor is not None and ending.outcome is Outcome.ANSWERED:
             more = await self._reactor.ends(self.plan.name, ending.answer.text)

@@ -25,7 +25,7 @@ from sashizu_core.runtime.written_plan import other_version, plan_from, task_fro
 from sashizu_core.turn.past import AgentPast
 from sashizu_core.types import Task
 
-__all__ = ["KnownAgent", "RunPast"]
+__all__ = ["KnownAgent", "RunPast", "of_a_program"]
 
 Fields = Mapping[str, Any]
 
@@ -56,8 +56,9 @@ class RunPast:
     was spent counts against the limits; `model` is an agent and whom it goes on with; `policy` is
     what the operator allows by now. `link` is what the record of the new run says of the old one.
     `diverged` collects what was not as it is recorded; `fresh` are texts, by digest, that came up
-    since. `lacks` are sentences about files that agents which go on do not have.
-    `agents` are all of them, in the order in which they began.
+    since. `lacks` are sentences about files that agents which go on do not have. `agents` are all
+    of them, in the order in which they began, but for `foreign` ones: those that programs of other
+    vendors were seen to have.
     """
 
     recorded: RecordedRun
@@ -71,6 +72,7 @@ class RunPast:
     events: Sequence[Fields] = ()
     fresh: dict[str, str] = field(default_factory=dict)
     agents: list[KnownAgent] = field(default_factory=list)
+    foreign: list[AgentPast] = field(default_factory=list)
     _waiting: list[KnownAgent] = field(default_factory=list)
 
     @classmethod
@@ -86,8 +88,11 @@ class RunPast:
             if event.get("agent_id") is not None:
                 by_agent.setdefault(str(event["agent_id"]), []).append(event)
         for agent_id, events in by_agent.items():
-            if any(event["kind"] == "agent.started" for event in events):
-                past.agents.append(past._agent(agent_id, events))
+            begun = next((event for event in events if event["kind"] == "agent.started"), None)
+            if begun is not None and of_a_program(begun):
+                past.foreign.append(past._past_of(agent_id, begun, events))
+            elif begun is not None:
+                past.agents.append(past._agent(agent_id, begun, events))
         past.agents.sort(key=lambda known: known.number)
         past._tie()
         past._waiting = list(past.agents)
@@ -117,6 +122,11 @@ class RunPast:
     def pasts(self) -> list[AgentPast]:
         """The history of every agent, whether it was taken or not."""
         return [known.past for known in self.agents]
+
+    @property
+    def every(self) -> list[AgentPast]:
+        """Those of the agents that programs of other vendors were seen to have, too."""
+        return [*self.pasts, *self.foreign]
 
     @property
     def documents(self) -> list[Fields]:
@@ -165,11 +175,8 @@ class RunPast:
             raise other_version(ValueError("its format is another"))
         return read
 
-    def _agent(self, agent_id: str, events: Iterable[Fields]) -> KnownAgent:
-        events = list(events)
-        begun = next(event for event in events if event["kind"] == "agent.started")
-        document = self.document(begun)
-        past = AgentPast(
+    def _past_of(self, agent_id: str, begun: Fields, events: Iterable[Fields]) -> AgentPast:
+        return AgentPast(
             agent_id,
             str(begun.get("agent_name")),
             events,
@@ -179,6 +186,10 @@ class RunPast:
             strict=self.recomputes,
             diverged=self.diverged.append,
         )
+
+    def _agent(self, agent_id: str, begun: Fields, events: Iterable[Fields]) -> KnownAgent:
+        document = self.document(begun)
+        past = self._past_of(agent_id, begun, events)
         past.strict = self.recomputes or past.final or (bool(past.ended) and not self._ended())
         attrs = begun.get("attrs") or {}
         place = str(begun.get("parent_agent_id") or ""), int(attrs.get("at_step", -1))
@@ -202,7 +213,7 @@ class RunPast:
         """An agent and all that it started, and those they did."""
         found = [past for past in self.pasts if past.agent_id == agent_id]
         ids = {agent_id}
-        for past in sorted(self.pasts, key=lambda past: past.depth):
+        for past in sorted((*self.pasts, *self.foreign), key=lambda past: past.depth):
             if past.started.get("parent_agent_id") in ids:
                 ids.add(past.agent_id)
                 found.append(past)
@@ -256,6 +267,11 @@ class RunPast:
         found = Diverged(name, max(at_step, 0), "no such agent", f"the agent {task.agent!r}")
         self.diverged.append(found)
         return found
+
+
+def of_a_program(begun: Fields) -> bool:
+    """Whether an agent is one that a program of another vendor was seen to have."""
+    return "client" in (begun.get("attrs") or {}) and not begun.get("blobs")
 
 
 def _alike(task: Task, recorded: Fields) -> bool:

@@ -6,7 +6,8 @@ it says it did is recorded as its own words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,10 +20,16 @@ from sashizu_core.protocols import Model, ToolContext
 from sashizu_core.turn.answer import read_answer
 from sashizu_core.turn.inference import Inference, Ledger
 from sashizu_core.turn.loop import Ending
+from sashizu_core.turn.past import AgentPast
+from sashizu_core.turn.recorded_step import RESTORE_FILES, UNKNOWN_OUTCOME
 from sashizu_core.turn.steps import StepContext
-from sashizu_core.types import Decision, Outcome, StepKind, Usage
+from sashizu_core.types import UNITS, Amount, Decision, Outcome, StepKind, Usage
 
-__all__ = ["Engine", "EngineJob", "EngineLoop", "EngineResult"]
+__all__ = ["Engine", "EngineJob", "EngineLoop", "EngineResult", "work_of", "written_result"]
+
+
+_NOT_ITS_WORK = ("run_hook", "keep_changes", RESTORE_FILES)
+_BRACKET = ("agent.started", "agent.ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +93,19 @@ class Engine(Model, Protocol):
 
 @dataclass(slots=True)
 class EngineLoop:
-    """Stands in for `AgentLoop` where a program works. `partial` is what it said last."""
+    """Stands in for `AgentLoop` where a program works. `partial` is what it said last.
+
+    `again` has somebody asked whether a program works again of which nobody knows what it did.
+    """
 
     engine: Engine
     job: EngineJob
     inference: Inference
     criteria: Sequence[str] = ()
     partial: str = ""
+    again: Callable[[ExecRequest], Awaitable[Decision]] | None = None
     _common: Mapping[str, Any] = field(default_factory=dict, init=False)
+    _before: Amount = field(default_factory=Amount, init=False)
 
     async def run(self) -> Ending:
         """Have the program work, if the agent may start it.
@@ -105,8 +117,13 @@ class EngineLoop:
         job = self.job
         request = self.engine.program(job)
         decision = authorize((request,), job.subject)
+        seq = job.steps.next_seq()
+        if (past := job.steps.past) is not None:
+            if decision.allowed and _in_doubt(past, seq):
+                decision = await self._asked_again(request)
+            self._leave(past, seq)
         self._common = {
-            "step": job.steps.next_seq(),
+            "step": seq,
             "step_kind": StepKind.EFFECT.value,
             "op": "execute_tool",
             "tool": self.engine.info.provider,
@@ -121,6 +138,7 @@ class EngineLoop:
             return await self._denied(decision, intent)
         if job.context.sandbox is None or job.context.confinement is None:
             raise SandboxError("there is nothing that could hold the program")
+        self._before = self._spent()
         result = await job.steps.step(
             StepKind.EFFECT, intent, lambda: self.engine.work(job), self._ended
         )
@@ -143,23 +161,66 @@ class EngineLoop:
         await recorder.record([*intent, recorder.event("security.denied", fields)])
         return self.stopped(Outcome.FAILED, decision.reason)
 
+    def _leave(self, past: AgentPast, seq: int) -> None:
+        """Take over what the program did before, and begin anew after it."""
+        steps = self.job.steps
+        steps.recorder.write(past.copies(work_of(past, seq), steps.recorder))
+        steps.go_on_at(past.last_seq + 1)
+        steps.past = None
+
+    async def _asked_again(self, request: ExecRequest) -> Decision:
+        if self.again is None:
+            return Decision("deny", f"{UNKNOWN_OUTCOME} Nobody can be asked.", "", "default")
+        self.job.steps.recorder.flush()
+        return await self.again(request)
+
+    def _spent(self) -> Amount:
+        ledger = self.job.ledger
+        return ledger.node.state().spent if ledger is not None else Amount()
+
     def _ended(
         self, result: EngineResult | None, error: BaseException | None, took_ns: int
     ) -> Sequence[Event]:
         """What the program says it used, beside what was seen."""
         seen, doubtful = self.inference.used, self.inference.doubtful_tokens
-        attrs: dict[str, Any] = {"seen": asdict(seen), "doubtful_tokens": doubtful}
-        status = "error"
+        spent = {unit: getattr(self._spent(), unit) - getattr(self._before, unit) for unit in UNITS}
+        attrs: dict[str, Any] = {"seen": asdict(seen), "doubtful_tokens": doubtful, "spent": spent}
+        status = "cancelled" if error is not None and not isinstance(error, Exception) else "error"
+        kept: dict[str, Any] = {}
         if result is not None:
+            kept = self.job.steps.recorder.keep(written_result(result), last_words=True)
             status = "ok" if result.outcome is Outcome.ANSWERED else "error"
             attrs["agents"] = result.agents
             if result.declared is not None:
                 attrs["declared"] = asdict(result.declared)
                 attrs["undeclared_tokens"] = seen.tokens - result.declared.tokens
-        fields = {**self._common, "status": status, "duration_ns": took_ns, "attrs": attrs}
+        fields = {**self._common, "status": status, "duration_ns": took_ns, "attrs": attrs, **kept}
         if error is not None:
             fields["error_type"] = type(error).__name__
         return [self.job.steps.recorder.event("tool.ended", fields)]
+
+
+def _in_doubt(past: AgentPast, seq: int) -> bool:
+    """Whether the program was at work when the run was interrupted."""
+    known = past.steps.get(seq)
+    return known is not None and known.decision is not None and known.decision.allowed
+
+
+def work_of(past: AgentPast, seq: int) -> list[Mapping[str, Any]]:
+    """What is on record of a program's work in an agent's name, after the step that started it."""
+    return [event for event in past.events if _of_the_work(event, seq)]
+
+
+def _of_the_work(event: Mapping[str, Any], seq: int) -> bool:
+    if event["kind"] in _BRACKET or event.get("op") in _NOT_ITS_WORK:
+        return False
+    return event.get("step") is None or int(event["step"]) > seq
+
+
+def written_result(result: EngineResult) -> str:
+    """What became of the work, as JSON."""
+    values = {"outcome": result.outcome.value, "answer": result.answer, "error": result.error}
+    return json.dumps(values, ensure_ascii=False)
 
 
 def _told(decision: Decision) -> dict[str, Any]:

@@ -79,7 +79,8 @@ class AgentPast:
         self._diverged = diverged
         self._line: deque[tuple[str, Fields]] = deque()
         self._seen: deque[int] = deque()
-        self.steps = self._read(events)
+        self.events = tuple(events)
+        self.steps = self._read(self.events)
 
     def _read(self, events: Iterable[Fields]) -> dict[int, RecordedStep]:
         by_step: dict[int, list[Fields]] = {}

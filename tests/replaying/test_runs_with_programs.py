@@ -1,0 +1,181 @@
+"""Agents that programs of other vendors work for: their work is one step of a replay."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sashizu_core.errors import SashizuError
+from sashizu_core.grants import ExecRequest
+from sashizu_core.ids import new_agent_id
+from sashizu_core.protocols import Approval, Model, Question
+from sashizu_core.sandboxing import NoSandbox, SandboxInfo
+from sashizu_core.specs import SandboxSpec
+from sashizu_core.testing.fakes import ScriptedModel, scripted_model
+from sashizu_core.turn.engine import EngineJob, EngineResult
+from sashizu_core.types import Amount, Limits, ModelInfo, Outcome, Usage
+
+PROGRAM = "/usr/bin/program"
+STARTS: Mapping[str, Any] = {"tools": {"fs": {"read": True}, "shell": {"exec": [PROGRAM]}}}
+
+
+class Program(ScriptedModel):
+    """An engine without a program: says what it did, and has one agent beneath it."""
+
+    def __init__(self) -> None:
+        super().__init__([], info=ModelInfo("prog/any", "prog", local=True, bills_tokens=False))
+        self.worked = 0
+        self.while_working: Any = None
+        self.fails = False
+
+    def program(self, job: EngineJob) -> ExecRequest:
+        return ExecRequest((PROGRAM,), PROGRAM, any_code=True, enforced_by="held")
+
+    async def work(self, job: EngineJob) -> EngineResult:
+        self.worked += 1
+        self._says(job)
+        if self.while_working is not None:
+            self.while_working()
+        if self.fails:
+            raise SashizuError("it fell over")
+        if job.ledger is not None:
+            hold: Any = job.ledger.node.reserve(Amount(tokens=700, requests=2, agents=1))
+            hold.settle(Amount(tokens=600, requests=2, agents=1))
+        job.book(Usage(500, 100, requests=2), 0)
+        return EngineResult(Outcome.ANSWERED, f"answer {self.worked}")
+
+    def _says(self, job: EngineJob) -> None:
+        recorder = job.steps.recorder
+        fields = {"step": job.steps.next_seq(), "op": "execute_tool", "tool": "prog/edit"}
+        recorder.write([recorder.event("tool.requested", fields)])
+        recorder.write([recorder.event("tool.ended", {**fields, "status": "ok"})])
+        below = recorder.derive(
+            agent_id=new_agent_id(),
+            agent_name="worker/helper",
+            parent_agent_id=job.context.agent_id,
+            depth=job.depth + 1,
+        )
+        about = {"op": "invoke_agent", "attrs": {"client": "worker", "client_agent": "helper"}}
+        below.write([below.event("agent.started", about)])
+        below.write([below.event("agent.ended", {"op": "invoke_agent", "status": "ok"})])
+
+
+class Held(NoSandbox):
+    """Says that it holds programs; none is started."""
+
+
+@pytest.fixture
+def program(world: Any, monkeypatch: pytest.MonkeyPatch) -> Program:
+    found = Program()
+    info = SandboxInfo("held", "enforced")
+
+    @asynccontextmanager
+    async def open_model(_name: str) -> AsyncIterator[Model]:
+        yield found
+
+    @asynccontextmanager
+    async def open_sandbox() -> AsyncIterator[Held]:
+        yield Held(info)
+
+    world.offered["sandboxes"] = {"held": SandboxSpec("held", "", lambda: info, open_sandbox)}
+    options = world.options
+
+    def with_engine() -> dict[str, Any]:
+        given = options()
+        spec = replace(scripted_model(found), open=open_model, engine=True)
+        registry = given["registry"]
+        models = {**registry.models, found.info.name: spec}
+        return {**given, "registry": replace(registry, models=models)}
+
+    monkeypatch.setattr(world, "options", with_engine)
+    return found
+
+
+def worker(world: Any, program: Program) -> None:
+    world.agent("worker", [], **STARTS)
+    world.agents[-1] = world.agents[-1].model_copy(update={"model": program.info.name})
+
+
+async def test_a_program_is_replayed_as_one_step(world: Any, program: Program) -> None:
+    worker(world, program)
+    report = await world.run("worker", budget=Limits(tokens=50_000))
+    (result,) = report.results
+    assert result.answer == "answer 1", result.error
+    found = await world.replay(report.run_id)
+    assert found.differences == ()
+    assert program.worked == 1
+    (again,) = found.report.results
+    assert (again.answer, again.usage, again.steps) == (result.answer, result.usage, result.steps)
+    agents = world.query(
+        f"SELECT count(DISTINCT agent_id) AS n FROM events WHERE run_id = '{found.run_id}'"
+    )
+    assert agents == [{"n": 2}]
+    assert (await world.replay(found.run_id)).differences == ()
+
+
+async def test_a_program_that_failed_fails_in_the_replay(world: Any, program: Program) -> None:
+    worker(world, program)
+    program.fails = True
+    report = await world.run("worker")
+    assert report.results[0].outcome is Outcome.FAILED
+    found = await world.replay(report.run_id)
+    assert found.differences == ()
+    assert program.worked == 1
+
+
+async def test_a_program_that_may_not_start_is_replayed(world: Any, program: Program) -> None:
+    world.agent("worker", [])
+    world.agents[-1] = world.agents[-1].model_copy(update={"model": program.info.name})
+    program.program = lambda _job: ExecRequest(("/bin/other",), "/bin/other")  # type: ignore[method-assign]
+    report = await world.run("worker")
+    assert program.worked == 0
+    assert (await world.replay(report.run_id)).differences == ()
+
+
+class Says:
+    """Answers every question in one way."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[Question] = []
+
+    async def ask(self, question: Question) -> Approval:
+        self.asked.append(question)
+        return Approval(self.answer, by="test")
+
+
+@pytest.mark.parametrize(("answer", "worked"), [(None, 1), ("once", 2)])
+async def test_a_program_that_was_at_work_works_again_only_where_somebody_says_so(
+    world: Any, program: Program, answer: str | None, worked: int
+) -> None:
+    worker(world, program)
+    program.while_working = world.cut_off
+    report = await world.run("worker", budget=Limits(tokens=50_000))
+    says = Says(answer) if answer else None
+    found = await world.resume(report.run_id, approver=says)
+    assert program.worked == worked
+    assert [doubt.tool for doubt in found.doubts] == ["prog"]
+    (result,) = found.report.results
+    assert result.ok is (answer == "once")
+    assert answer == "once" or "is not known" in result.error
+    assert (await world.replay(found.run_id)).differences == ()
+
+
+async def test_what_a_program_gave_before_an_interruption_is_kept(
+    world: Any, program: Program
+) -> None:
+    worker(world, program)
+
+    def crash(_request: Any) -> str:
+        world.cut_off()
+        return "second"
+
+    world.agent("later", crash)
+    report = await world.run("worker", "later", jobs=1)
+    found = await world.resume(report.run_id)
+    assert program.worked == 1
+    assert [result.answer for result in found.report.results] == ["answer 1", "second"]
+    assert found.doubts == ()
