@@ -135,6 +135,33 @@ async def test_an_agent_whose_worktree_is_gone_is_not_gone_on_with(
         await world.resume(report.run_id)
 
 
+async def test_agents_beneath_an_interrupted_one_go_on_in_its_worktree(
+    world: Any, repository: Path
+) -> None:
+    def crash() -> Any:
+        world.cut_off()
+        return reads("new.txt")
+
+    names = ["delegate", "read_file", "write_file"]
+    spawns = {
+        "tools": {"mcp": names, "fs": {"read": True, "write": True}},
+        "spawn": {"agents": ["*"]},
+        "isolation": "worktree",
+    }
+    asks = [call("delegate", "d", agent="helper", goal="help")]
+    world.agent("lead", turns(asks, "all done"), **spawns)
+    tools = {"tools": WRITES["tools"]}
+    helper = world.agent("helper", turns(writes("new.txt", "of then"), crash, "helped"), **tools)
+    report = await world.run("lead")
+    found = await world.resume(report.run_id)
+    (result,) = found.report.results
+    assert result.ok, result.error
+    assert "of then" in told(helper)[-1]
+    assert result.changes is not None
+    assert [file.path for file in result.changes.files] == ["new.txt"]
+    assert (await world.replay(found.run_id)).differences == ()
+
+
 # --- fork -----------------------------------------------------------------------------------------
 
 

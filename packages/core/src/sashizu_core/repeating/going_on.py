@@ -85,11 +85,11 @@ def check_folders(known: KnownRun, registry: Registry) -> None:
     Raises:
         SashizuError: names the agent, and says why.
     """
-    for past in known.past.pasts:
-        name = (past.started.get("attrs") or {}).get("isolation")
+    for agent in known.past.agents:
+        past, name = agent.past, agent.document.get("isolation")
         if past.strict or name in (None, "none"):
             continue
-        spec = registry.isolations.get(name)
+        spec = registry.isolations.get(str(name))
         why = f"and nothing here makes a {name}" if spec is None else "which does not last"
         if spec is not None and spec.gone is not None:
             why = spec.gone(past.agent_id)

@@ -349,9 +349,11 @@ class AgentInstance:
         if not self._recorder.keeps_content:
             return {}
         infos = [self._parts.models[name].info for name in self.plan.models]
+        # Who works in the folder of another has none of its own to be found again.
+        plan = replace(self.plan, isolation="none") if self.place.borrowed else self.plan
         redactor = self._recorder.redactor
         return self._recorder.keep(
-            written_plan(self.plan, infos, self._lessons, self.messages, redactor)
+            written_plan(plan, infos, self._lessons, self.messages, redactor)
         )
 
     # --- the work ---------------------------------------------------------------------------------

@@ -101,10 +101,14 @@ async def _lacks(
 
 def _calls(run_past: RunPast, past: AgentPast) -> Iterator[_Made]:
     """What changed files where an agent worked: its own calls, and those of agents beneath it."""
+    apart = {
+        agent.past.agent_id
+        for agent in run_past.agents
+        if agent.document.get("isolation") not in (None, "none")
+    }
     for each in run_past.beneath(past.agent_id):
-        isolation = (each.started.get("attrs") or {}).get("isolation")
-        if each is not past and isolation not in (None, "none"):
-            continue  # in a folder of its own
+        if each is not past and each.agent_id in apart:
+            continue
         for step in each.steps.values():
             if _changes(step):
                 yield _Made(each, step)
