@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from sashizu_core import processes
-from sashizu_core.processes import Owner, is_gone, this_process
+from sashizu_core.processes import Owner, has_ended, is_gone, this_process
 
 
 def test_a_process_is_gone_when_it_has_ended_and_not_before():
@@ -32,3 +32,13 @@ def test_who_cannot_be_asked_about_is_not_gone(monkeypatch, answer):
     monkeypatch.setattr(processes, "_started", lambda _: answer)
 
     assert is_gone(owner) is (answer is None)
+
+
+def test_of_a_process_in_another_container_nobody_can_tell_whether_it_has_ended():
+    boot, _, rest = this_process().started.partition("/")
+    elsewhere = Owner(1, f"{boot}/1/{rest.rpartition('/')[2]}")
+
+    assert has_ended(elsewhere) is None
+    assert not is_gone(elsewhere)
+    assert has_ended(Owner(1, "")) is None
+    assert has_ended(this_process()) is False

@@ -24,6 +24,7 @@ class Places:
 
     def __init__(self, refuses: ModelError | None = None) -> None:
         self.seen: list[str] = []
+        self.agents: list[str] = []
         self.refuses = refuses
 
     def governs(self, info: ModelInfo) -> bool:
@@ -31,9 +32,10 @@ class Places:
 
     @asynccontextmanager
     async def place(
-        self, info: ModelInfo, told: Callable[[Mapping[str, Any]], None]
+        self, info: ModelInfo, told: Callable[[Mapping[str, Any]], None], agent: str = ""
     ) -> AsyncIterator[None]:
         self.seen.append("asked")
+        self.agents.append(agent)
         if self.refuses is not None:
             raise self.refuses
         yield
@@ -42,7 +44,8 @@ class Places:
 
 def inference(places: Places, *script: Any) -> Inference:
     answers = iter(script)
-    steps = StepContext(Recorder([MemorySink()], {}), new_run_id(), new_agent_id())
+    recorder = Recorder([MemorySink()], {"agent_name": "reviewer"})
+    steps = StepContext(recorder, new_run_id(), new_agent_id())
     model = ScriptedModel(lambda _: next(answers))
     return Inference(model, steps, ProviderGate(admission=places), None)
 
@@ -55,6 +58,7 @@ async def test_an_attempt_after_a_failed_one_has_a_place_of_its_own() -> None:
 
     assert completion.message.content == "done"
     assert places.seen == ["asked", "left", "asked", "left"]
+    assert places.agents == ["reviewer", "reviewer"]
 
 
 async def test_who_is_refused_a_place_does_not_ask_again() -> None:

@@ -192,6 +192,11 @@ def test_files_of_amdgpu_are_told_in_our_units(root: Path, drm: Open) -> None:
     }
 
 
+def test_a_gpu_of_amd_is_known_by_what_rocm_calls_it_too(root: Path, drm: Open) -> None:
+    amd_card(root, unique_id="43DB5F0C1A2B3C4D")
+    assert drm().devices()[0].also == ("GPU-43db5f0c1a2b3c4d",)
+
+
 def test_a_gpu_that_always_claims_to_be_busy_is_not_believed(root: Path, drm: Open) -> None:
     amd_card(root, device="0x15dd", gpu_busy_percent="100")
     busy = drm().stats(AMD).get("busy_percent")

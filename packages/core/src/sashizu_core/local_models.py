@@ -43,7 +43,8 @@ class LocalTable(Table):
 
     `start` is the command that starts the server: with it, calls wait for a place on a device, and
     the server runs only while it has one. The place is as large as `vram`, or as `weights` and what
-    it takes to run them; on the device of the kind `on`. One that `measures` what is free when it
+    it takes to run them, with what each of `slots` calls of `context` tokens is remembered in, at
+    `kv_bits` for a number; on the device of the kind `on`. One that `measures` what is free when it
     starts has its device for itself meanwhile. The server has `start_timeout` to answer,
     and stays for `keep` without a call (not at all where that is left out). A call that has waited
     for `spill_after` fails as that of a busy service, so that a fallback can take it.
@@ -53,6 +54,8 @@ class LocalTable(Table):
     weights: Path | None = None
     vram: Size | None = None
     start: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    context: Annotated[int, Field(strict=True, ge=1, le=1 << 30)] | None = None
+    kv_bits: Literal[4, 8, 16, 32] = 16
     measures: bool = False
     on: Literal["gpu", "host"] = "gpu"
     start_timeout: Duration = "5m"
@@ -63,6 +66,8 @@ class LocalTable(Table):
     def _whole(self) -> LocalTable:
         if self.start is not None and self.vram is None and self.weights is None:
             raise ValueError("'start' needs to know the size: add vram = '6GiB', or weights = PATH")
+        if self.context is not None and self.weights is None:
+            raise ValueError("'context' says how much 'weights' take on top: add weights = PATH")
         return self
 
     @property

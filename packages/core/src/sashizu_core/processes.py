@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Owner", "is_gone", "this_process"]
+__all__ = ["Owner", "has_ended", "is_gone", "this_process"]
 
 
 _QUERY_LIMITED, _SYNCHRONIZE = 0x1000, 0x100000
@@ -42,14 +42,17 @@ def _this(pid: int) -> Owner:
 
 def is_gone(owner: Owner) -> bool:
     """Whether a process has ended, as far as that can be told; in doubt it has not."""
+    return has_ended(owner) is True
+
+
+def has_ended(owner: Owner) -> bool | None:
+    """Whether a process has ended; None where that cannot be told from here."""
     if owner == this_process():
         return False
-    if not owner.started:
-        return False
-    if not _comparable(owner.started):
-        return False  # of another boot or container, whose numbers mean nothing here
+    if not owner.started or not _comparable(owner.started):
+        return None  # of another container, whose numbers mean nothing here
     found = _started(owner.pid)
-    return found not in ("", owner.started)  # empty: it could not be asked
+    return None if found == "" else found != owner.started  # empty: it could not be asked
 
 
 if sys.platform == "linux":

@@ -583,10 +583,11 @@ class Admission(Protocol):
         ...
 
     def place(
-        self, info: ModelInfo, told: Callable[[Mapping[str, Any]], None]
+        self, info: ModelInfo, told: Callable[[Mapping[str, Any]], None], agent: str = ""
     ) -> AbstractAsyncContextManager[None]:
         """Wait until the model is loaded, and keep it while the block runs.
 
+        `agent` is the name of the agent that calls, empty where none does.
         `told` hears each decision with the numbers that it was made from, as JSON values; `outcome`
         is `placed`, `joined`, `queued` or `refused`.
 

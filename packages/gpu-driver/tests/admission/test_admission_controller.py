@@ -19,10 +19,12 @@ class Desk:
 
     def __init__(self, **rules):
         self.dead = set()
-        self.controller = Controller(
-            MemoryLedger(), Rules(**rules), gone=lambda owner: owner in self.dead
-        )
+        self.elsewhere = set()
+        self.controller = Controller(MemoryLedger(), Rules(**rules), ended=self.ended)
         self.now = 100.0
+
+    def ended(self, owner):
+        return None if owner in self.elsewhere else owner in self.dead
 
     def enter(self, key, gib=10, owner=A, **more):
         return self.controller.enter(Ask(key, int(gib * GIB), **more), owner, self.now)
@@ -428,3 +430,118 @@ def test_what_a_device_has_shown_for_long_is_not_counted_twice_after_each_call(d
     shown = Card("small", 24 * GIB, free=14 * GIB)
 
     assert desk.ask("two", 10, shown).outcome == "placed"
+
+
+def test_a_process_that_cannot_be_seen_keeps_what_it_has_as_long_as_it_says_so(desk):
+    desk.elsewhere.add(A)
+    placed = desk.ready("one", 20, SMALL)
+    for _ in range(10):
+        desk.now += 30
+        desk.controller.beat(A, desk.now)
+    assert desk.ask("two", 20, SMALL, owner=B).outcome == "queued"
+
+    desk.now += 61
+
+    assert desk.ask("three", 20, SMALL, owner=B).outcome == "placed"
+    assert placed.place not in [place.number for place in desk.controller.state()[0]]
+
+
+def test_a_process_that_is_seen_to_be_there_need_not_say_so(desk):
+    desk.ready("one", 20, SMALL)
+    desk.now += 3600
+
+    assert desk.ask("two", 20, SMALL, owner=B).outcome == "queued"
+
+
+def test_a_keeper_that_cannot_be_seen_is_there_as_long_as_it_asks(desk):
+    desk.elsewhere.add(B)
+    placed = desk.ready("one", 20, SMALL)
+    desk.controller.keep(placed.place, B, server=7, now=desk.now)
+    for _ in range(10):
+        desk.now += 30
+        assert not desk.controller.may_leave(placed.place, desk.now, kept_s=999)
+
+    assert desk.controller.state()[0][0].keeper == B
+
+
+def test_memory_of_the_machine_is_promised_once(desk):
+    host = Card("host", 64 * GIB, free=64 * GIB)
+    unified = Card("gpu", 64 * GIB, free=64 * GIB, integrated=True, memory="host")
+    assert desk.ask("one", 40, unified).outcome == "placed"
+
+    assert desk.ask("two", 40, host, kind="host").outcome == "queued"
+    assert desk.ask("three", 10, host, kind="host").outcome == "placed"
+    assert desk.ask("four", 10, unified).outcome == "queued"
+
+
+def test_an_unused_model_leaves_the_machine_for_one_on_a_device_that_shares_its_memory(desk):
+    host = Card("host", 64 * GIB, free=64 * GIB)
+    unified = Card("gpu", 64 * GIB, free=64 * GIB, integrated=True, memory="host")
+    loaded = desk.ready("one", 40, host, kind="host")
+    desk.controller.done(loaded.place, A, desk.now)
+
+    answer = desk.ask("two", 40, unified)
+
+    assert answer.reason == "1 unused model(s) leave host for it"
+    assert desk.controller.may_leave(loaded.place, desk.now, kept_s=999)
+
+
+def test_unused_models_leave_a_machine_that_is_short_of_memory(desk):
+    host = Card("host", 64 * GIB, free=64 * GIB)
+    loaded = desk.ready("one", 10, host, kind="host")
+    desk.controller.done(loaded.place, A, desk.now)
+
+    desk.ask("two", 10, Card("host", 64 * GIB, free=40 * GIB, short=True), kind="host")
+
+    assert desk.controller.may_leave(loaded.place, desk.now, kept_s=999)
+
+
+def test_agents_of_one_name_have_no_more_calls_at_work_than_they_may():
+    desk = Desk(per_agent=2)
+    first = desk.ready("one", agent="scout", parallel=8)
+    assert desk.ask("one", agent="scout", parallel=8).outcome == "joined"
+    third = desk.enter("one", agent="scout", parallel=8)
+
+    waits = desk.decide(third)
+    other = desk.ask("one", agent="editor", parallel=8)
+
+    assert waits.outcome == "queued"
+    assert waits.reason == "2 call(s) of 'scout' are at work, as many as may"
+    assert other.outcome == "joined"
+    desk.controller.done(first.place, A, desk.now)
+    assert desk.decide(third).outcome == "joined"
+
+
+def test_who_waits_for_its_own_agents_keeps_no_room_from_others():
+    desk = Desk(per_agent=1)
+    desk.ready("one", 5, BIG, agent="scout")
+    desk.enter("large", 60, agent="scout")
+    desk.now += 31
+
+    assert desk.ask("small", 40, BIG, agent="editor").outcome == "placed"
+
+
+def test_of_two_that_fit_alike_and_are_as_idle_the_cooler_one_is_taken(desk):
+    one, two = (
+        Card(name, 24 * GIB, free=free, temperature_c=heat)
+        for name, free, heat in (("one", 24 * GIB - 2**20, 82), ("two", 24 * GIB, 41))
+    )
+
+    assert desk.ask("model", 10, one, two).device == "two"
+
+
+def test_every_number_of_a_decision_is_told(desk):
+    card = Card("small", 24 * GIB, 2**20, free=20 * GIB, used={}, busy=0.25, source="nvml", age_s=1)
+
+    (numbers,) = desk.ask("one", 10, card).numbers
+
+    assert (numbers.free, numbers.reserved, numbers.busy) == (20 * GIB, 2**20, 0.25)
+    assert (numbers.foreign, numbers.headroom) == (0, int(24 * GIB * 0.08))
+    assert (numbers.source, numbers.age_s) == ("nvml", 1)
+
+
+def test_there_is_more_to_ask_for_as_long_as_a_device_has_more(desk):
+    most = 24 * GIB - int(24 * GIB * 0.08)
+
+    assert desk.controller.could_ask_for_more(most - 1, [SMALL])
+    assert not desk.controller.could_ask_for_more(most, [SMALL])

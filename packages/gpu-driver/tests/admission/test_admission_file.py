@@ -6,18 +6,34 @@ from sashizu_core.processes import this_process
 from sashizu_gpu_driver.admission.asked import Ask, Card
 from sashizu_gpu_driver.admission.controller import Controller
 from sashizu_gpu_driver.admission.file import AdmissionFile
-from sashizu_gpu_driver.admission.rows import SCHEMA
 
 GIB = 1 << 30
+
+FIRST = """
+CREATE TABLE places (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, name TEXT NOT NULL,
+  device TEXT NOT NULL, need INTEGER NOT NULL CHECK (need >= 0), parallel INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('loading', 'ready', 'leaving')),
+  pid INTEGER NOT NULL, started TEXT NOT NULL, server INTEGER,
+  since REAL NOT NULL, evicted INTEGER NOT NULL DEFAULT 0, seen INTEGER,
+  alone INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE uses (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  place INTEGER NOT NULL REFERENCES places (id) ON DELETE CASCADE,
+  pid INTEGER NOT NULL, started TEXT NOT NULL);
+CREATE TABLE waiting (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, name TEXT NOT NULL,
+  need INTEGER NOT NULL, parallel INTEGER NOT NULL, rank INTEGER NOT NULL, alone INTEGER NOT NULL,
+  since REAL NOT NULL,
+  pid INTEGER NOT NULL, started TEXT NOT NULL);
+CREATE TABLE estimates (key TEXT PRIMARY KEY, need INTEGER NOT NULL);
+"""
 
 
 def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path):
     path = tmp_path / "admission.sqlite"
     with sqlite3.connect(path) as db:
-        db.executescript(SCHEMA)
-        for column in ("kind", "first", "asked"):
-            db.execute(f"ALTER TABLE waiting DROP COLUMN {column}")
-        db.execute("ALTER TABLE places DROP COLUMN loaded")
+        db.executescript(FIRST)
         db.execute("INSERT INTO estimates VALUES ('one', 7)")
         db.execute("PRAGMA user_version = 1")
     db.close()

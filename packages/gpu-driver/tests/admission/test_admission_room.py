@@ -73,3 +73,10 @@ def test_room_is_never_less_than_nothing(free):
 
 def test_leases_of_other_devices_do_not_count():
     assert room(Card("a", 24 * GIB), Lease("b", 20 * GIB)).leases == 0
+
+
+def test_what_is_shown_of_a_load_on_a_device_with_the_same_memory_is_not_counted_twice():
+    unified = Card("gpu", 64 * GIB, free=40 * GIB, used={}, memory="host")
+    on_host = Lease("host", 20 * GIB, [7], shown=True)
+
+    assert room(unified, on_host).room == 40 * GIB - int(64 * GIB * 0.08)

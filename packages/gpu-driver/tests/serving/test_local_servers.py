@@ -6,14 +6,18 @@ import signal
 import socket
 import sqlite3
 import sys
+import threading
 import urllib.request
 from dataclasses import replace
 
 import anyio
 import pytest
 from sashizu_core.errors import ConfigError, ModelError, SashizuError
+from sashizu_core.processes import this_process
 from sashizu_core.settings import load_settings
+from sashizu_gpu_driver.admission.asked import Rules
 from sashizu_gpu_driver.serving import keeper, local
+from sashizu_gpu_driver.serving.beating import beating
 from sashizu_gpu_driver.serving.opening import local_models
 from sashizu_gpu_driver.serving.order import Order
 
@@ -140,6 +144,43 @@ async def test_a_server_without_memory_is_tried_again_with_more(lab):
 
     assert lab.outcomes() == ["placed", "failed", "placed"]
     assert lab.told[2]["need"] == lab.told[0]["need"] * 1.25
+
+
+async def test_a_server_that_runs_out_of_memory_again_waits_for_still_more(lab):
+    info = lab.model("one", 10, "--oom-until", "2")
+
+    async with lab.place(info):
+        pass
+
+    assert lab.outcomes() == ["placed", "failed"] * 2 + ["placed"]
+    needs = [told["need"] for told in lab.told if told["outcome"] == "placed"]
+    assert [int(need * 1.25) for need in needs[:2]] == needs[1:]
+
+
+async def test_a_server_that_had_a_whole_device_and_no_memory_is_not_tried_for_ever(lab):
+    info = lab.model("one", 20, "--oom-until", "9")
+
+    with pytest.raises(ModelError, match="out of memory") as caught:
+        async with lab.place(info):
+            pass
+
+    assert caught.value.fault == "overloaded"
+    assert lab.outcomes() == ["placed", "failed"] * 2
+    assert lab.controller.state() == ([], [])
+
+
+def test_a_process_says_that_it_is_there_while_it_may_call_models():
+    heard = threading.Event()
+
+    class Hearing:
+        rules = Rules(beat_s=0.001)
+
+        def beat(self, owner, now):
+            assert owner == this_process()
+            heard.set()
+
+    with beating(Hearing()):
+        assert heard.wait(60)
 
 
 async def test_a_server_that_never_starts_says_what_it_said(lab):

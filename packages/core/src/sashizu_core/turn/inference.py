@@ -192,7 +192,8 @@ class Inference:
         if admission is None or (past is not None and past.strict):
             return nullcontext()
         self._steps.recorder.flush()
-        return admission.place(self._model.info, self._admitted)
+        agent = str(self._steps.recorder.context.get("agent_name", ""))
+        return admission.place(self._model.info, self._admitted, agent)
 
     def _admitted(self, decision: Mapping[str, Any]) -> None:
         """Record what the admission controller decided, and from which numbers."""

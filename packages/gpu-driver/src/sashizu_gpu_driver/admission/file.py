@@ -18,13 +18,20 @@ __all__ = ["AdmissionFile"]
 BUSY_S = 10.0
 """How long a transaction waits for another process, in seconds."""
 
-VERSION = 2
+VERSION = 3
 
 _FROM_1 = """
 ALTER TABLE waiting ADD COLUMN kind TEXT NOT NULL DEFAULT 'gpu';
 ALTER TABLE waiting ADD COLUMN first INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE waiting ADD COLUMN asked REAL NOT NULL DEFAULT 0;
-ALTER TABLE places ADD COLUMN loaded REAL
+ALTER TABLE places ADD COLUMN loaded REAL;
+"""
+_FROM_2 = """
+ALTER TABLE places ADD COLUMN memory TEXT NOT NULL DEFAULT '';
+ALTER TABLE places ADD COLUMN beat REAL NOT NULL DEFAULT 0;
+ALTER TABLE uses ADD COLUMN agent TEXT NOT NULL DEFAULT '';
+ALTER TABLE uses ADD COLUMN beat REAL NOT NULL DEFAULT 0;
+ALTER TABLE waiting ADD COLUMN agent TEXT NOT NULL DEFAULT ''
 """
 
 
@@ -108,7 +115,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 def _steps(version: int) -> str:
     """What makes a file of that version one of this."""
-    steps = {0: SCHEMA, 1: _FROM_1, VERSION: ""}
+    steps = {0: SCHEMA, 1: _FROM_1 + _FROM_2, 2: _FROM_2, VERSION: ""}
     if version not in steps:
         raise sqlite3.DatabaseError(f"it has version {version}, and {VERSION} is known here")
     return steps[version]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sashizu_core.errors import ConfigError
 from sashizu_core.local_models import LocalTable
+
+from sashizu_gpu_driver.admission.shape import ShapeError, shape_of
 
 __all__ = ["need_of"]
 
@@ -17,11 +21,12 @@ RUNTIME = 600 * 1024**2
 def need_of(name: str, local: LocalTable) -> int:
     """What the settings say, else the size of the weights and what it takes to run them.
 
-    What a long context takes on top is not in the files: give `vram` where it is large. What turns
-    out to be too small is remembered.
+    With `context` that is also what the model remembers of each token of each call at once: a key
+    and a value for every layer, by the sizes that its own files tell. What turns out to be too
+    small is remembered.
 
     Raises:
-        ConfigError: there are no weights.
+        ConfigError: there are no weights, or their files do not tell the sizes.
     """
     if local.vram is not None:
         return local.vram
@@ -34,4 +39,19 @@ def need_of(name: str, local: LocalTable) -> int:
         raise ConfigError(
             f"[models.{name}]: the weights {str(path)!r} cannot be read: {error.strerror}"
         ) from error
-    return int(size * WEIGHTS) + RUNTIME
+    return int(size * WEIGHTS) + RUNTIME + _remembered(name, path, local)
+
+
+def _remembered(name: str, weights: Path, local: LocalTable) -> int:
+    """The keys and values of all calls that are served at once."""
+    if local.context is None:
+        return 0
+    try:
+        shape = shape_of(weights)
+    except ShapeError as error:
+        raise ConfigError(
+            f"[models.{name}] context: {str(weights)!r} does not tell what a token takes: "
+            f"{error}; give vram = '6GiB' instead of context"
+        ) from error
+    tokens = local.context * (local.slots or 1)
+    return shape.numbers * tokens * local.kv_bits // 8

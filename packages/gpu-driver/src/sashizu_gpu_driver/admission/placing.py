@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from sashizu_gpu_driver.admission.asked import Card, Numbers, Rules
 
@@ -12,13 +13,17 @@ __all__ = ["Idle", "best_fit", "could_ever_hold", "least_to_leave", "most_for_on
 BUSY_STEPS = 10
 """Utilisation is told apart in tenths: it is a weak sign, and must not outweigh the fit."""
 
+WARMER_C = 10
+ALIKE = 1 << 30
+"""Devices whose room differs by less than about this, in bytes, fit alike."""
+
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """A load that nobody uses, and since when, in seconds of the wall clock."""
+    """A load that nobody uses, the memory it is in, and since when, in seconds."""
 
     place: int
-    device: str
+    pool: str
     need: int
     since: float
 
@@ -37,15 +42,17 @@ def most_for_one(card: Card, rules: Rules) -> int:
 def best_fit(cards: Sequence[Card], rooms: Mapping[str, Numbers], need: int) -> Card | None:
     """The device with the least room that is enough; discrete before integrated.
 
-    Between equals the one that throttles less, then that worked less in the last seconds.
+    Between those whose room is equal to a GiB the one that throttles less, then that worked less in
+    the last seconds, then the cooler one.
     """
     fitting = [c for c in cards if not c.unusable and rooms[c.device].room >= need]
     return min(fitting, key=lambda card: _rank(card, rooms[card.device].room), default=None)
 
 
-def _rank(card: Card, room: int) -> tuple[bool, int, bool, int, str]:
+def _rank(card: Card, room: int) -> tuple[bool, int, bool, int, float, int, str]:
     busy = 0 if card.busy is None else int(card.busy * BUSY_STEPS)
-    return card.integrated, room, card.throttled, busy, card.device
+    warmth = inf if card.temperature_c is None else card.temperature_c // WARMER_C
+    return card.integrated, room // ALIKE, card.throttled, busy, warmth, room, card.device
 
 
 def least_to_leave(
@@ -60,7 +67,7 @@ def least_to_leave(
         if card.unusable:
             continue
         lacking = need - rooms[card.device].room
-        here = [load for load in idle if load.device == card.device]
+        here = [load for load in idle if load.pool == card.pool]
         leaving = _enough(here, lacking)
         if leaving:
             found.append((card.integrated, sum(load.need for load in leaving), leaving))

@@ -9,13 +9,13 @@ from sashizu_core.devices import Device, DeviceProcess, Known, Stats, Unknown
 
 from sashizu_gpu_driver.admission.asked import Card
 
-__all__ = ["card_of", "host_card", "is_short"]
+__all__ = ["HOST", "card_of", "host_card", "is_short"]
 
 SHORT_PERCENT = 20.0
 """From which share of waiting on nothing more is loaded."""
 
 HOST = "host"
-"""The name of the memory of the machine, for models that run on its processors."""
+"""The name of the memory of the machine: of its processors, and of devices that have none."""
 
 
 def card_of(
@@ -41,11 +41,13 @@ def card_of(
         used=_used(processes, top_of),
         integrated=device.memory in ("unified", "shared"),
         busy=busy / 100 if busy is not None else None,
+        temperature_c=stats.number("temperature_c"),
         throttled=isinstance(throttle, Known) and _slowed(str(throttle.value)),
         unusable=why,
         short=short,
         source=known.source if known is not None else "",
         age_s=known.age_s(now_ns) if known is not None else 0.0,
+        memory=HOST if device.memory == "unified" else "",
     )
 
 

@@ -199,7 +199,7 @@ def controlled(seed: int, count: int, *, attributed: bool) -> Outcome:
     """The real controller decides; what fails asks again, as long as it takes."""
     random = Random(seed)  # noqa: S311 - a simulation is to be repeated
     machine, asked = Machine(random), requests(random, count)
-    controller = Controller(MemoryLedger(), gone=lambda _: False)
+    controller = Controller(MemoryLedger(), ended=lambda _: False)
     outcome, now, ours = Outcome(), 0.0, dict[int, Request]()
     queue: list[Request] = []
     answering: set[int] = set()

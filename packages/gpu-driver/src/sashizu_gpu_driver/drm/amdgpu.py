@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sashizu_gpu_driver.drm.cards import Card
-from sashizu_gpu_driver.drm.files import first, number
+from sashizu_gpu_driver.drm.cards import Card, sleeps
+from sashizu_gpu_driver.drm.files import first, number, text
 
-__all__ = ["Metrics", "has_own_memory", "metrics", "told"]
+__all__ = ["Metrics", "has_own_memory", "metrics", "told", "uuid"]
 
 _ALWAYS_BUSY = frozenset({0x15DD, 0x15D8})
 """Raven and Picasso: their driver tells 100 % whatever they do."""
@@ -51,6 +52,17 @@ def metrics(card: Card) -> Metrics | None:
         busy if busy <= 100 else None,
         energy * _ENERGY_UNIT_J if energy not in (0, 0xFFFFFFFFFFFFFFFF) else None,
     )
+
+
+def uuid(card: Card) -> str:
+    """What ROCm calls the device, `GPU-` and 16 digits; empty where the driver does not tell it.
+
+    Source: the kernel's `unique_id` of amdgpu, which is what ROCm's runtime makes its UUIDs of.
+    """
+    if card.driver != "amdgpu" or sleeps(card):
+        return ""
+    found = text(card.folder / "unique_id") or ""
+    return f"GPU-{found.lower()}" if re.fullmatch(r"[0-9a-fA-F]{16}", found) else ""
 
 
 def has_own_memory(card: Card) -> bool | None:

@@ -86,7 +86,10 @@ class DrmBackend(DeviceBackend):
     def devices(self) -> Sequence[Device]:
         self._cards = {card.id: card for card in cards(self._root)}
         return [
-            Device(card.id, card.name, card.vendor, card.kind, self._memory_kind(card))
+            Device(
+                *(card.id, card.name, card.vendor, card.kind, self._memory_kind(card)),
+                also=(uuid,) if (uuid := amdgpu.uuid(card)) else (),
+            )
             for card in self._cards.values()
         ]
 

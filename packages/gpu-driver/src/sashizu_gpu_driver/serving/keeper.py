@@ -53,7 +53,7 @@ def main() -> int:
     told = Told(pid=0, problem="it was told to end")
     try:
         signal.signal(signal.SIGTERM, _ended)
-        if not controller.keep(order.place, this_process()):
+        if not controller.keep(order.place, this_process(), now=time.monotonic()):
             told = Told(pid=0, problem="its place was given back meanwhile")
             return 1
         if _is_taken(order.url):
@@ -62,7 +62,7 @@ def main() -> int:
             return 1
         server = _start(order)
         controller.keep(order.place, this_process(), server.pid)
-        told = _wait(order, server)
+        told = _wait(order, server, controller)
         if told.problem:
             _stop(server)
             controller.failed(order.place, out_of_memory=told.out_of_memory)
@@ -123,10 +123,14 @@ def _dies_with_us() -> Callable[[], None] | None:
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _wait(order: Order, server: subprocess.Popen[bytes]) -> Told:
+def _wait(order: Order, server: subprocess.Popen[bytes], controller: Controller) -> Told:
     """Wait until the server answers, ends, or has taken too long."""
     until = time.monotonic() + order.start_timeout_s
-    while time.monotonic() < until:
+    beaten = time.monotonic()
+    while (now := time.monotonic()) < until:
+        if now - beaten >= controller.rules.beat_s:
+            controller.beat(this_process(), now)
+            beaten = now
         code = server.poll()
         if code is not None:
             said = _last_words(order.log)

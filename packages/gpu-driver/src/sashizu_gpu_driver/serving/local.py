@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -32,8 +32,6 @@ from sashizu_gpu_driver.serving.placement import environment
 __all__ = ["LocalAdmission", "LocalModel"]
 
 POLL_S = 0.25
-LOADS = 2
-"""How often a load that runs out of memory is tried before the call fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,20 @@ class LocalModel:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call of an agent that wants a place since `began`, in seconds of the monotonic clock."""
+
+    model: LocalModel
+    agent: str
+    told: Callable[[Mapping[str, Any]], None]
+    began: float
+
+    @property
+    def waited_s(self) -> float:
+        return time.monotonic() - self.began
+
+
 class LocalAdmission:
     """The admission of one process. `look` blocks, and says what is there for `gpu` or `host`."""
 
@@ -81,16 +93,14 @@ class LocalAdmission:
         return info.provider in self._models
 
     def place(
-        self, info: ModelInfo, told: Callable[[Mapping[str, Any]], None]
+        self, info: ModelInfo, told: Callable[[Mapping[str, Any]], None], agent: str = ""
     ) -> AbstractAsyncContextManager[None]:
         """As `sashizu_core.protocols.Admission` has it."""
-        return self._place(self._models[info.provider], told)
+        return self._place(_Call(self._models[info.provider], agent, told, time.monotonic()))
 
     @asynccontextmanager
-    async def _place(
-        self, model: LocalModel, told: Callable[[Mapping[str, Any]], None]
-    ) -> AsyncIterator[None]:
-        place = await self._found(model, told)
+    async def _place(self, call: _Call) -> AsyncIterator[None]:
+        place = await self._found(call)
         try:
             yield
         finally:
@@ -98,11 +108,15 @@ class LocalAdmission:
                 lambda: self._controller.done(place, this_process(), time.monotonic())
             )
 
-    async def _found(self, model: LocalModel, told: Callable[[Mapping[str, Any]], None]) -> int:
-        """Wait for a place, and for its server; the number of the place, which is in use."""
-        began = time.monotonic()
-        for attempt in range(1, LOADS + 1):
-            answer, sight = await self._waited(model, told, began)
+    async def _found(self, call: _Call) -> int:
+        """Wait for a place, and for its server; the number of the place, which is in use.
+
+        A load that runs out of memory has its call wait anew, for the more that was learned, until
+        there is no more to ask for.
+        """
+        model, told = call.model, call.told
+        while True:
+            answer, sight = await self._waited(call)
             if answer.outcome == "joined":
                 return answer.place
             try:
@@ -113,14 +127,15 @@ class LocalAdmission:
             if not result.problem:
                 return answer.place
             await self._given_back(answer.place)
-            again = result.out_of_memory and attempt < LOADS
             told({"outcome": "failed", "reason": result.problem, "device": answer.device})
+            again = result.out_of_memory and self._controller.could_ask_for_more(
+                answer.need, sight.cards
+            )
             if not again:
                 raise ModelError(
                     f"the server of {model.name!r} did not start: {result.problem}",
                     fault="overloaded" if result.out_of_memory else "not_found",
                 )
-        raise AssertionError("unreachable")
 
     # --- giving back ------------------------------------------------------------------------------
 
@@ -147,22 +162,9 @@ class LocalAdmission:
 
     # --- waiting ----------------------------------------------------------------------------------
 
-    async def _waited(
-        self, model: LocalModel, told: Callable[[Mapping[str, Any]], None], began: float
-    ) -> tuple[Answer, Sight]:
-        now, spill = time.monotonic(), model.local.spill_after_s
-        await anyio.to_thread.run_sync(self._pay)
-        try:
-            number = await anyio.to_thread.run_sync(
-                self._controller.enter, model.ask, this_process(), now
-            )
-        except QueueFull:
-            told({"outcome": "refused", "reason": "the queue is full", "need": model.need})
-            raise ModelError(
-                f"too many calls wait for local models; {model.name!r} was not asked for",
-                fault="overloaded",
-                retry_after_s=10,
-            ) from None
+    async def _waited(self, call: _Call) -> tuple[Answer, Sight]:
+        model, spill = call.model, call.model.local.spill_after_s
+        number = await self._entered(call)
         last: tuple[object, ...] = ()
         placed = 0
         try:
@@ -174,7 +176,7 @@ class LocalAdmission:
                 placed = answer.place
                 if (answer.outcome, answer.reason, answer.position) != last:
                     last = (answer.outcome, answer.reason, answer.position)
-                    told(_decision(model, answer, time.monotonic() - began))
+                    call.told(_decision(model, answer, call.waited_s))
                 if answer.outcome == "refused":
                     raise ModelError(
                         f"{model.name!r} cannot be loaded here: {answer.reason}", fault="not_found"
@@ -182,10 +184,11 @@ class LocalAdmission:
                 if answer.outcome != "queued":
                     number = placed = 0
                     return answer, sight
-                if spill is not None and time.monotonic() - began >= spill:
-                    told({"outcome": "spilled", "reason": answer.reason, "waited_s": spill})
+                if spill is not None and call.waited_s >= spill:
+                    call.told(_decision(model, answer, call.waited_s) | {"outcome": "spilled"})
                     raise ModelError(
-                        f"no place for {model.name!r} within {spill:g} s: {answer.reason}",
+                        f"no place for {model.name!r} within {spill:g} s (number "
+                        f"{answer.position} of those who wait): {answer.reason}",
                         fault="overloaded",
                     )
                 await anyio.sleep(POLL_S)
@@ -194,6 +197,20 @@ class LocalAdmission:
                 await self._settled(lambda: self._controller.leave(number))
             if placed:
                 await self._given_back(placed)
+
+    async def _entered(self, call: _Call) -> int:
+        await anyio.to_thread.run_sync(self._pay)
+        ask, model = replace(call.model.ask, agent=call.agent), call.model
+        try:
+            return await anyio.to_thread.run_sync(
+                self._controller.enter, ask, this_process(), time.monotonic()
+            )
+        except QueueFull:
+            reason = f"the queue is full: {self._controller.rules.queue} calls wait"
+            call.told({"outcome": "refused", "reason": reason, "need": model.need})
+            raise ModelError(
+                f"{model.name!r} was not asked for: {reason}", fault="overloaded", retry_after_s=10
+            ) from None
 
     # --- loading ----------------------------------------------------------------------------------
 
@@ -204,7 +221,7 @@ class LocalAdmission:
             ledger=self._ledger.absolute(),
             place=answer.place,
             argv=model.local.start or (),
-            env=dict(environment(device)),
+            env=dict(environment(device, sight.devices.values())),
             url=model.url,
             log=self._ledger.absolute().with_name(_log_name(model.name)),
             start_timeout_s=model.local.start_timeout_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from sashizu_gpu_driver.admission.asked import Card
 from sashizu_gpu_driver.admission.seen import card_of, host_card, is_short
 
 __all__ = ["Looking", "Sight"]
+
+AVERAGED_S = 10.0
+"""Over how many seconds it is averaged how busy a device is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Looking:
         self._every_s = every_s
         self._lock = threading.Lock()
         self._last: tuple[float, Sight] | None = None
+        self._seen: deque[tuple[float, Mapping[str, float]]] = deque()
 
     def __call__(self, on: str) -> Sight:
         """What is there on `gpu` or `host`."""
@@ -46,8 +51,11 @@ class Looking:
 
     def _sight(self) -> Sight:
         snapshot, short = self._devices.sample(), _short()
+        parts = {device.parent for device in snapshot.devices if device.parent}
         cards = [
-            card_of(
+            Card(device.id, 0, unusable="it is partitioned, and only its parts take programs")
+            if device.id in parts
+            else card_of(
                 device,
                 snapshot.stats[device.id],
                 self._processes(device.id),
@@ -58,8 +66,22 @@ class Looking:
             if device.id in snapshot.stats
             else Card(device.id, 0, unusable=snapshot.lost.get(device.id, "it answers no more"))
             for device in snapshot.devices
+            if device.kind == "gpu"
         ]
+        cards = self._averaged(cards)
         return Sight(cards, {device.id: device for device in snapshot.devices})
+
+    def _averaged(self, cards: Sequence[Card]) -> list[Card]:
+        """With the mean of how busy they were in the looks of the last seconds."""
+        now = time.monotonic()
+        self._seen.append((now, {c.device: c.busy for c in cards if c.busy is not None}))
+        while now - self._seen[0][0] > AVERAGED_S:
+            self._seen.popleft()
+        found = []
+        for card in cards:
+            told = [busy[card.device] for _, busy in self._seen if card.device in busy]
+            found.append(replace(card, busy=sum(told) / len(told)) if told else card)
+        return found
 
     def _processes(self, device: str) -> Sequence[DeviceProcess] | Unknown:
         try:

@@ -13,9 +13,11 @@ from sashizu_core.local_models import LocalTable
 from sashizu_core.protocols import Admission
 from sashizu_core.settings import Settings
 
+from sashizu_gpu_driver.admission.asked import Rules
 from sashizu_gpu_driver.admission.controller import Controller
 from sashizu_gpu_driver.admission.file import AdmissionFile
 from sashizu_gpu_driver.admission.need import need_of
+from sashizu_gpu_driver.serving.beating import beating
 from sashizu_gpu_driver.serving.local import LocalAdmission, LocalModel
 from sashizu_gpu_driver.serving.looking import Looking
 from sashizu_gpu_driver.settings import gpu_settings
@@ -69,6 +71,9 @@ async def open_admission(
     with open_devices(devices) as opened:
         file = AdmissionFile(path)
         try:
-            yield LocalAdmission(Controller(file), path, models, Looking(opened))
+            rules = Rules(per_agent=gpu_settings(settings).calls_per_agent)
+            controller = Controller(file, rules)
+            with beating(controller):
+                yield LocalAdmission(controller, path, models, Looking(opened))
         finally:
             file.close()
