@@ -1,15 +1,16 @@
 """What it costs to hand a large result from one process to another, beside raw bytes in a pipe.
 
-    uv run python benchmarks/shared_memory.py [--rounds 21] [--mib 16]
+    uv run python benchmarks/shared_memory.py [--rounds 21] [--kib 16384]
 
 Two processes. The producer has the bytes at hand, a mark as the last of them; the consumer is done
 when it has looked through all of them for the mark and has said where it is. `pipe` sends them with
-`multiprocessing.Pipe` as raw bytes. `shared memory` copies them into memory of a pool and sends a
-note; both processes have it mapped, as they do for all but the first result. `a new mapping` hands
-over memory that the consumer has not seen yet, with its descriptor, each time. All in shuffled
-order in every round, from before the producer's copy to the consumer's answer: CPU of both
-processes (median), and the clock. On a machine that is busy the clock's median measures how long a
-process waits for a core; the quickest round says more. The copy and the read are shown alone too.
+`multiprocessing.Pipe` as raw bytes. `a lane` passes them piece by piece through two slots of
+256 KiB that both have mapped. `one memory` copies them into memory as large as they are, which
+both have mapped, and sends a note; `a new mapping` hands over memory that the consumer has not seen
+yet, with its descriptor, each time. All in shuffled order in every round, from before the
+producer's copy to the consumer's answer: CPU of both processes (median), and the clock. On a
+machine that is busy the clock's median measures how long a process waits for a core; the quickest
+round says more. The copy into memory as large as the result is shown alone too.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from sashizu_gpu_driver.pinned import MemoryPool, SharedMemory, adopt
+from sashizu_gpu_driver.pinned.lane import LaneReader, LaneWriter
 
-MIB = 1024 * 1024
+KIB = 1024
+LANE = 512 * KIB
 MARK = b"\x01"
 
 
@@ -37,7 +40,18 @@ def place_of_mark(data: bytes | SharedMemory) -> int:
     return data._map.find(MARK) if isinstance(data, SharedMemory) else data.find(MARK)
 
 
-def consume(pipe: Connection, notes: socket.socket) -> None:
+def place_over_lane(lane: LaneReader, memory: SharedMemory) -> int:
+    """The same over all pieces, each of which lies in one half of the lane's memory."""
+    found, passed, slot = -1, 0, memory.size // 2
+    for number, piece in enumerate(lane.receive(1 << 40)):
+        start = number % 2 * slot
+        at = memory._map.find(MARK, start, start + len(piece))
+        found = found if at < 0 else passed + at - start
+        passed += len(piece)
+    return found
+
+
+def consume(pipe: Connection, notes: socket.socket, lane_notes: socket.socket) -> None:
     known: dict[str, SharedMemory] = {}
     while True:
         kind, fds, _, _ = socket.recv_fds(notes, 1, 1)
@@ -45,12 +59,14 @@ def consume(pipe: Connection, notes: socket.socket) -> None:
             return
         if kind == b"p":
             answer = place_of_mark(pipe.recv_bytes())
-        elif kind == b"k":
-            memory = adopt(fds[0])
-            known["memory"] = memory
+        elif kind in b"ml" and fds:
+            known[kind.decode()] = memory = adopt(fds[0])
             answer = memory.size
-        elif kind == b"s":
-            answer = place_of_mark(known["memory"])
+        elif kind == b"m":
+            answer = place_of_mark(known["m"])
+        elif kind == b"l":
+            lane = LaneReader(known["l"], lane_notes)
+            answer = place_over_lane(lane, known["l"])
         else:
             memory = adopt(fds[0])
             answer = place_of_mark(memory)
@@ -80,64 +96,83 @@ class Stopwatch:
         taken.cpu.append(used / 1e6)
 
 
+class Producer:
+    """Hands the same bytes over in each way, and waits for the consumer's answer."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.data = bytes(size - 1) + MARK
+        self.watch = Stopwatch()
+        self.notes, theirs = socket.socketpair()
+        lane_notes, lane_theirs = socket.socketpair()
+        receiving, self.pipe = multiprocessing.Pipe(duplex=False)
+        ends = (receiving, theirs, lane_theirs)
+        self.child = multiprocessing.Process(target=consume, args=ends, daemon=True)
+        self.child.start()
+        self.pool = MemoryPool(4 * size + LANE)
+        self.memory, self.other = self.pool.allocate(size), self.pool.allocate(size)
+        slots = self.pool.allocate(LANE)
+        self.lane = LaneWriter(slots, lane_notes)
+        for kind, shared in ((b"m", self.memory), (b"l", slots)):
+            socket.send_fds(self.notes, [kind], [shared.fd])
+            self.answer(shared.size)
+
+    def answer(self, expected: int) -> None:
+        found, self.watch.theirs_ns = struct.unpack("<qq", self.notes.recv(16, socket.MSG_WAITALL))
+        assert found == expected, found
+
+    def by_pipe(self) -> None:
+        self.notes.sendall(b"p")
+        self.pipe.send_bytes(self.data)
+        self.answer(self.size - 1)
+
+    def by_lane(self) -> None:
+        self.notes.sendall(b"l")
+        self.lane.send(self.data)
+        self.answer(self.size - 1)
+
+    def by_memory(self) -> None:
+        self.copy()
+        self.notes.sendall(b"m")
+        self.answer(self.size - 1)
+
+    def by_new_mapping(self) -> None:
+        self.other.view[: self.size] = self.data
+        socket.send_fds(self.notes, [b"n"], [self.other.fd])
+        self.answer(self.size - 1)
+
+    def copy(self) -> None:
+        self.memory.view[: self.size] = self.data
+
+    def end(self) -> None:
+        self.notes.close()
+        self.child.join(10)
+        self.pool.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--mib", type=int, default=16)
+    parser.add_argument("--kib", type=int, default=16 * KIB)
     options = parser.parse_args()
-    size = options.mib * MIB
-    data = bytes(size - 1) + b"\x01"
-    ours, theirs = socket.socketpair()
-    receiving, sending = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.Process(target=consume, args=(receiving, theirs), daemon=True)
-    child.start()
-    pool = MemoryPool(4 * size)
-    memory, other = pool.allocate(size), pool.allocate(size)
-
-    watch = Stopwatch()
-
-    def answer(expected: int = size - 1) -> None:
-        found, watch.theirs_ns = struct.unpack("<qq", ours.recv(16, socket.MSG_WAITALL))
-        assert found == expected, found
-
-    def by_pipe() -> None:
-        ours.sendall(b"p")
-        sending.send_bytes(data)
-        answer()
-
-    def by_memory() -> None:
-        memory.view[:size] = data
-        ours.sendall(b"s")
-        answer()
-
-    def by_new_mapping() -> None:
-        other.view[:size] = data
-        socket.send_fds(ours, [b"n"], [other.fd])
-        answer()
-
-    def copy() -> None:
-        memory.view[:size] = data
-
-    socket.send_fds(ours, [b"k"], [memory.fd])
-    answer(memory.size)
+    producer = Producer(options.kib * KIB)
     ways: dict[str, Callable[[], object]] = {
-        "pipe": by_pipe,
-        "shared memory": by_memory,
-        "shared memory, a new mapping": by_new_mapping,
-        "the copy alone": copy,
-        "the read alone": lambda: place_of_mark(memory),
+        "pipe": producer.by_pipe,
+        "a lane": producer.by_lane,
+        "one memory": producer.by_memory,
+        "one memory, a new mapping": producer.by_new_mapping,
+        "the copy alone": producer.copy,
     }
     found = {name: Taken() for name in ways}
     for way in ways.values():
         way()
     for _ in range(options.rounds):
         for name in random.sample(list(ways), len(ways)):
-            watch.time(ways[name], found[name])
-    ours.close()
-    child.join(10)
+            producer.watch.time(ways[name], found[name])
+    memory = producer.memory
     state = "pinned" if memory.pinned else f"not pinned: {memory.reason}"
-    print(f"{options.mib} MiB, {options.rounds} rounds, {os.cpu_count()} cores, memory {state}\n")
-    pool.close()
+    producer.end()
+    print(f"{options.kib} KiB, {options.rounds} rounds, {os.cpu_count()} cores, memory {state}\n")
     print("| way | CPU | pipe / this | median | quickest | pipe / this |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     pipe_cpu, pipe_best = statistics.median(found["pipe"].cpu), min(found["pipe"].wall)
