@@ -7,6 +7,7 @@ see. With `--oom-until N`, the first N starts end as one ends that has no memory
 import argparse
 import json
 import os
+import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,9 +52,13 @@ def main() -> None:
     parser.add_argument("log", type=Path)
     parser.add_argument("--oom-until", type=int, default=0)
     parser.add_argument("--needs-key", action="store_true")
+    parser.add_argument("--worker", action="store_true")
     given = parser.parse_args()
     with given.log.open("a") as log:
         seen = {"pid": os.getpid(), "cuda": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        if given.worker:
+            worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            seen["worker"] = worker.pid
         seen["folder"] = str(Path.cwd())
         log.write(json.dumps(seen) + "\n")
     if len(given.log.read_text().splitlines()) <= given.oom_until:

@@ -208,7 +208,7 @@ async def test_what_can_never_fit_is_refused_with_the_sizes(lab):
 
 
 async def test_the_server_dies_with_its_keeper_and_its_place_is_free_again(lab, eventually):
-    info = lab.model("one", 16, keep="10m")
+    info = lab.model("one", 16, "--worker", keep="10m")
     async with lab.place(info):
         pass
     ((place,), _) = lab.controller.state()
@@ -216,6 +216,7 @@ async def test_the_server_dies_with_its_keeper_and_its_place_is_free_again(lab, 
     os.kill(place.keeper.pid, signal.SIGKILL)
 
     await eventually(lambda: not alive(lab.starts("one")[0]["pid"]))
+    await eventually(lambda: not alive(lab.starts("one")[0]["worker"]))
     async with lab.place(lab.model("two", 16)):
         pass
 

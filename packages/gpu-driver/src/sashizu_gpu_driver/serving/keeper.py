@@ -5,7 +5,6 @@ It is nobody's child for long: runs come and go, and the server stays as long as
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import signal
@@ -15,7 +14,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +24,7 @@ from sashizu_core.processes import this_process
 from sashizu_gpu_driver.admission.controller import Controller
 from sashizu_gpu_driver.admission.file import AdmissionFile
 from sashizu_gpu_driver.serving.order import Order, Told
+from sashizu_gpu_driver.serving.tied import Guard, dies_with_us, tie_children
 
 __all__ = ["main"]
 
@@ -33,8 +32,6 @@ POLL_S = 0.2
 STOP_S = 10.0
 TAKEN_S = 5.0
 LOG_BYTES = 20_000
-PR_SET_PDEATHSIG = 1
-"""prctl(2), <linux/prctl.h>."""
 
 _NO_MEMORY = re.compile(
     r"out of memory|cudaMalloc failed|OutOfMemory|CUDA_ERROR_OUT_OF_MEMORY|failed to allocate|"
@@ -50,6 +47,7 @@ def main() -> int:
     ledger = AdmissionFile(order.ledger)
     controller = Controller(ledger)
     server: subprocess.Popen[bytes] | None = None
+    guard: Guard | None = None
     told = Told(pid=0, problem="it was told to end")
     try:
         signal.signal(signal.SIGTERM, _ended)
@@ -60,7 +58,9 @@ def main() -> int:
             told = Told(pid=0, problem=f"another server answers at {order.url} already")
             controller.failed(order.place, out_of_memory=False)
             return 1
+        tie_children()
         server = _start(order)
+        guard = Guard(server.pid) if sys.platform != "win32" else None
         controller.keep(order.place, this_process(), server.pid)
         told = _wait(order, server, controller)
         if told.problem:
@@ -84,6 +84,8 @@ def main() -> int:
             _tell(told)
         if server is not None:
             _stop(server)
+        if guard is not None:
+            guard.over()
         ledger.close()
 
 
@@ -109,18 +111,10 @@ def _start(order: Order) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             start_new_session=sys.platform != "win32",
-            preexec_fn=_dies_with_us(),  # noqa: PLW1509 - this process has one thread
+            preexec_fn=dies_with_us(),  # noqa: PLW1509 - this process has one thread
         )
     finally:
         os.close(log)
-
-
-def _dies_with_us() -> Callable[[], None] | None:
-    """On Linux: have the server killed when this process ends, however it ends."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _wait(order: Order, server: subprocess.Popen[bytes], controller: Controller) -> Told:
