@@ -28,6 +28,10 @@ mine.register_runtime("child", frozenset({"cuda"}))
 print("ready", flush=True)
 input()
 """
+WAITING = """
+from sashizu_gpu_driver.native.driver import NativeDriver
+NativeDriver.open().wait_turn(timeout_s=60)
+"""
 
 
 @pytest.fixture
@@ -81,6 +85,20 @@ def test_a_process_that_ends_leaves_nothing(open_driver):
     with driver.turn(timeout_s=LONGEST_S):  # it comes once the child's handle is gone
         assert driver.pool().used == 0
         assert list(driver.processes()) == []
+
+
+def test_a_process_that_is_killed_while_it_waits_waits_no_more(open_driver):
+    driver = open_driver()
+    with driver.turn():
+        with subprocess.Popen([sys.executable, "-c", WAITING]) as child:
+            while not driver.scheduler().waiting:
+                assert child.poll() is None
+            child.kill()
+        while driver.scheduler().waiting:
+            pass
+        assert driver.pool().clients == 1
+    with driver.turn():
+        assert driver.scheduler().running == 1
 
 
 def test_a_wait_goes_on_when_the_turn_is_given_back(open_driver):
