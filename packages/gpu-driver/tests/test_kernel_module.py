@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def _loaded(name):
     return module
 
 
+source = _loaded("source")
 guest = _loaded("guest")
 guest_python = _loaded("guest_python")
 KERNELS = guest.kernels(FOLDER) or [None]  # None: the fixture says what is missing
@@ -107,3 +109,41 @@ def test_the_check_for_reused_pages_finds_a_pool_that_reuses_them(programs, tmp_
     ended = guest.boot(kernel, files, ["run insmod /sashizu.ko", "run /checks"], LIMIT)
     assert not ended.passed
     assert re.search(r"not ok \d+ - a page in a pipe never shows what the next", ended.text)
+
+
+def test_dkms_builds_the_module_from_the_archive_and_removes_it_again(tmp_path):
+    """All in this folder; without a key, so that nothing is signed with that of the machine."""
+    if not (dkms := FOLDER / "dkms" / "usr" / "sbin" / "dkms").exists():
+        pytest.skip(f"there is no DKMS: run packages/gpu-driver/native/linux/fetch-kernels {FOLDER}")
+    assert source.main([str(tmp_path)]) == 0
+    (archive,) = tmp_path.glob("sashizu-*.tar.gz")
+    module = archive.name.removesuffix(".tar.gz").replace("-", "/", 1)
+    trees = {name: tmp_path / name for name in ("dkmstree", "sourcetree", "installtree")}
+    for tree in trees.values():
+        tree.mkdir()
+    subprocess.run(["tar", "-xzf", archive, "-C", trees["sourcetree"]], check=True)
+    (tmp_path / "openssl").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "openssl").chmod(0o755)
+    kernel = KERNELS[0]
+    options = [word for name, tree in trees.items() for word in (f"--{name}", tree)]
+    options += ["-k", kernel.version, "--kernelsourcedir", kernel.headers, "--no-depmod"]
+
+    def run(action):
+        return subprocess.run(
+            ["nice", "-n", "10", "bash", dkms, action, module, *options],
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}:/usr/sbin:/sbin"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    built = run("build")
+    assert built.returncode == 0, built.stdout
+    (made,) = trees["dkmstree"].glob(f"{module}/{kernel.version}/*/module/sashizu.ko")
+    assert f"vermagic={kernel.version} ".encode() in made.read_bytes()
+    assert "built" in run("status").stdout
+    removed = run("remove")
+    assert removed.returncode == 0, removed.stdout
+    assert [path.name for path in trees["dkmstree"].rglob("*")] == []
+    assert list(trees["installtree"].iterdir()) == []
