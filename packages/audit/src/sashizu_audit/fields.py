@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,10 +45,11 @@ _TYPES: Mapping[str, type] = {
     if column not in _ADDED_BY_WRITER
 }
 _IDS = ("run_id", "agent_id", "parent_agent_id")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Events repeat a few shapes: columns and types that were found right once need no second look.
 _good_shapes: set[tuple[object, ...]] = set()
-_good_ids: set[object] = {None}
+_good_ids: set[tuple[object, ...]] = set()
 
 
 def encode_fields(fields: Mapping[str, object]) -> bytes:
@@ -63,9 +65,7 @@ def encode_fields(fields: Mapping[str, object]) -> bytes:
     get = fields.get
     if (
         shape in _good_shapes
-        and get("run_id") in _good_ids
-        and get("agent_id") in _good_ids
-        and get("parent_agent_id") in _good_ids
+        and (get("run_id"), get("agent_id"), get("parent_agent_id")) in _good_ids
     ):
         try:
             data = orjson.dumps(fields)
@@ -81,9 +81,7 @@ def _encode_carefully(fields: Mapping[str, object], shape: tuple[object, ...]) -
     clean = {
         column: _checked(column, value) for column, value in fields.items() if value is not None
     }
-    for column in _IDS:
-        if column in clean:
-            _check_id(column, clean[column])
+    _check_ids(clean)
     if all(type(fields[column]) is type(value) for column, value in clean.items()):
         if len(_good_shapes) >= _MOST_SHAPES:
             _good_shapes.clear()
@@ -127,17 +125,16 @@ def _unknown(column: str) -> str:
     return f"unknown column {column!r}{nearest(column, _TYPES)}; put it into attrs"
 
 
-def _check_id(column: str, value: str) -> None:
-    if value in _good_ids:
+def _check_ids(clean: Mapping[str, Any]) -> None:
+    ids = tuple(map(clean.get, _IDS))
+    if ids in _good_ids:
         return
-    digits = value.replace("-", "")
-    groups = [len(group) for group in value.split("-")]
-    if groups != [8, 4, 4, 4, 12] or not set(digits) <= set("0123456789abcdef"):
-        raise RecordError(f"the column {column!r} takes a UUID, not {value[:64]!r}")
+    for column, value in zip(_IDS, ids, strict=True):
+        if value is not None and not _UUID.fullmatch(value):
+            raise RecordError(f"the column {column!r} takes a UUID, not {value[:64]!r}")
     if len(_good_ids) >= _MOST_IDS:
         _good_ids.clear()
-        _good_ids.add(None)
-    _good_ids.add(value)
+    _good_ids.add(ids)
 
 
 def _text(value: str) -> str:

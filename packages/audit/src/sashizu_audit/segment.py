@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 from sashizu_audit.disk import lock, reserve, sync_file
@@ -27,16 +28,16 @@ _FLAGS = (
 class Segment:
     """A segment that is being written.
 
-    `size` is what has been written; up to `reserved` there is room on the disk for certain.
+    `size` is what has been written; up to `reserved` there is room on the disk for certain, or
+    nobody can set it aside.
     """
 
-    __slots__ = ("_fd", "_reserves", "path", "reserved", "size")
+    __slots__ = ("_fd", "path", "reserved", "size")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
         self.reserved = 0
-        self._reserves = True
         self._fd = os.open(path, _FLAGS, 0o600)
         try:
             lock(self._fd)
@@ -45,7 +46,7 @@ class Segment:
             raise
 
     def has_room(self, length: int) -> bool:
-        return self.size + length <= self.reserved or not self._reserves
+        return self.size + length <= self.reserved
 
     def reserve(self, length: int) -> None:
         """Set room aside for the next `length` bytes.
@@ -55,9 +56,8 @@ class Segment:
         """
         if self.has_room(length):
             return
-        self._reserves = reserve(self._fd, self.size, length)
-        if self._reserves:
-            self.reserved = self.size + length
+        reserved = reserve(self._fd, self.size, length)
+        self.reserved = self.size + length if reserved else sys.maxsize
 
     def append(self, data: bytes) -> None:
         """Write all of it with one call, or nothing.

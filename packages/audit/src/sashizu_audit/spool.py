@@ -57,7 +57,12 @@ class Spool:
 
     `origin` are further facts for the first line of the first segment. All methods raise `OSError`,
     and then nothing was written; after a `BrokenSegment` nothing may be written any more.
+
+    `segment` is the one that is being written, `full` whether only last words are taken, until
+    there is room again.
     """
+
+    segment: Segment
 
     def __init__(
         self,
@@ -73,7 +78,7 @@ class Spool:
         self._clock = clock
         self._number = 0
         self._first_seq = 0
-        self._full = False
+        self.full = False
         self._retired: deque[Segment] = deque()
         self._new_names = False
         self._roll_bytes = 0
@@ -85,58 +90,50 @@ class Spool:
             segment.discard()
             raise
 
-    @property
-    def segment(self) -> Segment:
-        """The segment that is being written."""
-        return self._segment
-
     # --- writing ----------------------------------------------------------------------------------
-
-    @property
-    def full(self) -> bool:
-        """Whether only last words are taken, until there is room again."""
-        return self._full
 
     def append(self, data: bytes) -> None:
         """Write whole lines. On a full disk the ballast is given up, for last words."""
-        segment = self._segment
+        segment = self.segment
         try:
-            if self._full:
-                self._layout.keep_ballast()
-                self._full = False
-            if not segment.has_room(len(data)):
-                # Another process may have given the ballast up: the disk is full for us as well.
-                self._layout.keep_ballast()
-                segment.reserve(max(RESERVE, len(data)))
+            if self.full or segment.size + len(data) > segment.reserved:
+                self._make_room(len(data))
             segment.append(data)
         except OSError as error:
             if is_full(error) and not isinstance(error, BrokenSegment):
-                self._full = True
+                self.full = True
                 self._layout.drop_ballast()
                 with suppress(OSError):  # before somebody else takes what was given up
                     segment.reserve(_LAST_WORDS_ROOM)
             raise
 
+    def _make_room(self, length: int) -> None:
+        # Another process may have given the ballast up: the disk is full for us as well.
+        self._layout.keep_ballast()
+        self.full = False
+        if not self.segment.has_room(length):
+            self.segment.reserve(max(RESERVE, length))
+
     def append_last_words(self, data: bytes) -> None:
         """Write whole lines where there is room, that of the ballast included."""
-        self._segment.reserve(len(data))
-        self._segment.append(data)
+        self.segment.reserve(len(data))
+        self.segment.append(data)
 
     def append_own(self, kind: str, attrs: Mapping[str, Any]) -> None:
         """Write one event about this writer."""
         lines = self.lines
         before = lines.seq, lines.head
         data = lines.make([(kind, _attrs(attrs))])
-        size = self._segment.size
+        size = self.segment.size
         try:
             try:
                 self.append(data)
             except OSError:
-                if not self._full:
+                if not self.full:
                     raise
                 self.append_last_words(data)
         except BaseException:
-            if self._segment.size == size:
+            if self.segment.size == size:
                 lines.seq, lines.head = before
             raise
 
@@ -147,10 +144,18 @@ class Spool:
 
     # --- segments ---------------------------------------------------------------------------------
 
-    def roll_if_due(self) -> None:
-        """Go on in a new segment if this one is long or old, and there is room for it."""
-        if self._segment.size < self._roll_bytes and self.lines.age_ns < self._roll_ns:
-            return
+    def roll_if_due(self) -> tuple[int, int]:
+        """Go on in a new segment if this one is long or old, and there is room for it.
+
+        Returns the time, as `lines` has it.
+        """
+        now = self.lines.now()
+        if self.segment.size < self._roll_bytes and now[1] < self._roll_ns:
+            return now
+        self._roll()
+        return self.lines.now()
+
+    def _roll(self) -> None:
         try:
             fresh = self._create(self._number + 1)
         except OSError:
@@ -165,7 +170,7 @@ class Spool:
             self._roll_later()
 
     def _roll_to(self, fresh: Segment) -> None:
-        old, lines = self._segment, self.lines
+        old, lines = self.segment, self.lines
         before = old.size, lines.seq, lines.head
         self.append_closed("rolled")
         try:
@@ -177,8 +182,8 @@ class Spool:
         self._retired.append(old)
 
     def _roll_later(self) -> None:
-        self._roll_bytes = self._segment.size + RESERVE
-        self._roll_ns = self.lines.age_ns + int(self._options.segment_s * 1e9)
+        self._roll_bytes = self.segment.size + RESERVE
+        self._roll_ns = self.lines.now()[1] + int(self._options.segment_s * 1e9)
 
     def _create(self, number: int) -> Segment:
         segment = Segment(self._layout.segment(self.lines.writer_id, number))
@@ -207,19 +212,19 @@ class Spool:
         except BaseException:
             lines.seq, lines.head = before
             raise
-        self._segment = segment
+        self.segment = segment
         self._number = number
         self._first_seq = before[0]
         self._new_names = True
         self._roll_bytes = self._options.segment_bytes
-        self._roll_ns = lines.age_ns + int(self._options.segment_s * 1e9)
+        self._roll_ns = lines.now()[1] + int(self._options.segment_s * 1e9)
 
     # --- the disk ---------------------------------------------------------------------------------
 
     def sync(self) -> None:
         """Bring everything that was written before this call to the disk."""
         # In this order: whatever is current now is either still so, or among the retired below.
-        current = self._segment
+        current = self.segment
         if self._new_names:
             self._new_names = False
             sync_folder(self._layout.hot)
@@ -236,11 +241,11 @@ class Spool:
             while self._retired:
                 self._retired.popleft().end()
         finally:
-            self._segment.end()
+            self.segment.end()
 
     def abandon(self) -> None:
         """Close our copies of files that belong to the process which forked us."""
-        for segment in (*self._retired, self._segment):
+        for segment in (*self._retired, self.segment):
             with suppress(OSError):
                 segment.abandon()
 

@@ -70,9 +70,11 @@ class AuditWriter:
         self._clock = clock
         self._layout = open_layout(folder, options.ballast_bytes)
         self._lock = threading.Lock()
+        self._wordless = options.content == "none"
         self._blobs: Blobs | None = None
         if options.content == "blobs":
             self._blobs = _open_blobs(folder, options)
+        self._halted = False  # closed, failed or forked: look before anything is written
         self._closed = False
         self._failure: RecordError | None = None
         self._forked_from: Mapping[str, Any] | None = None
@@ -102,15 +104,20 @@ class AuditWriter:
         if not events:
             return
         with self._lock:
-            self._be_ready()
-            lines, segment = self._spool.lines, self._spool.segment
-            before, size = (lines.seq, lines.head), segment.size
+            now = self._be_ready()
+            spool = self._spool
+            lines, segment = spool.lines, spool.segment
+            seq, head, size = lines.seq, lines.head, segment.size
             try:
-                self._write(events)
+                data = lines.make(self._members(events), now)
+                try:
+                    spool.append(data)
+                except OSError as error:
+                    self._append_last_words(events, data, error)
                 self._flusher.note()
             except BaseException:
                 if segment.size == size:  # else they were written before an interrupt came
-                    lines.seq, lines.head = before
+                    lines.seq, lines.head = seq, head
                 raise
 
     @property
@@ -206,7 +213,7 @@ class AuditWriter:
         with self._lock:
             if self._closed:
                 return
-            self._closed = True
+            self._closed = self._halted = True
             if self._forked_from is not None:
                 return
             failure = self._failure
@@ -253,7 +260,21 @@ class AuditWriter:
         self._flusher = Flusher(self._sync, self._options.flush_s)
         self._flusher.note()
 
-    def _be_ready(self) -> None:
+    def _be_ready(self) -> tuple[int, int]:
+        """Be able to write, or raise; returns the time, as lines have it."""
+        if self._halted or self._flusher.error is not None:
+            self._resume()
+        try:
+            return self._spool.roll_if_due()
+        except OSError as error:
+            raise self._broken(error) from error
+        except BaseException:
+            # An interrupt between two segments: which of them goes on, nobody can tell.
+            self._fail(RecordError("the record was interrupted; this writer takes no more"))
+            raise
+
+    def _resume(self) -> None:
+        """Become a writer of our own after a fork; else say why nothing more is taken."""
         if self._closed:
             raise RecordError("the record is closed: this writer takes no more events")
         if self._forked_from is not None:
@@ -263,35 +284,32 @@ class AuditWriter:
             raise self._error(self._flusher.error)
         if self._failure is not None:
             raise self._failure
-        try:
-            self._spool.roll_if_due()
-        except OSError as error:
-            raise self._broken(error) from error
-        except BaseException:
-            # An interrupt between two segments: which of them goes on, nobody can tell.
-            self._failure = RecordError("the record was interrupted; this writer takes no more")
-            raise
+        self._halted = False
 
-    def _write(self, events: Sequence[Event]) -> None:
+    def _fail(self, failure: RecordError) -> None:
+        self._failure = failure
+        self._halted = True
+
+    def _members(self, events: Sequence[Event]) -> list[tuple[str, bytes]]:
+        """Kinds and fields, as lines are made of them."""
         members = []
         for event in events:
-            if event.kind not in _KINDS:
-                raise RecordError(_unknown(event.kind))
-            fields = event.fields
-            if self._options.content == "none":
+            kind, fields = event.kind, event.fields
+            if kind not in _KINDS:
+                raise RecordError(_unknown(kind))
+            if self._wordless:
                 fields = {name: fields[name] for name in fields if name not in _CONTENT}
-            members.append((event.kind, encode_fields(fields)))
-        spool = self._spool
-        data = spool.lines.make(members)
-        try:
-            try:
-                spool.append(data)
-            except OSError:
-                if not spool.full or any(event.kind not in LAST_WORDS for event in events):
-                    raise
-                spool.append_last_words(data)
-        except OSError as error:
+            members.append((kind, encode_fields(fields)))
+        return members
+
+    def _append_last_words(self, events: Sequence[Event], data: bytes, error: OSError) -> None:
+        """Write how something ended after all, though `error` says that there is no room."""
+        if not self._spool.full or any(event.kind not in LAST_WORDS for event in events):
             raise self._broken(error) from error
+        try:
+            self._spool.append_last_words(data)
+        except OSError as final:
+            raise self._broken(final) from final
 
     def _sync(self) -> None:
         """Bring to the disk what was written: first what events name, then the events."""
@@ -308,7 +326,7 @@ class AuditWriter:
     def _broken(self, error: OSError) -> RecordError:
         failure = self._error(error)
         if isinstance(error, BrokenSegment):
-            self._failure = failure
+            self._fail(failure)
         return failure
 
     def _error(self, error: OSError) -> RecordError:
@@ -331,6 +349,7 @@ class AuditWriter:
             "seq": lines.seq,
             "h": lines.head.decode(),
         }
+        self._halted = True
         # The lock stays the parent's: it is let go with the last copy of the descriptor.
         self._spool.abandon()
 

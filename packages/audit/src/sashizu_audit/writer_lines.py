@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
-from sashizu_audit.chain import FIRST_PREVIOUS, link
+from sashizu_audit.chain import FIRST_PREVIOUS
 from sashizu_audit.layout import FORMAT
 
 __all__ = ["SYSTEM_CLOCK", "Clock", "WriterLines"]
@@ -35,7 +36,7 @@ class WriterLines:
     """
 
     __slots__ = (
-        *("_before_id", "_clock", "_ms", "_offset_ns", "_started_ns", "_tail", "_writer"),
+        *("_clock", "_line", "_ms", "_offset_ns", "_started_ns", "_time"),
         *("head", "seq", "writer_id"),
     )
 
@@ -46,50 +47,55 @@ class WriterLines:
         self._clock = clock
         self._started_ns = clock.monotonic_ns()
         self._offset_ns = clock.wall_ns() - self._started_ns
-        random = int.from_bytes(os.urandom(8), "big") >> 2
-        # An event's id is a UUIDv7: milliseconds, the low bits of seq, and this writer's own tail.
-        tail = f"-{random >> 48 | 0x8000:04x}-{random & 0xFFFF_FFFF_FFFF:012x}"
-        self._tail = tail.encode()
-        self._writer = writer_id.encode()
+        self._line = _template(writer_id)
         self._ms = -1
-        self._before_id = b""
+        self._time = b""
 
-    @property
-    def age_ns(self) -> int:
-        """Nanoseconds since this writer began, on the monotonic clock."""
-        return self._clock.monotonic_ns() - self._started_ns
+    def now(self) -> tuple[int, int]:
+        """Nanoseconds: UTC since 1970, and since this writer began, on the monotonic clock."""
+        return self._clock.wall_ns(), self._clock.monotonic_ns() - self._started_ns
 
-    def make(self, members: Iterable[tuple[str, bytes]]) -> bytes:
-        """The next lines, all of the same instant, each with its newline.
+    def make(
+        self, members: Iterable[tuple[str, bytes]], now: tuple[int, int] | None = None
+    ) -> bytes:
+        """The next lines, all of the instant `now`, each with its newline.
 
         `members` are kinds of event and their fields, as JSON members without braces. If the wall
         clock has jumped by a second or more since the last call, a line that says so comes first.
         """
-        wall, monotonic = self._clock.wall_ns(), self._clock.monotonic_ns()
-        offset = wall - monotonic
+        wall, since = now or self.now()
+        offset = wall - since - self._started_ns
         step_ns, self._offset_ns = offset - self._offset_ns, offset
-        if abs(step_ns) >= _STEP_NS:
+        if not -_STEP_NS < step_ns < _STEP_NS:
             members = [("writer.clock_stepped", b'"attrs":{"step_ns":%d}' % step_ns), *members]
         ms = wall // 1_000_000
         if ms != self._ms:
             self._ms = ms
-            self._before_id = (
-                f'{{"v":{FORMAT},"event_id":"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7'.encode()
-            )
-        before_id = self._before_id
-        after_id = b'%b","ts_ns":%d,"mono_ns":%d,"writer_id":"%b","seq":' % (
-            self._tail, wall, monotonic - self._started_ns, self._writer
-        )  # fmt: skip
-        seq, head = self.seq, self.head
-        lines: list[bytes] = []
+            self._time = b"%08x-%04x" % (ms >> 16, ms & 0xFFFF)
+        line, at, seq, head = self._line, self._time, self.seq, self.head
+        made = []
         for kind, fields in members:
-            body = b'%b%03x%b%d,"kind":"%b"' % (
-                before_id, seq & 0xFFF, after_id, seq, kind.encode()
-            )  # fmt: skip
-            if fields:
-                body = b"%b,%b" % (body, fields)
-            head = link(head, body)
-            lines += (body, b',"h":"', head, b'"}\n')
+            covered = line % (head, at, seq & 0xFFF, wall, since, seq, kind.encode(), fields)
+            if not fields:
+                covered = covered[:-1]  # the comma
+            head = sha256(covered).hexdigest().encode()
+            made.append(b'%b,"h":"%b"}\n' % (covered[64:], head))
             seq += 1
         self.seq, self.head = seq, head
-        return b"".join(lines)
+        return made[0] if len(made) == 1 else b"".join(made)
+
+
+def _template(writer_id: str) -> bytes:
+    """What the hash of a line covers: the `h` before it, then the line up to its own.
+
+    To fill in: that `h`, the milliseconds of the time as a UUIDv7 has them, the low bits of `seq`,
+    the time in nanoseconds, the same since the writer began, `seq`, the kind, the other members.
+    """
+    # An event's id is a UUIDv7: milliseconds, the low bits of seq, and this writer's own tail.
+    random = int.from_bytes(os.urandom(8), "big") >> 2
+    tail = f"{random >> 48 | 0x8000:04x}-{random & 0xFFFF_FFFF_FFFF:012x}"
+    writer = writer_id.replace("%", "%%")
+    return (
+        f'%b{{"v":{FORMAT},"event_id":"%b-7%03x-{tail}","ts_ns":%d,"mono_ns":%d,'
+        f'"writer_id":"{writer}","seq":%d,"kind":"%b",%b'
+    ).encode()
