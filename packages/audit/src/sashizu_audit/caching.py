@@ -18,6 +18,7 @@ from sashizu_audit.layout import make_private
 from sashizu_audit.manifest import Manifest, Sealed, Table
 from sashizu_audit.packing import digest
 from sashizu_audit.segments import SegmentFile
+from sashizu_audit.sources import COLUMNS_DIGEST
 
 __all__ = ["make_table", "remove_strays", "vouching"]
 
@@ -57,9 +58,8 @@ def make_table(folder: Path, sealed: Sequence[Sealed]) -> tuple[Table | None, li
         part.chmod(0o600)
         sync_path(part)
         path = f"parquet/{sealed[0].day}/{uuid7()}.parquet"
-        table = Table(
-            path, sum(counts.values()), part.stat().st_size, digest(part), time_ns(), True
-        )
+        rows, size = sum(counts.values()), part.stat().st_size
+        table = Table(path, rows, size, digest(part), time_ns(), True, COLUMNS_DIGEST)
         part.rename(folder / path)
     except BaseException:
         with suppress(OSError):

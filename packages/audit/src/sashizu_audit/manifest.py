@@ -47,6 +47,7 @@ class _TableRow(_Row):
     sha256: str = Field(pattern=f"^{_HEX}$")
     made_ns: int
     details: bool = False
+    columns: str = ""
 
 
 class _SegmentRow(_Row):
@@ -80,7 +81,8 @@ class _File(_Row):
 class Table:
     """One Parquet file; `path` is relative to the folder of the record, `made_ns` is when.
 
-    `details` says that it has a column of this name, which the first versions did not write.
+    `details` says that it has a column of this name, which the first versions did not write;
+    `columns` tells what other columns it has, empty if nobody knows.
     """
 
     path: str
@@ -89,6 +91,7 @@ class Table:
     sha256: str
     made_ns: int
     details: bool = False
+    columns: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Writes Parquet files: what is sealed, sorted by time, so that it is quick to ask."""
+"""Writes Parquet files: what is sealed, sorted so that it is quick to ask."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def write_events(rows: str, path: Path) -> int:
 
 
 def write_sorted(lines: Path, path: Path, *, without: Collection[str] = ()) -> WriterCounts:
-    """Write the events of a file of lines to a new Parquet file, sorted by time.
+    """Write the events of a file of lines to a new Parquet file, sorted by kind and by time.
+
+    Most questions are about a few kinds of event, and pass over the parts that hold others.
 
     `without` are writers that are left out. Returns the events of each writer; a writer with two
     events of one number is not in it.
@@ -62,7 +64,7 @@ def write_sorted(lines: Path, path: Path, *, without: Collection[str] = ()) -> W
     rows = f"SELECT {names}, {DETAILS} FROM ({read_lines([str(lines)])})"  # noqa: S608 - quoted
     if without:
         rows += f" WHERE writer_id NOT IN ({', '.join(map(quoted, without))})"
-    rows += " ORDER BY ts_ns, writer_id, seq"
+    rows += " ORDER BY kind, ts_ns, writer_id, seq"
     with _connected(path) as connection:
         connection.execute(_COPY.format(rows=rows, path=quoted(str(path))))
         counted = connection.execute(_COUNTS.format(path=quoted(str(path)))).fetchall()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import orjson
@@ -18,6 +19,7 @@ from sashizu_audit.manifest import read_manifest
 from sashizu_audit.segments import find_segments
 
 __all__ = [
+    "COLUMNS_DIGEST",
     "DETAILS",
     "Source",
     "events_rows",
@@ -38,12 +40,19 @@ _VIEWS = """
 CREATE VIEW pruned AS FROM (VALUES {pruned}) AS p(writer_id, events);
 CREATE VIEW events AS SELECT *, make_timestamp_ns(ts_ns) AS ts FROM ({rows})
 """
-# What was sealed by an earlier version lacks the columns that came later.
-_TABLES = """
+_TABLES = "SELECT {columns} FROM read_parquet({files})"
+# What was sealed by an earlier version lacks the columns that came later. To find out, DuckDB reads
+# the end of every file before a query begins.
+_OLDER_TABLES = """
 SELECT {columns} FROM (
   FROM read_parquet({files}, union_by_name=true) UNION ALL BY NAME SELECT {nothing} WHERE false
 )
 """
+
+_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+
+COLUMNS_DIGEST = sha256(orjson.dumps([*COLUMNS.items()])).hexdigest()[:16]
+"""Tells the columns of a table, and their types, from those of other versions."""
 
 DETAILS = "CAST(attrs AS VARIANT) AS details"
 """The SQL of `attrs` as a value instead of a text: its members are found without reading it all."""
@@ -53,18 +62,20 @@ DETAILS = "CAST(attrs AS VARIANT) AS details"
 class Source:
     """Absolute paths: Parquet files, and segments that are in none of them.
 
-    `plain_tables` are Parquet files without `details`.
+    `tables` have the columns of this version, `older_tables` perhaps others, and `plain_tables` no
+    `details`.
     `pruned` has for each writer of whom something is left how many events of it were dropped.
     """
 
     tables: tuple[str, ...]
     lines: tuple[str, ...]
     pruned: Mapping[str, int] = field(default_factory=dict)
+    older_tables: tuple[str, ...] = ()
     plain_tables: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
-        return self.tables + self.plain_tables + self.lines
+        return self.tables + self.older_tables + self.plain_tables + self.lines
 
 
 def find_source(folders: Sequence[Path]) -> Source:
@@ -80,6 +91,7 @@ def find_source(folders: Sequence[Path]) -> Source:
     if len(folders) > 1:
         _all_different(folders)
     tables: list[str] = []
+    older: list[str] = []
     plain: list[str] = []
     lines: list[str] = []
     pruned: dict[str, int] = {}
@@ -88,12 +100,13 @@ def find_source(folders: Sequence[Path]) -> Source:
         manifest = read_manifest(folder)
         there = {table.path for table in manifest.tables if (folder / table.path).exists()}
         covered = {sealed.key for sealed in manifest.segments if sealed.table in there}
-        detailed = {table.path for table in manifest.tables if table.details}
-        tables += [str(folder / path) for path in sorted(there & detailed)]
-        plain += [str(folder / path) for path in sorted(there - detailed)]
+        for table in sorted(manifest.tables, key=lambda table: table.path):
+            if table.path in there:
+                current = tables if table.columns == COLUMNS_DIGEST else older
+                (current if table.details else plain).append(str(folder / table.path))
         lines += [str(file.path) for file in find_segments(folder) if file.key not in covered]
         pruned |= manifest.pruned
-    return Source(tuple(tables), tuple(lines), pruned, tuple(plain))
+    return Source(tuple(tables), tuple(lines), pruned, tuple(older), tuple(plain))
 
 
 def _all_different(folders: Sequence[Path]) -> None:
@@ -111,13 +124,19 @@ def _all_different(folders: Sequence[Path]) -> None:
         seen[store_id] = folder
 
 
-def events_rows(source: Source, *, details: bool = False) -> str:
-    """The SQL that gives the columns of all events in these files; with `details`, that too."""
-    parts = []
+def events_rows(source: Source, *, details: bool = False, more: str = "") -> str:
+    """The SQL that gives the columns of all events in these files; with `details`, that too.
+
+    `more` is SQL that gives the same columns of further events.
+    """
+    columns = ", ".join(f'"{name}"' for name in [*COLUMNS, *(["details"] if details else [])])
+    parts = [more] if more else []
     if source.tables:
-        parts.append(_read_tables(source.tables, [*COLUMNS, *(["details"] if details else [])]))
+        parts.append(_TABLES.format(columns=columns, files=quoted_list(source.tables)))
+    if source.older_tables:
+        parts.append(_older_tables(source.older_tables, columns))
     if source.plain_tables:
-        parts.append(_with_details(_read_tables(source.plain_tables, [*COLUMNS]), details))
+        parts.append(_with_details(_older_tables(source.plain_tables, _NAMES), details))
     if source.lines:
         parts.append(_with_details(read_lines(source.lines), details))
     if not parts:
@@ -125,9 +144,8 @@ def events_rows(source: Source, *, details: bool = False) -> str:
     return " UNION ALL BY NAME ".join(parts)
 
 
-def _read_tables(files: Sequence[str], columns: Sequence[str]) -> str:
-    names = ", ".join(f'"{name}"' for name in columns)
-    return _TABLES.format(columns=names, files=quoted_list(files), nothing=_nothing())
+def _older_tables(files: Sequence[str], columns: str) -> str:
+    return _OLDER_TABLES.format(columns=columns, files=quoted_list(files), nothing=_nothing())
 
 
 def _with_details(rows: str, details: bool) -> str:
@@ -138,10 +156,12 @@ def _nothing() -> str:
     return ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in COLUMNS.items())
 
 
-def events_view(source: Source) -> str:
-    """The SQL that makes the view `events` over these files, and `pruned`."""
+def events_view(source: Source, more: str = "") -> str:
+    """The SQL that makes the view `events` over these files and `more`, and `pruned`."""
     pruned = ", ".join(f"({quoted(name)}, {count})" for name, count in source.pruned.items())
-    return _VIEWS.format(rows=events_rows(source, details=True), pruned=pruned or "(NULL, 0)")
+    return _VIEWS.format(
+        rows=events_rows(source, details=True, more=more), pruned=pruned or "(NULL, 0)"
+    )
 
 
 def read_lines(files: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
@@ -27,6 +28,7 @@ from sashizu_audit.disk import reading
 from sashizu_audit.jail import check_query
 from sashizu_audit.parquet import BOUNDS, write_events
 from sashizu_audit.rows import DEFAULT_LIMIT, DEFAULT_TIMEOUT_S, Rows
+from sashizu_audit.short_lines import take_short
 from sashizu_audit.sources import Source, events_rows, events_view, find_source, quoted_list
 
 __all__ = ["DEFAULT_LIMIT", "DEFAULT_TIMEOUT_S", "VIEWS", "AuditStore", "Rows", "prepare"]
@@ -212,12 +214,13 @@ class AuditStore:
                 connection.execute(f"SET allowed_paths = {quoted_list(source.paths)}")
             for name, value in _SETTINGS.items():
                 connection.execute(f"SET {name} = {value}")
-            connection.execute(events_view(source))
+            short, long = take_short(connection, source.lines)
+            connection.execute(events_view(replace(source, lines=long), short))
             for view in _views() if sql is None else _named(sql):
                 connection.execute(_views()[view])
             connection.execute("SET lock_configuration = true")
             yield connection
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             if _moved(source):
                 raise _Moved from error
             raise self._unreadable(error) from error

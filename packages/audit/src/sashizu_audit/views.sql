@@ -38,14 +38,16 @@ LEFT JOIN events e ON e.agent_id = s.agent_id AND e.kind = 'agent.ended'
 WHERE s.kind = 'agent.started';
 
 CREATE VIEW agent_tree AS
-WITH RECURSIVE tree AS (
+WITH RECURSIVE agents AS MATERIALIZED (
+  SELECT run_id, agent_id, parent_agent_id, agent_name FROM events WHERE kind = 'agent.started'
+), tree AS (
   SELECT run_id, agent_id AS root_id, agent_id, parent_agent_id, agent_name,
          agent_name AS path, 0 AS level
-  FROM agent_executions WHERE parent_agent_id IS NULL
+  FROM agents WHERE parent_agent_id IS NULL
   UNION ALL
   SELECT c.run_id, t.root_id, c.agent_id, c.parent_agent_id, c.agent_name,
          t.path || '/' || c.agent_name, t.level + 1
-  FROM agent_executions c JOIN tree t ON c.parent_agent_id = t.agent_id
+  FROM agents c JOIN tree t ON c.parent_agent_id = t.agent_id
   WHERE t.level < 64
 )
 SELECT * FROM tree;
