@@ -1,14 +1,17 @@
 """Writes events for a while, to the record or to SQLite; prints microseconds of one, and how many.
 
-    python audit_writers.py record|sqlite FOLDER START SECONDS
-    python audit_writers.py read-record|read-sqlite FOLDER START SECONDS
+    python audit_writers.py record|row|line|key FOLDER START SECONDS
+    python audit_writers.py read-record|read-row|read-line|read-key FOLDER START SECONDS
 
 Begins at START (Unix seconds), so that several work at once. An event has 24 columns and about 900
-bytes as JSON. Who reads counts the events by kind, every 50 ms.
+bytes as JSON. In SQLite, `row` has those and kind and time; `line` all that a line of the record
+has but for its hash: an id, a second clock, the writer, its number; with `key` the id is unique,
+too. Who reads counts the events by kind, every 50 ms.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 import sys
@@ -39,21 +42,38 @@ EVENT = {
     "attrs": {"rule": "fs.read: src/**", "pad": "x" * 120},
 }
 KIND = "model.answered"
-READ = "SELECT kind, count(*), sum(input_tokens) FROM events GROUP BY kind"
+READ = "SELECT kind, count(*), sum(input_tokens) FROM {} GROUP BY kind"
+_ADDED = ("event_id", "mono_ns", "writer_id", "seq")
+TABLES = {
+    "row": ("kind", "ts_ns", *EVENT),
+    "line": ("kind", "ts_ns", *_ADDED, *EVENT),
+    "key": ("kind", "ts_ns", *_ADDED, *EVENT),
+}
 
 
-def of_sqlite(folder: Path) -> Callable[[], object]:
+def of_sqlite(folder: Path, table: str) -> Callable[[], object]:
     store = opened(folder)
     store.execute("pragma synchronous = normal")
-    columns = [*EVENT, "kind", "ts_ns"]
-    insert = f"insert into events ({', '.join(columns)}) values (?{', ?' * (len(columns) - 1)})"
+    columns = TABLES[table]
+    insert = f"insert into {table} ({', '.join(columns)}) values (?{', ?' * (len(columns) - 1)})"
+    begun, writer, tail = time.monotonic_ns(), uuid7(), uuid7()[18:]
+    numbers = itertools.count()
 
-    def write() -> object:
-        attrs = orjson.dumps(EVENT["attrs"]).decode()
-        values = [*list(EVENT.values())[:-1], attrs, KIND, time.time_ns()]
-        return store.execute(insert, values)
+    def write_row() -> object:
+        fields = dict(EVENT)
+        fields["attrs"] = orjson.dumps(fields["attrs"]).decode()
+        return store.execute(insert, [KIND, time.time_ns(), *fields.values()])
 
-    return write
+    def write_line() -> object:
+        fields = dict(EVENT)
+        fields["attrs"] = orjson.dumps(fields["attrs"]).decode()
+        now, number = time.time_ns(), next(numbers)
+        ms = now // 1_000_000
+        event_id = f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{number & 0xFFF:03x}{tail}"
+        added = (KIND, now, event_id, time.monotonic_ns() - begun, writer, number)
+        return store.execute(insert, [*added, *fields.values()])
+
+    return write_row if table == "row" else write_line
 
 
 def opened(folder: Path) -> sqlite3.Connection:
@@ -66,11 +86,14 @@ def of_record(folder: Path) -> Callable[[], object]:
 
 
 def prepare(folder: Path) -> None:
-    """Make the table that all write into."""
+    """Make the tables that all write into."""
     store = opened(folder)
     store.execute("pragma journal_mode = wal")
-    names = ", ".join([*EVENT, "kind", "ts_ns"])
-    store.execute(f"create table events (id integer primary key, {names})")
+    for table, columns in TABLES.items():
+        names = ", ".join(columns)
+        if table == "key":
+            names = names.replace("event_id", "event_id primary key")
+        store.execute(f"create table {table} ({names})")
     store.close()
 
 
@@ -79,11 +102,12 @@ def read(kind: str, folder: Path, end: float) -> None:
     store = AuditStore(folder / "audit")
     database = opened(folder)
     while time.time() < end:
-        if kind == "read-sqlite":
-            database.execute(READ).fetchall()
+        table = kind.removeprefix("read-")
+        if table in TABLES:
+            database.execute(READ.format(table)).fetchall()
         else:
             with suppress(SashizuError):
-                store.query(READ)
+                store.query(READ.format("events"))
         time.sleep(0.05)
 
 
@@ -92,7 +116,7 @@ def main() -> None:
     if kind.startswith("read-"):
         read(kind, folder, start + seconds)
         return
-    write = {"record": of_record, "sqlite": of_sqlite}[kind](folder)
+    write = of_record(folder) if kind == "record" else of_sqlite(folder, kind)
     for _ in range(50):
         write()
     time.sleep(max(0.0, start - time.time()))

@@ -35,6 +35,7 @@ __all__ = [
     "Digests",
     "Head",
     "append_digest",
+    "digest_name",
     "read_digests",
     "save_note",
     "tree_root",
@@ -77,6 +78,11 @@ class Digests:
                 continue  # its bytes are not those that were signed, which the root tells
             for head in heads:
                 yield number, head
+
+
+def digest_name(number: int) -> str:
+    """Where a digest lies, relative to the folder of the record."""
+    return f"checkpoints/{number:06}.json"
 
 
 def read_digests(folder: Path) -> Digests:
@@ -164,7 +170,7 @@ def append_digest(
     )
     part = _write_part(place, leaf)
     try:
-        os.link(part, place / f"{number:06}.json")
+        os.link(part, folder / digest_name(number))
     except FileExistsError:
         raise RecordError("another checkpoint was made at the same time; try again") from None
     finally:

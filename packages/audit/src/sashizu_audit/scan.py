@@ -7,7 +7,7 @@ goes on behind it, so that one change is one finding.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -27,11 +27,16 @@ __all__ = ["Finding", "Grade", "WriterScan", "opening_attrs", "scan_writer"]
 Grade = Literal["damage", "unchecked", "torn", "note"]
 """How bad: changed or removed; not to be told; left by a crash; worth knowing."""
 
-_BEGINNING_S = 10.0
+_BEGUN_S = 10.0
 """Seconds within which a writer that has made its file has surely written its first line."""
 
 _LONGEST = 64 * 1024 * 1024
 """Bytes without a newline that a crash may leave; what is longer was made to fill memory."""
+
+_BEGINNING = 400
+"""Bytes in which lie all that the writer puts before the columns of an event."""
+
+_END = -len(b',"h":"' + FIRST_PREVIOUS + b'"}\n')
 
 _SEQ = re.compile(rb'"seq":(\d{1,19}),"kind":"')
 _WATCHED = tuple(
@@ -129,8 +134,7 @@ def scan_writer(
         file = files.get(number)
         if file is not None:
             scan.segments += 1
-            later = [one for other, one in files.items() if other > number]
-            walk = _Segment(scan, file, wanted, lines, store_id, later)
+            walk = _Segment(scan, file, wanted, lines, store_id, files)
             walk.read(is_last=number == numbers[-1])
             if walk.unfinished:
                 break
@@ -174,10 +178,10 @@ class _Segment:
         wanted: Collection[int],
         redacted: Mapping[int, str],
         store_id: str,
-        later: Sequence[SegmentFile],
+        files: Mapping[int, SegmentFile],
     ) -> None:
         self._scan = scan
-        self._later = later
+        self._files = files
         self._file = file
         self._path = file.path
         self._number = file.number
@@ -196,7 +200,7 @@ class _Segment:
         if found.st_size == 0:
             lost = not self._file.sealed and not self._goes_on()
             grade: Grade = "torn" if lost else "damage"
-            if is_last and lost and time() - found.st_mtime < _BEGINNING_S:
+            if is_last and lost and time() - found.st_mtime < _BEGUN_S:
                 grade = "note"  # its writer may be about to begin
             scan.find(grade, self._path, 0, "the file is empty: not one event reached it")
             return
@@ -213,10 +217,13 @@ class _Segment:
     def _walk(self) -> tuple[int, bool]:
         """Every line; how many bytes a crash left, and whether the last newline is there."""
         scan = self._scan
-        torn = b""
-        whole = True
+        place, whole = 0, True
         with self._file.open() as file:
-            for place, raw in enumerate(iter(partial(file.readline, _LONGEST), b""), 1):
+            lines = iter(partial(file.readline, _LONGEST), b"")
+            while True:
+                place, raw = self._pass_plain(lines, place)
+                if not raw:
+                    return 0, whole
                 self._read_to += len(raw)
                 if len(raw) >= _LONGEST:
                     scan.find("damage", self._path, place, "it is longer than any line can be")
@@ -226,14 +233,46 @@ class _Segment:
                 line = raw[:-1] if whole else raw[: line_length(raw)]
                 only_zeros = not whole and not raw[len(line) :].strip(b"\0")
                 if not whole and (not self._fits(line) or (line != raw and only_zeros)):
-                    torn = raw
-                    break
+                    return len(raw), whole
                 self._line(place, line)
                 if not whole and line != raw:
                     scan.find(
                         "damage", self._path, place, "it was changed, or added to, at its end"
                     )
-        return len(torn), whole
+
+    def _pass_plain(self, lines: Iterator[bytes], place: int) -> tuple[int, bytes]:
+        """Take lines that are as they should be and say nothing that is asked for.
+
+        Those are nearly all. Returns the first other one and its place; an empty one at the end.
+        """
+        scan, wanted = self._scan, self._wanted
+        head, seq, read, at = scan.head, scan.seq + 1, 0, 0
+        before = b'"writer_id":"%b","seq":' % scan.writer_id.encode()
+        for raw in lines:
+            place += 1
+            covered, end = raw[:_END], raw[_END:]
+            mark = b'%b%d,"kind":"' % (before, seq)
+            if not covered.startswith(mark, at):  # where it is in the line before
+                at = covered.find(mark, 0, _BEGINNING)
+            h = sha256(head + covered).hexdigest().encode()
+            if (
+                at < 0
+                or end != b',"h":"%b"}\n' % h
+                or covered.startswith(_WATCHED, at + len(mark))
+                or not covered.startswith(b"{")
+                or seq in wanted
+                or place == 1
+            ):
+                break
+            head, seq, read = h, seq + 1, read + len(raw)
+        else:
+            raw = b""
+        if read:
+            scan.events += seq - scan.seq - 1
+            scan.seq, scan.head = seq - 1, head
+            self._last_stated, self._ended = head, ""
+            self._read_to += read
+        return place, raw
 
     def _judge_end(self, is_last: bool, alive: bool, torn: int, whole: bool) -> None:
         scan, path = self._scan, self._path
@@ -270,7 +309,8 @@ class _Segment:
 
     def _goes_on(self) -> bool:
         """Whether a later file of this writer holds a line, so that this one had its end."""
-        return any(map(_holds_a_line, self._later))
+        later = (file for number, file in self._files.items() if number > self._number)
+        return any(map(_holds_a_line, later))
 
     def _is_rolling(self) -> bool:
         """Whether the next file was there before the last line of this one was read."""
@@ -295,7 +335,7 @@ class _Segment:
         body, stated = parts
         expected = scan.seq + 1
         mark = b'"writer_id":"%b","seq":%d,"kind":"' % (scan.writer_id.encode(), expected)
-        at = body.find(mark, 0, 400)
+        at = body.find(mark, 0, _BEGINNING)
         if at >= 0 and (link(scan.head, body) == stated or self._lawful(expected, line)):
             scan.seq = expected
         elif not self._accept(place, body, stated, expected):
@@ -316,10 +356,10 @@ class _Segment:
     def _accept(self, place: int, body: bytes, stated: bytes, expected: int) -> bool:
         """Say what is wrong with a line, if anything; returns whether the chain goes on with it."""
         scan = self._scan
-        found = _SEQ.search(body, 0, 400)
+        found = _SEQ.search(body, 0, _BEGINNING)
         number = int(found[1]) if found else -1
         before, self._last_stated = self._last_stated, stated
-        mine = b'"writer_id":"%b"' % scan.writer_id.encode() in body[:400]
+        mine = b'"writer_id":"%b"' % scan.writer_id.encode() in body[:_BEGINNING]
         continues = link(scan.head, body) == stated
         if before and not continues and mine and link(before, body) == stated:
             scan.seq = max(number, 0)  # the line before was odd and has been told
@@ -350,7 +390,7 @@ class _Segment:
             scan.find("damage", self._path, 1, "it belongs to another record")
 
     def _watched(self, place: int, line: bytes) -> None:
-        scan, attrs, begin = self._scan, _attrs(line), line[:400]
+        scan, attrs, begin = self._scan, _attrs(line), line[:_BEGINNING]
         if b'"kind":"writer.closed"' in begin:
             self._ended = str(attrs.get("reason", "closed"))
         elif b'"kind":"writer.spawned"' in begin:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sashizu_audit.checkpoints import Digests, read_digests, tree_root
+from sashizu_audit.checkpoints import Digests, digest_name, read_digests, tree_root, tree_roots
 from sashizu_audit.dropped import FLOOR_DAYS, Dropped, read_dropped
 from sashizu_audit.keys import known_keys
 from sashizu_audit.notes import Checkpoint, PublicKey, key_name, read_notes
@@ -24,6 +24,7 @@ class NoteChecks:
         self._folder = folder
         self._digests = digests
         self._leaves = digests.leaves  # and those that came since, once they are asked for
+        self._roots: list[str] = []
         self._origin = key_name(store_id)
         self._key = key
         self._keys = known_keys(digests, key) if key else None
@@ -94,9 +95,17 @@ class NoteChecks:
             size, root = attrs.get("size"), attrs.get("root")
             if not isinstance(size, int) or not isinstance(root, str):
                 continue
-            if size > len(self._leaves):  # made after they were read, or removed
-                self._leaves = read_digests(self._folder).leaves
-            leaves = self._leaves
-            if size > len(leaves) or tree_root(leaves[:size]).hex() != root:
+            if self._root(size) != root:
                 reason = f"checkpoint {size}, which it tells of, was removed or changed"
                 scan.find("damage", path, line, reason)
+
+    def _root(self, size: int) -> str:
+        """The root over the first digests, in hexadecimal; empty if there are not so many."""
+        if not self._roots:
+            self._roots = [root.hex() for root in (tree_root(()), *tree_roots(self._leaves))]
+        if size >= len(self._roots) and (self._folder / digest_name(size - 1)).exists():
+            # It was made after they were read.
+            self._leaves = read_digests(self._folder).leaves
+            self._roots = []
+            return self._root(size) if size <= len(self._leaves) else ""
+        return self._roots[size] if 0 <= size < len(self._roots) else ""

@@ -90,9 +90,12 @@ def check_sealed(
             found += _check_packed(file, hot.get(file.key), claims.segments.get(file.key, ()))
     if manifest.fault:
         found.append(_damage("sealed.json", f"it cannot be understood: {manifest.fault}"))
+    held: dict[str, set[SegmentKey]] = {}
+    for sealed in manifest.segments:
+        held.setdefault(sealed.table, set()).add(sealed.key)
     for table in manifest.tables:
-        held = {sealed.key for sealed in manifest.segments if sealed.table == table.path}
-        reason = _table_fault(folder / table.path, claims.tables.get(table.path), held)
+        told_of, its = claims.tables.get(table.path), held.get(table.path, set())
+        reason = _table_fault(folder / table.path, told_of, its)
         if reason:
             more = "queries may be answered wrongly until `sashizu audit rebuild` has been run"
             found.append(_damage(table.path, f"{reason}; {more}"))
