@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sashizu_audit import AuditWriter, verify_record
+from sashizu_audit import AuditWriter, checkpoints, verify_record
 from sashizu_audit.chain import link, split_line
 from sashizu_audit.checkpoints import tree_root
 from sashizu_audit.cli import app
+from sashizu_audit.findings import WriterScan
 from sashizu_audit.notes import Checkpoint, PublicKey, Signer, open_signer, read_notes
 from sashizu_audit.signing import make_checkpoint
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.verify import RecordReport, record_id
+from sashizu_audit.verify_notes import NoteChecks
 from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.events import Event
 from typer.testing import CliRunner, Result
@@ -316,3 +320,27 @@ def test_a_file_without_a_note_is_no_anchor(folder: Path, home: Path) -> None:
     (home / "empty").write_text("nothing\n")
     result = call("verify", "--store", str(folder), "--anchor", str(home / "empty"))
     assert "holds no signed note" in str(result.exception)
+
+
+def test_of_many_checkpoints_each_digest_is_hashed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = 200
+    leaves = tuple(b"%d" % number for number in range(many))
+    roots = [tree_root(leaves[:size]).hex() for size in range(many + 1)]
+    told: list[tuple[Path, int, dict[str, Any]]] = [
+        (tmp_path / "a.jsonl", size, {"size": size, "root": roots[size]})
+        for size in range(1, many + 1)
+    ]
+    told[6][2]["root"] = roots[6]
+    scan = WriterScan("a", checkpoints=[*told, (tmp_path, 0, {"size": many + 1, "root": roots[1]})])
+    hashed: list[bytes] = []
+
+    def counted(data: bytes) -> Any:
+        hashed.append(data)
+        return sha256(data)
+
+    monkeypatch.setattr(checkpoints, "sha256", counted)
+    NoteChecks(tmp_path, checkpoints.Digests(leaves), "x", None).recorded(scan)
+    assert [found.line for found in scan.findings] == [7, 0]
+    assert len(hashed) < 12 * many

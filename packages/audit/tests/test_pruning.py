@@ -18,7 +18,8 @@ from sashizu_audit.holds import change_hold, read_holds
 from sashizu_audit.notes import Signer, open_signer, read_notes
 from sashizu_audit.pruning import PruneReport, Retention, prune_record
 from sashizu_audit.rebuilding import rebuild_tables
-from sashizu_audit.sealing import seal_record, sealing_lock
+from sashizu_audit.seal_lock import sealing_lock
+from sashizu_audit.sealing import seal_record
 from sashizu_audit.segments import sealed_segments
 from sashizu_audit.settings import AuditSettings
 from sashizu_audit.signing import make_checkpoint

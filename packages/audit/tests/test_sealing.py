@@ -19,12 +19,13 @@ from sashizu_audit.caching import vouching
 from sashizu_audit.cli import app
 from sashizu_audit.disk import reading
 from sashizu_audit.export import export_record
+from sashizu_audit.findings import WriterScan
 from sashizu_audit.manifest import Sealed, read_manifest
 from sashizu_audit.notes import open_signer
 from sashizu_audit.packing import pack
 from sashizu_audit.rebuilding import rebuild_tables
-from sashizu_audit.scan import WriterScan
-from sashizu_audit.sealing import seal_record, sealing_lock
+from sashizu_audit.seal_lock import sealing_lock
+from sashizu_audit.sealing import seal_record
 from sashizu_audit.segments import find_segments, hot_segments, sealed_segments
 from sashizu_audit.signing import make_checkpoint
 from sashizu_audit.spool import WriterOptions
@@ -96,11 +97,12 @@ def test_sealed_files_cannot_be_written_and_nobody_else_can_read_them(sealed: Pa
         assert (sealed / table.path).stat().st_mode & 0o077 == 0
 
 
-def test_a_table_is_sorted_by_time_and_holds_every_event(sealed: Path) -> None:
+def test_a_table_is_sorted_by_kind_and_time_and_holds_every_event(sealed: Path) -> None:
     (table,) = read_manifest(sealed).tables
     rows = duckdb.read_parquet(str(sealed / table.path)).fetchall()
-    times = duckdb.read_parquet(str(sealed / table.path)).project("ts_ns").fetchall()
-    assert times == sorted(times)
+    order = duckdb.read_parquet(str(sealed / table.path)).project("kind, ts_ns").fetchall()
+    assert order == sorted(order)
+    assert len({kind for kind, _ in order}) > 1
     assert len(rows) == table.rows == sum(one.events for one in read_manifest(sealed).segments)
 
 

@@ -12,12 +12,13 @@ from hashlib import sha256
 from pathlib import Path
 from time import time
 
+from sashizu_core.errors import RecordError
 from sashizu_core.ids import uuid7
 
 from sashizu_audit.disk import sync_file, sync_folder
 from sashizu_audit.layout import make_private
 
-__all__ = ["LARGEST_BLOB", "Blobs", "blob_path"]
+__all__ = ["LARGEST_BLOB", "Blobs", "blob_path", "open_blobs"]
 
 LARGEST_BLOB = 8 * 1024 * 1024
 """Bytes of a text that is kept; of a longer one the record has the digest alone."""
@@ -133,3 +134,18 @@ class Blobs:
                 facts = path.lstat()
                 found.append((facts.st_mtime, facts.st_size, path))
         return found
+
+
+def open_blobs(folder: Path, *, room_bytes: int, keep_s: float) -> Blobs:
+    """The texts of the record in `folder`.
+
+    Raises:
+        RecordError: they cannot be kept there.
+    """
+    try:
+        return Blobs(folder, room_bytes=room_bytes, keep_s=keep_s)
+    except OSError as error:
+        raise RecordError(
+            f"texts cannot be kept in {str(folder / 'blobs')!r}: {error.strerror or error}; "
+            'nothing was done. Give access there, or keep none with content = "hashes" in [audit]'
+        ) from error

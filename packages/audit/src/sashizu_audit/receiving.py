@@ -27,7 +27,7 @@ from sashizu_audit.disk import sync_folder
 from sashizu_audit.layout import FORMAT, make_private
 from sashizu_audit.manifest import replace_file
 from sashizu_audit.notes import key_name, read_notes
-from sashizu_audit.sealing import sealing_lock
+from sashizu_audit.seal_lock import sealing_lock
 
 __all__ = ["CHUNK", "MOST_BYTES", "NOTE", "Receiver", "open_receiver"]
 

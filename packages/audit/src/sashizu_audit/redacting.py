@@ -31,14 +31,8 @@ from sashizu_audit.manifest import Manifest, Sealed, write_manifest
 from sashizu_audit.notes import Signer
 from sashizu_audit.packing import described, digest
 from sashizu_audit.scanning import clean_line, dirty_lines
-from sashizu_audit.sealing import (
-    finish_sealing,
-    grouped,
-    own_name,
-    readable_manifest,
-    sealing_lock,
-    take_in,
-)
+from sashizu_audit.seal_lock import own_name, readable_manifest, sealing_lock
+from sashizu_audit.sealing import finish_sealing, grouped, take_in
 from sashizu_audit.segments import SegmentFile, sealed_segments
 from sashizu_audit.signing import make_checkpoint
 from sashizu_audit.writer import AuditWriter

@@ -12,10 +12,8 @@ attempt goes on from what is there:
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +23,10 @@ from sashizu_core.errors import RecordError
 from sashizu_core.events import Event
 
 from sashizu_audit.caching import make_table, remove_strays, vouching
-from sashizu_audit.disk import lock, nobody_reads, sync_folder
-from sashizu_audit.manifest import Manifest, Sealed, read_manifest, write_manifest
+from sashizu_audit.disk import sync_folder
+from sashizu_audit.manifest import Manifest, Sealed, write_manifest
 from sashizu_audit.packing import NotSealable, Packed, pack, same_bytes
+from sashizu_audit.seal_lock import own_name, readable_manifest, sealing_lock, unread
 from sashizu_audit.segments import SegmentFile, hot_segments, sealed_segments
 from sashizu_audit.verify import record_id
 from sashizu_audit.writer import AuditWriter
@@ -36,10 +35,7 @@ __all__ = [
     "SealReport",
     "finish_sealing",
     "grouped",
-    "own_name",
-    "readable_manifest",
     "seal_record",
-    "sealing_lock",
     "take_in",
 ]
 
@@ -92,10 +88,10 @@ def seal_record(
             if not mine:
                 return None
             manifest = readable_manifest(folder)
-            with _unread(folder) as unread:
-                if unread:
+            with unread(folder) as quiet:
+                if quiet:
                     remove_strays(folder, manifest)
-                report.left += finish_sealing(folder, manifest, remove=unread)
+                report.left += finish_sealing(folder, manifest, remove=quiet)
             for packed in _batches(folder, manifest, report, batch, step):
                 manifest = _commit(folder, manifest, packed, report, step)
             _merge(folder, manifest, today or _today(), report, step)
@@ -107,52 +103,7 @@ def seal_record(
     return report
 
 
-@contextmanager
-def sealing_lock(folder: Path) -> Iterator[bool]:
-    """Whether this process may change what is sealed, while the block runs. Never waits."""
-    fd = os.open(folder / "seal.lock", os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600)
-    try:
-        try:
-            lock(fd)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(fd)
-
-
-def readable_manifest(folder: Path) -> Manifest:
-    """The manifest.
-
-    Raises:
-        RecordError: it cannot be understood.
-    """
-    manifest = read_manifest(folder)
-    if manifest.fault:
-        raise RecordError(
-            f"{str(folder / 'sealed.json')!r} cannot be understood ({manifest.fault}); "
-            "`sashizu audit rebuild` makes it anew from what is sealed"
-        )
-    return manifest
-
-
-def own_name() -> str:
-    """Who does it, as the record names people."""
-    return f"user:{getpass.getuser()}"
-
-
 # --- the steps ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _unread(folder: Path) -> Iterator[bool]:
-    """Whether nobody asks the record just now, who would have to begin anew if files went.
-
-    Then they stay until the next attempt: they count for nothing any more.
-    """
-    with nobody_reads(folder / "store.json") as unread:
-        yield unread
 
 
 def finish_sealing(
@@ -225,8 +176,8 @@ def _commit(
     for day in by_day:
         sync_folder(folder / "sealed" / day)
     manifest = take_in(folder, manifest, list(by_day.values()), "sealed", recovered, step)
-    with _unread(folder) as unread:
-        if unread:
+    with unread(folder) as quiet:
+        if quiet:
             names = [f"{p.sealed.writer_id}.{p.sealed.segment}.jsonl" for p in batch]
             _remove_hot(folder, [folder / "hot" / name for name in names])
     report.segments += len(batch)
@@ -304,8 +255,8 @@ def _merge(folder: Path, manifest: Manifest, today: str, report: SealReport, ste
         manifest = take_in(folder, manifest, [segments], "merged", (), step)
         report.merged += len(paths)
     if manifest is not before:
-        with _unread(folder) as unread:
-            if unread:
+        with unread(folder) as quiet:
+            if quiet:
                 remove_strays(folder, manifest)
 
 

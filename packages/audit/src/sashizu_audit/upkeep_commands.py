@@ -212,7 +212,7 @@ def hold(
 ) -> None:
     """Keep a run however old it is; without RUN, list the runs that are held."""
     from sashizu_audit.holds import change_hold, read_holds
-    from sashizu_audit.sealing import own_name
+    from sashizu_audit.seal_lock import own_name
     from sashizu_audit.store import AuditStore
 
     folder = folder_of(ctx, store)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sashizu_audit.checkpoints import Digests, digest_name, read_digests, tree_root, tree_roots
 from sashizu_audit.dropped import FLOOR_DAYS, Dropped, read_dropped
+from sashizu_audit.findings import Finding, Grade, WriterScan
 from sashizu_audit.keys import known_keys
 from sashizu_audit.notes import Checkpoint, PublicKey, key_name, read_notes
-from sashizu_audit.scan import Finding, Grade, WriterScan
 
 __all__ = ["NoteChecks"]
 

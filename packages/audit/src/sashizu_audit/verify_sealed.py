@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sashizu_audit.findings import Finding, WriterScan
 from sashizu_audit.manifest import Manifest
 from sashizu_audit.packing import digest, same_bytes
-from sashizu_audit.scan import Finding, WriterScan
 from sashizu_audit.segments import SegmentFile, SegmentKey, hot_segments
 
 __all__ = ["SealedClaims", "check_sealed"]

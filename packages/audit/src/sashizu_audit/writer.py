@@ -7,43 +7,28 @@ call is refused and nothing of it is left; what has begun can still record how i
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from weakref import WeakSet
 
 from anyio.lowlevel import checkpoint
-from sashizu_core.errors import RecordError, nearest
-from sashizu_core.events import KINDS, Event
+from sashizu_core.errors import RecordError
+from sashizu_core.events import Event
 from sashizu_core.ids import uuid7
 
-from sashizu_audit.blobs import Blobs
-from sashizu_audit.fields import encode_fields
+from sashizu_audit.blobs import Blobs, open_blobs
 from sashizu_audit.flusher import Flusher
+from sashizu_audit.forks import survive_forks
 from sashizu_audit.layout import open_layout
+from sashizu_audit.members import LAST_WORDS, members_of
 from sashizu_audit.segment import BrokenSegment
 from sashizu_audit.segments import last_event
 from sashizu_audit.spool import DEFAULT_OPTIONS, Spool, WriterOptions
 from sashizu_audit.writer_lines import SYSTEM_CLOCK, Clock
 
-__all__ = ["LAST_WORDS", "AuditWriter"]
-
-_OWN_KINDS = frozenset({"writer.opened", "writer.closed", "writer.spawned", "writer.clock_stepped"})
-_KINDS = frozenset(KINDS) - _OWN_KINDS
-
-_CONTENT = frozenset({"args_sha256", "result_sha256", "blobs"})
-"""Columns that tell of texts."""
-
-LAST_WORDS = frozenset(
-    kind
-    for kind in _KINDS
-    if kind.endswith((".ended", ".answered", ".failed", ".settled", ".released", ".overrun"))
-    or kind.startswith("security.")
-) | {"writer.child_closed", "audit.quota", "audit.disabled"}
-"""Kinds that say how something ended: on a full disk they may use the room of the ballast."""
+__all__ = ["AuditWriter"]
 
 
 class AuditWriter:
@@ -73,7 +58,7 @@ class AuditWriter:
         self._wordless = options.content == "none"
         self._blobs: Blobs | None = None
         if options.content == "blobs":
-            self._blobs = _open_blobs(folder, options)
+            self._blobs = open_blobs(folder, room_bytes=options.blob_bytes, keep_s=options.blob_s)
         self._halted = False  # closed, failed or forked: look before anything is written
         self._closed = False
         self._failure: RecordError | None = None
@@ -81,7 +66,7 @@ class AuditWriter:
         handoff = parent or {}
         origin = {k: v for k, v in handoff.items() if k == "parent_writer_id"}
         self._begin(handoff.get("writer_id", ""), origin)
-        _writers.add(self)
+        survive_forks(self)
 
     @property
     def writer_id(self) -> str:
@@ -109,7 +94,7 @@ class AuditWriter:
             lines, segment = spool.lines, spool.segment
             seq, head, size = lines.seq, lines.head, segment.size
             try:
-                data = lines.make(self._members(events), now)
+                data = lines.make(members_of(events, wordless=self._wordless), now)
                 try:
                     spool.append(data)
                 except OSError as error:
@@ -290,18 +275,6 @@ class AuditWriter:
         self._failure = failure
         self._halted = True
 
-    def _members(self, events: Sequence[Event]) -> list[tuple[str, bytes]]:
-        """Kinds and fields, as lines are made of them."""
-        members = []
-        for event in events:
-            kind, fields = event.kind, event.fields
-            if kind not in _KINDS:
-                raise RecordError(_unknown(kind))
-            if self._wordless:
-                fields = {name: fields[name] for name in fields if name not in _CONTENT}
-            members.append((kind, encode_fields(fields)))
-        return members
-
     def _append_last_words(self, events: Sequence[Event], data: bytes, error: OSError) -> None:
         """Write how something ended after all, though `error` says that there is no room."""
         if not self._spool.full or any(event.kind not in LAST_WORDS for event in events):
@@ -338,7 +311,15 @@ class AuditWriter:
 
     # --- fork -------------------------------------------------------------------------------------
 
-    def _become_child(self) -> None:
+    def before_fork(self) -> None:
+        """Let nothing be written until `after_fork` or `become_child`."""
+        self._lock.acquire()
+
+    def after_fork(self) -> None:
+        """Go on as before, in the process that forked."""
+        self._lock.release()
+
+    def become_child(self) -> None:
         """Forget what belongs to the parent; the next event opens a segment of our own."""
         self._lock = threading.Lock()
         if self._closed or self._forked_from is not None:
@@ -352,49 +333,3 @@ class AuditWriter:
         self._halted = True
         # The lock stays the parent's: it is let go with the last copy of the descriptor.
         self._spool.abandon()
-
-
-def _open_blobs(folder: Path, options: WriterOptions) -> Blobs:
-    try:
-        return Blobs(folder, room_bytes=options.blob_bytes, keep_s=options.blob_s)
-    except OSError as error:
-        raise RecordError(
-            f"texts cannot be kept in {str(folder / 'blobs')!r}: {error.strerror or error}; "
-            'nothing was done. Give access there, or keep none with content = "hashes" in [audit]'
-        ) from error
-
-
-def _unknown(kind: str) -> str:
-    if kind in _OWN_KINDS:
-        return f"events of kind {kind!r} are written by the writer itself"
-    return f"unknown kind of event {kind!r}{nearest(kind, _KINDS)}"
-
-
-_writers: WeakSet[AuditWriter] = WeakSet()
-_held: list[AuditWriter] = []
-
-
-def _before_fork() -> None:
-    _held.extend(_writers)
-    for writer in _held:
-        writer._lock.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    for writer in _held:
-        writer._lock.release()
-    _held.clear()
-
-
-def _after_fork_in_child() -> None:
-    for writer in _held:
-        writer._become_child()
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
