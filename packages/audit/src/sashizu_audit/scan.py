@@ -10,6 +10,7 @@ from sashizu_audit.dropped import Pruned
 from sashizu_audit.findings import WriterScan
 from sashizu_audit.segment_walk import SegmentWalk, attrs_of
 from sashizu_audit.segments import SegmentFile
+from sashizu_audit.unpacking import Ahead
 
 __all__ = ["opening_attrs", "scan_writer"]
 
@@ -48,20 +49,21 @@ def scan_writer(
     scan = WriterScan(writer_id)
     numbers = sorted({*files, *gone})
     following = 0
-    for number in numbers:
-        if number > following:
-            _miss(scan, files, following, number)
-        following = number + 1
-        file = files.get(number)
-        if file is not None:
-            scan.segments += 1
-            walk = SegmentWalk(scan, file, wanted, lines, store_id, files)
-            walk.read(is_last=number == numbers[-1])
-            if walk.unfinished:
-                break
-        else:
-            _pass_over(scan, gone[number], wanted)
-        scan.ends[number] = scan.seq, scan.head
+    with Ahead([files[number] for number in numbers if number in files]) as ahead:
+        for number in numbers:
+            if number > following:
+                _miss(scan, files, following, number)
+            following = number + 1
+            file = files.get(number)
+            if file is not None:
+                scan.segments += 1
+                walk = SegmentWalk(scan, file, wanted, lines, store_id, files, ahead)
+                walk.read(is_last=number == numbers[-1])
+                if walk.unfinished:
+                    break
+            else:
+                _pass_over(scan, gone[number], wanted)
+            scan.ends[number] = scan.seq, scan.head
     return scan
 
 

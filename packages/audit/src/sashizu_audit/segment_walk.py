@@ -19,6 +19,7 @@ from sashizu_audit.chain import FIRST_PREVIOUS, line_length, link, split_line
 from sashizu_audit.disk import is_locked
 from sashizu_audit.findings import Grade, WriterScan
 from sashizu_audit.segments import SegmentFile
+from sashizu_audit.unpacking import Ahead
 
 __all__ = ["SegmentWalk", "attrs_of"]
 
@@ -54,9 +55,11 @@ class SegmentWalk:
         redacted: Mapping[int, str],
         store_id: str,
         files: Mapping[int, SegmentFile],
+        ahead: Ahead,
     ) -> None:
         self._scan = scan
         self._files = files
+        self._ahead = ahead
         self._file = file
         self._path = file.path
         self._number = file.number
@@ -93,7 +96,7 @@ class SegmentWalk:
         """Every line; how many bytes a crash left, and whether the last newline is there."""
         scan = self._scan
         place, whole = 0, True
-        with self._file.open() as file:
+        with self._ahead.open(self._file) as file:
             lines = iter(partial(file.readline, _LONGEST), b"")
             while True:
                 place, raw = self._pass_plain(lines, place)

@@ -42,6 +42,7 @@ SegmentKey = tuple[str, int]
 _SEALED = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d+)\.jsonl\.gz")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _CHUNK = 1024 * 1024
+_BUFFER = 256 * 1024
 _LAST_BYTES = 256 * 1024
 """In which the last line of a segment lies for certain: four times as many as the longest has."""
 
@@ -76,7 +77,7 @@ class SegmentFile:
             OSError: the file cannot be read, or what was sealed cannot be unpacked.
         """
         if not self.sealed:
-            with self.path.open("rb") as file:
+            with self.path.open("rb", _BUFFER) as file:
                 yield file
             return
         with gzip.open(self.path, "rb") as packed:
