@@ -139,3 +139,43 @@ def test_the_same_run_gets_the_same_ids_again(
     export_record(folder, tmp_path / "copy", "otlp", run_id=RUN)
     (again,) = read(tmp_path / "copy" / "traces.jsonl")
     assert again == traces[0]
+
+
+def test_what_only_repeats_another_run_is_not_told_again(tmp_path: Path) -> None:
+    """As in live traces: a replay has no trace, a resumed run has what it did anew."""
+    resumed, replay, done, goes_on = (uuid7() for _ in range(4))
+    of = {"replay_of": RUN}
+    call = {"provider": "p", "model": "m"}
+    usage = {**call, "input_tokens": 7, "tokens": 7, "status": "ok"}
+    first = {"run_id": resumed, "agent_id": done, "agent_name": "done"}
+    second = {"run_id": resumed, "agent_id": goes_on, "agent_name": "goes on"}
+    again = {"run_id": replay, "agent_id": uuid7(), "agent_name": "again", **of}
+    events = [
+        Event("run.started", {"run_id": resumed}),
+        Event("agent.started", {**first, **of}),
+        Event("model.requested", {**first, **of, **call, "step": 0}),
+        Event("model.answered", {**first, **of, **usage, "step": 0}),
+        Event("agent.ended", {**first, **of, "status": "ok"}),
+        Event("agent.started", {**second, **of}),
+        Event("model.requested", {**second, **of, **call, "step": 0}),
+        Event("model.answered", {**second, **of, **usage, "step": 0}),
+        Event("model.requested", {**second, **call, "step": 1}),
+        Event("model.answered", {**second, **usage, "step": 1}),
+        Event("agent.ended", {**second, "status": "ok"}),
+        Event("run.ended", {"run_id": resumed, "status": "ok"}),
+        Event("run.started", {"run_id": replay, **of}),
+        Event("agent.started", again),
+        Event("model.requested", {**again, **call, "step": 0}),
+        Event("model.answered", {**again, **usage, "step": 0}),
+        Event("run.ended", {"run_id": replay, "status": "ok", **of}),
+    ]
+    with AuditWriter(tmp_path / "audit", options=WriterOptions(ballast_bytes=0)) as writer:
+        writer.write(events)
+    export_record(tmp_path / "audit", tmp_path / "copy", "otlp")
+    (only,) = read(tmp_path / "copy" / "traces.jsonl")
+    assert [span.name for span in spans(only)] == [
+        "invoke_workflow",
+        "invoke_agent goes on",
+        "chat m",
+    ]
+    assert told(spans(only)[2])["sashizu.step"] == 1

@@ -13,6 +13,8 @@ from sashizu_core.ids import uuid7
 
 SAMPLE = re.compile(r'([a-z_]+)\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*)\} ([0-9.e+-]+)')
 
+OF_CALL = 'provider="",model="m",status="ok",declared_by=""'
+
 
 def test_totals_are_counted_and_hostile_names_stay_in_their_label(tmp_path: Path) -> None:
     run_id, agent_id = uuid7(), uuid7()
@@ -32,6 +34,10 @@ def test_totals_are_counted_and_hostile_names_stay_in_their_label(tmp_path: Path
                 Event("budget.settled", {**who, "budget_spent": 4, "attrs": {"in_doubt": True}}),
             ]
         )
+        again = {"run_id": uuid7(), "agent_id": uuid7(), "replay_of": run_id}
+        repeated = ("run.started", "agent.started", "model.requested", "tool.requested")
+        kinds = (*repeated, "security.denied", "budget.refused")
+        writer.write([Event(kind, {**again, "step": 0}) for kind in kinds])
     export_record(tmp_path / "audit", tmp_path / "copy", "prometheus")
     text = (tmp_path / "copy" / "metrics.prom").read_text("utf-8")
     samples = {}
@@ -52,3 +58,6 @@ def test_totals_are_counted_and_hostile_names_stay_in_their_label(tmp_path: Path
     assert samples["sashizu_refused_total", 'by="budget"'] == 1
     assert samples["sashizu_refused_total", 'by="permission"'] == 1
     assert "secret name" not in text
+    counted = [metric for metric, _ in samples]
+    assert len(counted) == len(set(counted)) + 2  # tokens in doubt, and two that were refused
+    assert samples["sashizu_model_calls_total", OF_CALL] == 1

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from sashizu_audit import AuditStore, AuditWriter, verify_record
 from sashizu_audit.checkpoints import read_digests
 from sashizu_audit.cli import app
-from sashizu_audit.holds import change_hold, read_holds
+from sashizu_audit.holds import change_hold, keeping_holds, read_holds
 from sashizu_audit.notes import Signer, open_signer, read_notes
 from sashizu_audit.pruning import PruneReport, Retention, prune_record
 from sashizu_audit.rebuilding import rebuild_tables
@@ -183,6 +184,78 @@ def test_a_hold_that_cannot_be_read_stops_pruning(folder: Path, signer: Signer) 
     with pytest.raises(RecordError, match="nobody knows which runs have to be kept"):
         prune(folder, signer)
     assert tools(folder) == list("abcdef")
+
+
+def test_of_many_holds_at_once_none_is_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    write(folder, 1, "a")
+    runs = [uuid7() for _ in range(4)]
+    with ThreadPoolExecutor(len(runs)) as pool:
+        list(pool.map(lambda run: change_hold(folder, run, "user:me", held=True), runs))
+    assert set(read_holds(folder)) == set(runs)
+
+
+def test_while_a_record_is_pruned_nobody_is_told_that_a_run_is_held(
+    folder: Path, signer: Signer
+) -> None:
+    refused = []
+
+    def hold(_step: str) -> None:
+        with pytest.raises(RecordError, match="is pruning this record") as found:
+            change_hold(folder, OLD, "user:me", held=True, wait_s=0)
+        refused.append(found.value)
+
+    prune(folder, signer, step=hold)
+    assert refused
+    assert read_holds(folder) == {}
+    with pytest.raises(UsageError, match="was dropped meanwhile"):
+        change_hold(folder, OLD, "user:me", held=True, there=lambda: False)
+
+
+def test_who_changes_a_hold_is_waited_for_and_then_nothing_is_dropped(
+    folder: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sashizu_audit.pruning._WAIT_S", 0)
+    with keeping_holds(folder), pytest.raises(RecordError, match="changes what is held"):
+        prune(folder, signer)
+    assert tools(folder) == list("abcdef")
+
+
+def test_a_run_that_is_held_after_pruning_broke_off_stays(folder: Path, signer: Signer) -> None:
+    with pytest.raises(BrokenOffError):
+        prune(folder, signer, step=breaking_at("signed"))
+    change_hold(folder, RECENT, "user:me", held=True)
+    (folder / "sealed.json").unlink()
+    prune(folder, signer)
+    assert tools(folder) == ["c", "d", "e", "f"]
+    assert verify_record(folder, key=signer.public).exit_code == 0
+
+
+def test_a_digest_without_its_note_is_told_and_is_no_fault(folder: Path, signer: Signer) -> None:
+    make_checkpoint(folder, signer)
+    note = (folder / "checkpoints" / "checkpoint").read_bytes()
+    with pytest.raises(BrokenOffError):
+        prune(folder, signer, step=breaking_at("signed"))
+    (folder / "checkpoints" / "checkpoint").write_bytes(note)
+    for writer in (folder / "hot").glob("*"):
+        if b"audit.checkpointed" in writer.read_bytes() and b'"size":2' in writer.read_bytes():
+            writer.unlink()
+    found = verify_record(folder, key=signer.public)
+    assert found.exit_code == 0
+    assert any("no signature covers it yet" in one.reason for one in found.all_findings)
+
+
+def test_on_a_disk_that_is_full_the_ballast_makes_room_to_drop_something(
+    folder: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ballast = folder / "ballast"
+    ballast.write_bytes(bytes(4096))
+    monkeypatch.setattr("sashizu_audit.pruning.free_bytes", lambda _: 0)
+    monkeypatch.setattr("sashizu_audit.layout.free_bytes", lambda _: 0)
+    prune(folder, signer, dry_run=True)
+    assert ballast.exists()
+    assert prune(folder, signer).segments == 2
+    assert not ballast.exists()
 
 
 def test_what_was_changed_stays_for_whoever_looks_into_it(folder: Path, signer: Signer) -> None:

@@ -11,7 +11,7 @@ from sashizu_audit import AuditStore, AuditWriter
 from sashizu_audit.canned import all_canned, find_canned
 from sashizu_audit.cli import app
 from sashizu_audit.sealing import seal_record
-from sashizu_core.errors import UsageError
+from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.events import Event
 from sashizu_core.ids import uuid7
 from typer.testing import CliRunner, Result
@@ -192,6 +192,20 @@ def test_the_doctor_names_what_is_broken(folder: Path) -> None:
     broken = {check for check, state in found.items() if state == "problem"}
     assert broken >= {"folder", "tables", "holds"}
     assert "chmod 700" in call("doctor", "--store", str(folder)).stdout
+
+
+@pytest.mark.parametrize("text", ["[]", None])
+def test_the_doctor_finds_a_record_that_has_lost_its_id(folder: Path, text: str | None) -> None:
+    place = folder / "store.json"
+    if text is None:
+        place.unlink()
+        with pytest.raises(RecordError, match=r"without its store\.json"):
+            AuditWriter(folder)  # a second record over the first would make both look forged
+    else:
+        place.write_text(text)
+    result = call("doctor", "--json", "--store", str(folder))
+    assert result.exit_code == 1
+    assert "store.json" in str([one for one in json.loads(result.stdout) if one["state"] != "ok"])
 
 
 def test_the_doctor_says_what_is_worth_doing(folder: Path, tmp_path: Path) -> None:

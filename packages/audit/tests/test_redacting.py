@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,17 +11,19 @@ from pathlib import Path
 import pytest
 from sashizu_audit import AuditStore, AuditWriter, verify_record
 from sashizu_audit.cli import app
+from sashizu_audit.holds import change_hold, read_holds
 from sashizu_audit.notes import Signer, open_signer
 from sashizu_audit.pruning import Retention, prune_record
 from sashizu_audit.redacting import redact_record
 from sashizu_audit.scanning import scan_record
 from sashizu_audit.sealing import seal_record
-from sashizu_audit.segments import find_segments, sealed_segments
+from sashizu_audit.segments import SegmentFile, find_segments, sealed_segments
 from sashizu_audit.signing import make_checkpoint
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.verify import RecordReport, record_id
 from sashizu_core.errors import UsageError
 from sashizu_core.events import Event
+from sashizu_core.ids import uuid7
 from sashizu_core.redaction import Redactor
 from typer.testing import CliRunner
 
@@ -97,8 +100,6 @@ def test_what_is_redacted_is_nowhere_and_the_record_verifies(folder: Path, signe
 
 
 def test_another_change_of_a_redacted_line_is_found(folder: Path, signer: Signer) -> None:
-    import gzip
-
     seal_record(folder)
     redact_record(folder, Redactor([PLAIN]), lambda: signer)
     file = max(sealed_segments(folder).values(), key=lambda one: one.path.stat().st_size)
@@ -142,6 +143,101 @@ def test_what_was_redacted_can_be_dropped_later(folder: Path, signer: Signer) ->
     report = prune_record(folder, lambda: signer, Retention(400), today=later)
     assert (report.left, report.segments) == ([], 1)
     assert check(folder, signer).exit_code == 0
+
+
+# --- what cannot be taken out ---------------------------------------------------------------------
+
+
+def test_what_is_being_written_is_named_and_taken_out_when_it_has_ended(
+    folder: Path, signer: Signer
+) -> None:
+    with AuditWriter(folder, options=BLOBS) as writer:
+        writer.write([Event("tool.requested", {"tool": PLAIN})])
+        seal_record(folder)
+        done = redact_record(folder, Redactor([PLAIN]), lambda: signer)
+        assert done.lines == 2
+        assert [(one.file.split("/")[0], one.line) for one in done.left] == [("hot", 2)]
+    seal_record(folder)
+    done = redact_record(folder, Redactor([PLAIN]), lambda: signer)
+    assert (done.lines, done.left) == (1, ())
+    assert PLAIN.encode() not in everything(folder)
+
+
+@pytest.mark.parametrize("tail", [f'{{"v":1,"tool":"{PLAIN}', '{"v":1,"tool":"a\\"b-secret-c'])
+def test_half_a_line_that_a_crash_left_is_looked_at_too(
+    folder: Path, signer: Signer, tail: str
+) -> None:
+    (hot,) = (folder / "hot").iterdir()
+    lines = hot.read_bytes().splitlines(keepends=True)
+    hot.write_bytes(b"".join(lines[:2]) + tail.encode())
+    redactor = Redactor([PLAIN, 'a"b-secret-c'])
+    seal_record(folder)
+    leaks = [one for one in scan_record(folder, redactor) if one.line]
+    assert [(one.line, one.seq) for one in leaks] == [(3, -1)]
+    done = redact_record(folder, redactor, lambda: signer)
+    assert (done.segments, done.lines, done.left) == (1, 0, ())
+    assert PLAIN.encode() not in everything(folder)
+    assert b"b-secret-c" not in everything(folder)
+    make_checkpoint(folder, signer)
+    assert check(folder, signer).exit_code in (0, 2)
+    assert not [one for one in scan_record(folder, redactor) if one.line]
+
+
+def unpacked(file: SegmentFile) -> bytes:
+    return gzip.decompress(file.path.read_bytes())
+
+
+def pack_anew(file: SegmentFile, data: bytes) -> None:
+    file.path.chmod(0o600)
+    file.path.write_bytes(gzip.compress(data))
+
+
+@pytest.mark.parametrize("harm", ["changed", "without h", "cut"])
+def test_what_somebody_changed_is_not_made_lawful_and_does_not_stop_the_rest(
+    folder: Path, signer: Signer, harm: str
+) -> None:
+    seal_record(folder)
+    with AuditWriter(folder, options=BLOBS) as writer:
+        writer.write([Event("tool.requested", {"tool": f"second {PLAIN}"})])
+    seal_record(folder)
+    (odd,) = [one for one in sealed_segments(folder).values() if b'"first"' in unpacked(one)]
+    data = unpacked(odd)
+    if harm == "changed":
+        pack_anew(odd, data.replace(b'"first"', b'"forged %b"' % PLAIN.encode()))
+    elif harm == "without h":
+        line = data.splitlines(keepends=True)[1]
+        pack_anew(odd, data.replace(line, b'{"tool":"%b"}\n' % PLAIN.encode()))
+    else:
+        odd.path.chmod(0o600)
+        odd.path.write_bytes(odd.path.read_bytes()[:-20])
+    named = [one.fault or one.line for one in scan_record(folder, Redactor([PLAIN]))]
+    assert named
+    done = redact_record(folder, Redactor([PLAIN]), lambda: signer)
+    assert done.lines == 1
+    assert [name for name, _ in done.faults] == [odd.path.name]
+    assert not any(b"second " + PLAIN.encode() in unpacked_or_not(one) for one in segments(folder))
+    assert check(folder, signer).exit_code == 1
+
+
+def segments(folder: Path) -> list[SegmentFile]:
+    return list(sealed_segments(folder).values())
+
+
+def unpacked_or_not(file: SegmentFile) -> bytes:
+    try:
+        return unpacked(file)
+    except EOFError:
+        return b""
+
+
+def test_the_reason_of_a_hold_is_looked_at_too(folder: Path, signer: Signer) -> None:
+    run = uuid7()
+    change_hold(folder, run, "user:me", reason=f"claim {PLAIN}", held=True)
+    seal_record(folder)
+    assert "holds.json" in {one.file for one in scan_record(folder, Redactor([PLAIN]))}
+    assert redact_record(folder, Redactor([PLAIN]), lambda: signer).reasons == 1
+    assert PLAIN.encode() not in (folder / "holds.json").read_bytes()
+    assert set(read_holds(folder)) == {run}
 
 
 def test_scan_and_redact_by_command(

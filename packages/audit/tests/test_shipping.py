@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import orjson
@@ -309,6 +310,37 @@ def test_a_command_that_cannot_be_meant_is_said_to_be_wrong(folder: Path) -> Non
     for command, kind in (("'x", UsageError), (" ", UsageError), ("/no/such/it", RecordError)):
         with pytest.raises(kind):
             ship_by_command(folder, command)
+
+
+# --- who has got hold of the key ------------------------------------------------------------------
+
+
+def test_a_digest_out_of_its_order_is_refused_so_that_nobody_can_spoil_the_copy(
+    folder: Path, keys: Path, far: Path
+) -> None:
+    make_checkpoint(folder, open_signer(keys, record_id(folder)))
+    with open_receiver(far, (folder / "store.json").read_bytes()) as receiver:
+        for name in ("000001.json", "999999999.json", "000000.note"):
+            with pytest.raises(RecordError, match="does not follow"):
+                receiver.take(f"checkpoints/{name}", 0, sha256(b"{}").hexdigest(), [b"{}"])
+        for name in ("../../x", "hot/\0", "checkpoints/\u0661\u0662\u0663\u0664\u0665\u0666.json"):
+            with pytest.raises(RecordError, match="no file of a record"):
+                receiver.take(name, 0, "", [])
+    assert ship_to(folder, far).refused == []
+    assert verify_record(far, key=open_signer(keys, record_id(folder)).public).exit_code == 0
+
+
+def test_a_folder_that_holds_something_else_stays_as_it_is(folder: Path, far: Path) -> None:
+    far.mkdir()
+    far.chmod(0o755)
+    (far / "thesis.txt").write_text("mine")
+    with pytest.raises(RecordError, match="not empty"):
+        ship_to(folder, far)
+    assert far.stat().st_mode & 0o777 == 0o755
+    with pytest.raises(RecordError, match="not empty"):
+        AuditWriter(far)
+    assert far.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in far.iterdir()] == ["thesis.txt"]
 
 
 # --- a hostile near side --------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sashizu_core.specs import RecordRows
 
 from sashizu_audit.jailed_store import JailedStore
 from sashizu_audit.rows import Rows
+from sashizu_audit.spool import BRIEF
 from sashizu_audit.writer import AuditWriter
 
 __all__ = ["asked", "record_query"]
@@ -78,6 +79,6 @@ def record_query(folder: Path, sql: str, count: int) -> None:
         "args_sha256": sha256(sql.encode("utf-8", "surrogatepass")).hexdigest(),
         "attrs": {"rows": count},
     }
-    with AuditWriter(folder) as writer:
+    with AuditWriter(folder, options=BRIEF) as writer:
         writer.write([Event("audit.queried", fields)])
         writer.flush()

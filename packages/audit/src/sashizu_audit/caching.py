@@ -119,6 +119,8 @@ def remove_strays(folder: Path, manifest: Manifest) -> None:
     for path in _files(folder / "sealed"):
         if path.name.startswith("."):
             _remove(path)
+    for path in folder.glob(".sealed.json.*"):
+        path.unlink(missing_ok=True)
 
 
 def _files(root: Path) -> Iterable[Path]:

@@ -24,6 +24,9 @@ from sashizu_audit.options import (
 if TYPE_CHECKING:
     from sashizu_core.redaction import Redactor
 
+    from sashizu_audit.redacting import Redaction
+    from sashizu_audit.scanning import Leak
+
 __all__ = ["add_to"]
 
 ValuesOption = Annotated[
@@ -64,9 +67,10 @@ def scan(
     as_json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Look for secrets in lines and kept texts; the exit code is 1 if there are any.
+    """Look for secrets in lines, kept texts and holds; the exit code is 1 if there are any.
 
-    Says where they are, never what. It reads everything, so it takes a while.
+    Says where they are, never what, and names what cannot be read. It reads everything, so it takes
+    a while.
     """
     from sashizu_audit.scanning import scan_record
     from sashizu_audit.verify import record_id
@@ -81,16 +85,23 @@ def scan(
         say_json(found, typer.echo)
     else:
         for one in found:
-            place = f"{one.file}:{one.line}" if one.line else one.file
-            what = f" in {', '.join(one.columns)}" if one.columns else ""
-            typer.echo(f"{plain(place)}: {one.secrets} secrets{plain(what)}")
+            typer.echo(_leak_line(one))
+        held = sum(not one.fault for one in found)
         typer.echo(
-            f"{len(found)} places hold secrets; `sashizu audit redact` takes them out"
-            if found
-            else "no secret was found"
+            f"{held} places hold secrets; `sashizu audit redact` takes them out"
+            if held
+            else "no secret was found" + (" in what can be read" if found else "")
         )
     if found:
         raise typer.Exit(1)
+
+
+def _leak_line(one: Leak) -> str:
+    place = f"{one.file}:{one.line}" if one.line else one.file
+    if one.fault:
+        return plain(f"{place}: it cannot be read: {one.fault}")
+    what = f" in {', '.join(one.columns)}" if one.columns else ""
+    return plain(f"{place}: {one.secrets} secrets{what}")
 
 
 def redact(
@@ -101,7 +112,9 @@ def redact(
 ) -> None:
     """Take out the secrets that `scan` finds, and sign which lines were changed.
 
-    What writers have ended is sealed first. Kept texts with secrets are removed.
+    What writers have ended is sealed first. Kept texts with secrets are removed. Files that are
+    being written, or are not as they were written, stay; where these hold secrets they are named,
+    and the exit code is 1.
     """
     from sashizu_audit.keys import signer_of
     from sashizu_audit.redacting import redact_record
@@ -117,10 +130,24 @@ def redact(
     )
     if as_json:
         say_json(done, typer.echo)
-        return
+    else:
+        _say_redacted(done)
+    if done.left or done.faults:
+        raise typer.Exit(1)
+
+
+def _say_redacted(done: Redaction) -> None:
     typer.echo(f"{done.lines} lines in {done.segments} segments, and {done.texts} kept texts")
     if done.checkpoint:
         typer.echo(f"checkpoint {done.checkpoint} says which lines they were")
+    if done.reasons:
+        typer.echo(f"{done.reasons} secrets in reasons of holds")
+    for name, reason in done.faults:
+        typer.echo(f"left {plain(name)}: {plain(reason)}", err=True)
+    for one in done.left:
+        typer.echo(f"left {_leak_line(one)}", err=True)
+    if any(one.file.startswith("hot/") for one in done.left):
+        typer.echo("hot/: written now, or not to be sealed; redact again later", err=True)
 
 
 def _redactor(ctx: typer.Context, values: str | None) -> Redactor:

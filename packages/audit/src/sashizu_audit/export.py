@@ -25,6 +25,7 @@ from sashizu_core.ids import uuid7
 from sashizu_audit.disk import is_locked
 from sashizu_audit.layout import FORMAT
 from sashizu_audit.segments import SegmentFile, find_segments
+from sashizu_audit.spool import BRIEF
 from sashizu_audit.verify import record_id
 from sashizu_audit.writer import AuditWriter
 
@@ -82,7 +83,7 @@ def export_record(
 def _record(folder: Path, fmt: str, run_id: str | None) -> None:
     attrs = {"format": fmt} | ({"run_id": run_id} if run_id is not None else {})
     fields = {"actor": f"user:{getpass.getuser()}", "status": "ok", "attrs": attrs}
-    with AuditWriter(folder) as writer:
+    with AuditWriter(folder, options=BRIEF) as writer:
         writer.write([Event("audit.exported", fields)])
         writer.flush()
 

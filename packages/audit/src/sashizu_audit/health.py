@@ -23,6 +23,7 @@ from sashizu_audit.manifest import read_manifest
 from sashizu_audit.segments import hot_segments, sealed_segments
 from sashizu_audit.settings import AuditSettings
 from sashizu_audit.usage import measure
+from sashizu_audit.verify import record_id
 
 __all__ = ["Checked", "examine"]
 
@@ -47,12 +48,15 @@ class Checked:
 def examine(folder: Path, settings: AuditSettings, keys: Path) -> list[Checked]:
     """Look at everything; `keys` is the folder of signing keys. Blocks."""
     if not (folder / "store.json").exists():
+        if (folder / "hot").exists() or (folder / "sealed").exists():
+            text = f"{folder} holds files of a record without its store.json: take it from a copy"
+            return [Checked("record", "problem", text)]
         return [Checked("record", "notice", f"there is none in {folder}: the first run begins it")]
     found = []
     for check in (_folder, _store, _room, _hot, _tables, _checkpoints, _key, _holds, _age, _jail):
         try:
             found += list(check(_Place(folder, settings, keys)))
-        except (OSError, SashizuError) as error:
+        except (OSError, SashizuError, ValueError) as error:
             found.append(Checked(check.__name__.strip("_"), "problem", str(error)))
     return found
 
@@ -182,7 +186,7 @@ def _checkpoints(at: _Place) -> Iterator[Checked]:
 
 
 def _key(at: _Place) -> Iterator[Checked]:
-    store_id = orjson.loads((at.folder / "store.json").read_bytes())["store_id"]
+    store_id = record_id(at.folder)
     path = at.keys / f"{store_id}.pem"
     if not path.exists():
         yield Checked("key", "ok", "none on this machine")

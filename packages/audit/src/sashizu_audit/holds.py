@@ -1,23 +1,33 @@
-"""Runs that are kept however old they are: `holds.json`, and the record says who held them."""
+"""Runs that are kept however old they are: `holds.json`, and the record says who held them.
+
+While somebody prunes, holds stay as they are: else a run would be called held and be dropped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import time_ns
+from time import monotonic, sleep, time_ns
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sashizu_core.errors import RecordError
+from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.events import Event
+from sashizu_core.redaction import Redactor
 
+from sashizu_audit.disk import lock
 from sashizu_audit.manifest import replace_file
+from sashizu_audit.spool import BRIEF
 from sashizu_audit.writer import AuditWriter
 
-__all__ = ["Hold", "change_hold", "read_holds"]
+__all__ = ["Hold", "change_hold", "clean_reasons", "keeping_holds", "read_holds"]
 
 _NAME = "holds.json"
+_WAIT_S = 5.0
+"""Seconds that who changes a hold waits for another one who does."""
 
 
 class _Row(BaseModel):
@@ -60,28 +70,96 @@ def read_holds(folder: Path) -> Mapping[str, Hold]:
     return {run: Hold(row.since_ns, row.actor, row.reason) for run, row in found.runs.items()}
 
 
-def change_hold(folder: Path, run_id: str, actor: str, *, reason: str = "", held: bool) -> bool:
-    """Hold a run, or let it go; returns whether anything changed. It is on record before it counts.
+@contextmanager
+def keeping_holds(folder: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Have nobody else change holds, or prune, while the block runs.
 
     Raises:
-        RecordError: it cannot be recorded or written.
+        RecordError: somebody does, and has not ended after `wait_s` seconds.
+        OSError: the lock cannot be made.
     """
-    holds = dict(read_holds(folder))
-    if (run_id in holds) == held:
-        return False
-    if held:
-        holds[run_id] = Hold(time_ns(), actor, reason)
-    else:
-        del holds[run_id]
-    attrs = {"hold": run_id, "held": held, "reason": reason}
+    path = folder / "holds.lock"
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600)
+    end = monotonic() + wait_s
     try:
-        with AuditWriter(folder) as writer:
-            writer.write(
-                [Event("config.changed", {"actor": actor, "run_id": run_id, "attrs": attrs})]
-            )
-            writer.flush()
-        told = {"runs": {run: asdict(hold) for run, hold in sorted(holds.items())}}
-        replace_file(folder / _NAME, orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
+        while True:
+            try:
+                lock(fd)
+                break
+            except OSError:
+                if monotonic() >= end:
+                    raise RecordError(
+                        "another process is pruning this record, or changes what is held; "
+                        "nothing was done, try again when it has ended"
+                    ) from None
+            sleep(0.02)
+        yield
+    finally:
+        os.close(fd)
+
+
+def change_hold(
+    folder: Path,
+    run_id: str,
+    actor: str,
+    *,
+    reason: str = "",
+    held: bool,
+    there: Callable[[], bool] = lambda: True,
+    wait_s: float = _WAIT_S,
+) -> bool:
+    """Hold a run, or let it go; returns whether anything changed. It is on record before it counts.
+
+    `there` is asked whether the run is on record still, when nobody can drop it any more. Blocks.
+
+    Raises:
+        UsageError: the run was dropped meanwhile.
+        RecordError: it cannot be recorded or written, or somebody is pruning.
+    """
+    try:
+        with keeping_holds(folder, wait_s=wait_s):
+            holds = dict(read_holds(folder))
+            if (run_id in holds) == held:
+                return False
+            if held and not there():
+                raise UsageError(f"the run {run_id} was dropped meanwhile: it cannot be held")
+            if held:
+                holds[run_id] = Hold(time_ns(), actor, reason)
+            else:
+                del holds[run_id]
+            _record(folder, run_id, actor, reason, held)
+            _write(folder, holds)
     except OSError as error:
         raise RecordError(f"the hold cannot be written: {error.strerror or error}") from error
     return True
+
+
+def clean_reasons(folder: Path, redactor: Redactor, *, dry_run: bool = False) -> int:
+    """Take secrets out of the reasons of holds, or count them; returns how many there are. Blocks.
+
+    Raises:
+        RecordError: holds cannot be read, or somebody is pruning.
+        OSError: they cannot be written.
+    """
+    if dry_run:
+        return sum(redactor.counted(hold.reason)[1] for hold in read_holds(folder).values())
+    with keeping_holds(folder, wait_s=_WAIT_S):
+        holds = read_holds(folder)
+        clean = {run: redactor.counted(hold.reason) for run, hold in holds.items()}
+        count = sum(found for _, found in clean.values())
+        if count:
+            _write(folder, {r: replace(h, reason=clean[r][0]) for r, h in holds.items()})
+    return count
+
+
+def _write(folder: Path, holds: Mapping[str, Hold]) -> None:
+    told = {"runs": {run: asdict(hold) for run, hold in sorted(holds.items())}}
+    replace_file(folder / _NAME, orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _record(folder: Path, run_id: str, actor: str, reason: str, held: bool) -> None:
+    attrs = {"hold": run_id, "held": held, "reason": reason}
+    fields = {"actor": actor, "run_id": run_id, "attrs": attrs}
+    with AuditWriter(folder, options=BRIEF) as writer:
+        writer.write([Event("config.changed", fields)])
+        writer.flush()

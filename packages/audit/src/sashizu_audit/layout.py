@@ -10,6 +10,7 @@ audit/               0700
   parquet/           0700; tables of what is sealed, for queries; can be deleted
   sealed.json        what is sealed, and in which table; see `sashizu_audit.manifest`
   seal.lock          held by who seals, prunes or redacts; writers never touch it
+  holds.json         runs that are kept; holds.lock: held by who changes that, or prunes
   blobs/             0700; with content = "blobs"
     ab/<sha256>          0600; a text that the record names by its digest
   checkpoints/       0700; see `sashizu_audit.checkpoints`
@@ -39,6 +40,10 @@ FORMAT = 1
 """The version of the format on disk; `v` of every line."""
 
 _SEGMENT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\d+\.jsonl")
+
+
+_HARMLESS = re.compile(r"\..*|lost\+found|store\.[0-9a-f-]{36}")
+"""What a folder may hold in which a record begins."""
 
 
 def segment_paths(folder: Path) -> Sequence[Path]:
@@ -114,9 +119,10 @@ def open_layout(folder: Path, ballast_bytes: int) -> Layout:
     """The record in a folder; made if it is not there.
 
     Raises:
-        RecordError: it cannot be made or is of another format.
+        RecordError: it cannot be made, is of another format, or the folder holds something else.
     """
     try:
+        _refuse_foreign(folder)
         make_private(folder)
         store_id = _store_id(folder / "store.json")
         make_private(folder / "hot")
@@ -129,6 +135,26 @@ def open_layout(folder: Path, ballast_bytes: int) -> Layout:
             "done. Make room or give access there, or choose another folder with dir in [audit]"
         ) from error
     return layout
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Begin no record among somebody's files, nor a second one where the first has lost its id."""
+    try:
+        names = {name for name in os.listdir(folder) if not _HARMLESS.fullmatch(name)}  # noqa: PTH208
+    except FileNotFoundError:
+        return
+    if not names or "store.json" in names:
+        return
+    where = repr(str(folder))
+    if names & {"hot", "sealed"}:
+        raise RecordError(
+            f"{where} holds files of a record without its store.json; put that back from a copy, "
+            "or choose another folder with dir in [audit]"
+        )
+    raise RecordError(
+        f"{where} is not empty and holds no record: no record begins among other files. Choose "
+        "another folder with --store, or with dir in [audit]"
+    )
 
 
 def make_private(folder: Path) -> None:

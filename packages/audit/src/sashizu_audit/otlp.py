@@ -28,6 +28,7 @@ __all__ = ["write_otlp"]
 
 _BATCH = 1000
 
+# What only repeats another run was told with that one, and is not told again.
 # What began and never ended gets the length 0: nobody knows how long it took.
 # What was imported is told at the time that its program declares.
 _BEGUN = "coalesce(CAST(json_extract_string(s.attrs, '$.declared_ns') AS BIGINT), s.ts_ns)"
@@ -36,7 +37,7 @@ SELECT CAST(s.run_id AS VARCHAR) AS run_id, {_BEGUN} AS begun, e.duration_ns,
        coalesce(e.status, 'unfinished') AS status, s.trace_id, s.span_id, s.parent_span_id,
        s.project, s.actor, json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s LEFT JOIN events e ON e.run_id = s.run_id AND e.kind = 'run.ended'
-WHERE s.kind = 'run.started' ORDER BY s.ts_ns, s.run_id
+WHERE s.kind = 'run.started' AND s.replay_of IS NULL ORDER BY s.ts_ns, s.run_id
 """  # noqa: S608 - our own words
 _AGENTS = f"""
 SELECT CAST(s.agent_id AS VARCHAR) AS agent_id, CAST(s.parent_agent_id AS VARCHAR) AS parent,
@@ -45,7 +46,8 @@ SELECT CAST(s.agent_id AS VARCHAR) AS agent_id, CAST(s.parent_agent_id AS VARCHA
        s.policy_sha256,
        json_extract_string(s.attrs, '$.declared_by') AS declared_by
 FROM events s LEFT JOIN events e ON e.agent_id = s.agent_id AND e.kind = 'agent.ended'
-WHERE s.kind = 'agent.started' AND s.run_id = $run ORDER BY s.ts_ns, s.agent_id
+WHERE s.kind = 'agent.started' AND s.run_id = $run AND e.replay_of IS NULL
+ORDER BY s.ts_ns, s.agent_id
 """  # noqa: S608 - our own words
 _CALLS = f"""
 SELECT CAST(s.agent_id AS VARCHAR) AS agent_id, s.kind, s.step, {_BEGUN} AS begun, e.duration_ns,
@@ -60,7 +62,7 @@ LEFT JOIN events e ON e.agent_id = s.agent_id AND e.step = s.step
   AND e.kind IN ('model.answered', 'model.failed', 'tool.ended')
   AND split_part(e.kind, '.', 1) = split_part(s.kind, '.', 1)
 LEFT JOIN events d ON d.agent_id = s.agent_id AND d.step = s.step AND d.kind = 'tool.decided'
-WHERE s.kind IN ('model.requested', 'tool.requested') AND s.run_id = $run
+WHERE s.kind IN ('model.requested', 'tool.requested') AND s.run_id = $run AND s.replay_of IS NULL
 QUALIFY row_number() OVER (PARTITION BY s.event_id ORDER BY e.seq DESC, d.seq) = 1
 ORDER BY s.ts_ns, s.agent_id, s.step
 """  # noqa: S608 - our own words

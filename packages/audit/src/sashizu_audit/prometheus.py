@@ -27,7 +27,10 @@ _METRICS: Sequence[tuple[str, str, Sequence[str], str]] = (
         "sashizu_runs_total",
         "Runs that began.",
         ("status", "declared_by"),
-        "SELECT status, coalesce(declared_by, ''), count(*) FROM runs GROUP BY ALL ORDER BY ALL",
+        (
+            "SELECT status, coalesce(declared_by, ''), count(*) FROM runs "
+            "WHERE replay_of IS NULL GROUP BY ALL ORDER BY ALL"
+        ),
     ),
     (
         "sashizu_agents_total",
@@ -35,7 +38,7 @@ _METRICS: Sequence[tuple[str, str, Sequence[str], str]] = (
         ("agent_name", "status", "declared_by"),
         (
             "SELECT coalesce(agent_name, ''), status, coalesce(declared_by, ''), count(*) "
-            "FROM agent_executions GROUP BY ALL ORDER BY ALL"
+            "FROM agent_executions WHERE replay_of IS NULL GROUP BY ALL ORDER BY ALL"
         ),
     ),
     (
@@ -44,7 +47,8 @@ _METRICS: Sequence[tuple[str, str, Sequence[str], str]] = (
         ("provider", "model", "status", "declared_by"),
         (
             "SELECT coalesce(provider, ''), coalesce(model, ''), status, "
-            "coalesce(declared_by, ''), count(*) FROM model_calls GROUP BY ALL ORDER BY ALL"
+            "coalesce(declared_by, ''), count(*) FROM model_calls "
+            "WHERE replay_of IS NULL GROUP BY ALL ORDER BY ALL"
         ),
     ),
     (
@@ -53,7 +57,7 @@ _METRICS: Sequence[tuple[str, str, Sequence[str], str]] = (
         ("outcome", "declared_by"),
         (
             "SELECT outcome, coalesce(declared_by, ''), count(*) "
-            "FROM tool_calls GROUP BY ALL ORDER BY ALL"
+            "FROM tool_calls WHERE replay_of IS NULL GROUP BY ALL ORDER BY ALL"
         ),
     ),
     (
@@ -74,7 +78,8 @@ _METRICS: Sequence[tuple[str, str, Sequence[str], str]] = (
         ("by",),
         (
             "SELECT CASE kind WHEN 'budget.refused' THEN 'budget' ELSE 'permission' END, count(*) "
-            "FROM events WHERE kind IN ('budget.refused', 'security.denied') GROUP BY 1 ORDER BY 1"
+            "FROM events WHERE kind IN ('budget.refused', 'security.denied') "
+            "AND replay_of IS NULL GROUP BY 1 ORDER BY 1"
         ),
     ),
 )

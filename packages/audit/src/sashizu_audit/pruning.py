@@ -12,7 +12,7 @@ Each step can be broken off; the next attempt goes on from what is there:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,9 +24,9 @@ from sashizu_core.events import Event
 from sashizu_audit.caching import remove_strays
 from sashizu_audit.chain import verify_lines
 from sashizu_audit.checkpoints import read_digests
-from sashizu_audit.disk import sync_folder
+from sashizu_audit.disk import free_bytes, sync_folder
 from sashizu_audit.dropped import FLOOR_DAYS, read_dropped
-from sashizu_audit.holds import read_holds
+from sashizu_audit.holds import keeping_holds, read_holds
 from sashizu_audit.manifest import Manifest, Sealed, write_manifest
 from sashizu_audit.notes import Signer
 from sashizu_audit.packing import described
@@ -34,6 +34,7 @@ from sashizu_audit.seal_lock import own_name, readable_manifest, sealing_lock
 from sashizu_audit.sealing import finish_sealing, grouped, take_in
 from sashizu_audit.segments import SegmentFile, SegmentKey, sealed_segments
 from sashizu_audit.signing import make_checkpoint
+from sashizu_audit.spool import BRIEF
 from sashizu_audit.usage import measure
 from sashizu_audit.verify import record_id
 from sashizu_audit.writer import AuditWriter
@@ -42,6 +43,11 @@ __all__ = ["PruneReport", "Retention", "prune_record", "pruned_events"]
 
 Step = Callable[[str], None]
 _PER_DIGEST = 2000
+_WAIT_S = 5.0
+"""Seconds that are waited for somebody who changes a hold."""
+
+_LITTLE = 16 * 1024 * 1024
+"""Free bytes below which the ballast is given up: to drop needs room for what is signed first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +113,13 @@ def prune_record(
         with sealing_lock(folder) as mine:
             if not mine:
                 raise RecordError("another process is sealing or pruning this record; try later")
-            if not dry_run:
-                _finish(folder)
-            report, chosen = _choose(folder, retention, today)
-            if chosen and not dry_run:
-                _drop(folder, signer, retention, report, chosen, step)
+            with nullcontext() if dry_run else keeping_holds(folder, wait_s=_WAIT_S):
+                if not dry_run:
+                    _make_room(folder)
+                    _finish(folder)
+                report, chosen = _choose(folder, retention, today)
+                if chosen and not dry_run:
+                    _drop(folder, signer, retention, report, chosen, step)
     except OSError as error:
         raise RecordError(
             f"the record in {str(folder)!r} cannot be pruned: {error.strerror or error}; nothing "
@@ -146,7 +154,7 @@ def _choose(
     before = today - timedelta(days=retention.keep_days)
     floor = today - timedelta(days=min(FLOOR_DAYS, retention.keep_days))
     redacted = read_dropped(read_digests(folder).leaves).lines
-    held = [f'"run_id":"{run}"'.encode() for run in read_holds(folder)]
+    held = _marks(folder)
     report = PruneReport(before.isoformat())
     over = _over(folder, retention)
     in_tables = _shares(readable_manifest(folder)) if over > 0 else {}
@@ -196,30 +204,51 @@ def _examined(
         if checked.damage:
             report.left.append((name, "it is not what was written; `sashizu audit verify` tells"))
             return None
-        if held:
-            with file.open() as lines:
-                if any(mark in line for line in lines for mark in held):
-                    report.held += 1
-                    return None
+        if _is_held(file, held):
+            report.held += 1
+            return None
         return described(file)
     except OSError as error:
         report.left.append((name, f"it cannot be read: {error}"))
         return None
 
 
+def _marks(folder: Path) -> Sequence[bytes]:
+    """What stands in each line of a run that is held."""
+    return [f'"run_id":"{run}"'.encode() for run in read_holds(folder)]
+
+
+def _is_held(file: SegmentFile, marks: Sequence[bytes]) -> bool:
+    if not marks:
+        return False
+    with file.open() as lines:
+        return any(mark in line for line in lines for mark in marks)
+
+
 # --- the steps ------------------------------------------------------------------------------------
 
 
+def _make_room(folder: Path) -> None:
+    """On a disk that is nearly full give up the ballast; the next run makes it anew."""
+    if free_bytes(folder) < _LITTLE:
+        (folder / "ballast").unlink(missing_ok=True)
+
+
 def _finish(folder: Path) -> None:
-    """Do what an earlier attempt no longer came to, once it was told under a signature."""
+    """Do what an earlier attempt no longer came to, once it was told under a signature.
+
+    A run that was held since stays.
+    """
     told = read_dropped(read_digests(folder).leaves).segments
     manifest = readable_manifest(folder)
     finish_sealing(folder, manifest)
-    listed = manifest.by_key()
+    listed, held = manifest.by_key(), _marks(folder)
     gone = [
         file
         for key, file in sealed_segments(folder).items()
-        if file.number in told.get(file.writer_id, {}) and key not in listed
+        if file.number in told.get(file.writer_id, {})
+        and key not in listed
+        and not _is_held(file, held)
     ]
     _unlink(folder, gone)
 
@@ -250,7 +279,7 @@ def _drop(
         "events": report.events,
         "checkpoint": report.checkpoint,
     }
-    with AuditWriter(folder) as writer:
+    with AuditWriter(folder, options=BRIEF) as writer:
         writer.write([Event("audit.pruned", {"actor": own_name(), "status": "ok", "attrs": attrs})])
         writer.flush()
     step("recorded")

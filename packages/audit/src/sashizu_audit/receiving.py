@@ -38,9 +38,9 @@ MOST_BYTES = 2 * 1024**3
 NOTE = "checkpoints/checkpoint"
 
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_HOT = re.compile(rf"hot/({_ID}\.\d{{1,9}}\.jsonl)")
-_SEALED = re.compile(rf"sealed/\d{{4}}-\d\d-\d\d/({_ID}\.\d{{1,9}}\.jsonl)\.gz")
-_SIGNED = re.compile(r"checkpoints/\d{6,9}\.(?:json|note)")
+_HOT = re.compile(rf"hot/({_ID}\.\d{{1,9}}\.jsonl)", re.ASCII)
+_SEALED = re.compile(rf"sealed/\d{{4}}-\d\d-\d\d/({_ID}\.\d{{1,9}}\.jsonl)\.gz", re.ASCII)
+_SIGNED = re.compile(r"checkpoints/(\d{6,9})\.(?:json|note)", re.ASCII)
 
 
 @contextmanager
@@ -52,14 +52,15 @@ def open_receiver(folder: Path, store: bytes) -> Iterator[Receiver]:
     """
     try:
         store_id = _id_of(store)
-        make_private(folder)
         own = folder / "store.json"
         if own.exists():
             if _id_of(own.read_bytes()) != store_id:
                 raise RecordError(f"{str(folder)!r} holds another record; nothing was taken")
-        elif any(folder.iterdir()):
+            make_private(folder)
+        elif folder.exists() and any(folder.iterdir()):
             raise RecordError(f"{str(folder)!r} is not empty and holds no record")
         else:
+            make_private(folder)
             replace_file(own, store)
         with sealing_lock(folder) as mine:
             if not mine:
@@ -127,10 +128,10 @@ class Receiver:
         Raises:
             RecordError: it is no addition, or not what was sent; nothing was done.
         """
-        path = self._folder / name
-        size = path.stat().st_size if path.exists() else 0
         if not _is_ours(name):
             raise RecordError(f"{name[:80]!r} is no file of a record")
+        path = self._folder / name
+        size = path.stat().st_size if path.exists() else 0
         if (size and not _HOT.fullmatch(name) and name != NOTE) or offset not in (0, size):
             raise RecordError(f"{name} is there already, and is another one")
         for folder in reversed(path.relative_to(self._folder).parents):
@@ -155,8 +156,19 @@ class Receiver:
                 raise RecordError(f"{name} does not begin with what is in {match[1]}")
         elif name == NOTE:
             self._check_note(part.read_text("utf-8", "replace"))
+        elif match := _SIGNED.fullmatch(name):
+            self._check_number(name, int(match[1]))
         elif _HOT.fullmatch(name) and path.exists() and not offset:
             raise RecordError(f"{name} is there already, and is another one")
+
+    def _check_number(self, name: str, number: int) -> None:
+        """Digests come in their order: one out of it would stay, and all look incomplete."""
+        place = self._folder / "checkpoints"
+        before = place / f"{number - 1:06}.json"
+        if (name.endswith(".json") and number and not before.exists()) or (
+            name.endswith(".note") and not (place / f"{number:06}.json").exists()
+        ):
+            raise RecordError(f"{name} does not follow the checkpoints that are there")
 
     def _check_note(self, text: str) -> None:
         """A note may only speak of more than the one before, and of the digests that are here."""

@@ -1,7 +1,9 @@
 """Takes secrets out of what is sealed, and proves that nothing else was changed.
 
 A line that is redacted keeps its `h`, so that the chain goes on; a signed digest says which line it
-is now. Each step can be broken off; the next attempt goes on from what is there:
+is now. A segment that is not as it was written stays as it is: to sign what its lines are now would
+make lawful what somebody changed. Each step can be broken off; the next attempt goes on from what
+is there:
 
 1. segments are packed anew beside the old ones,
 2. a signed checkpoint names every line that is changed, by number and SHA-256,
@@ -14,9 +16,9 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,15 +28,20 @@ from sashizu_core.ids import uuid7
 from sashizu_core.redaction import Redactor
 
 from sashizu_audit.caching import remove_strays, vouching
+from sashizu_audit.chain import verify_lines
+from sashizu_audit.checkpoints import read_digests
 from sashizu_audit.disk import sync_folder, sync_path
+from sashizu_audit.dropped import read_dropped
+from sashizu_audit.holds import clean_reasons
 from sashizu_audit.manifest import Manifest, Sealed, write_manifest
 from sashizu_audit.notes import Signer
 from sashizu_audit.packing import described, digest
-from sashizu_audit.scanning import clean_line, dirty_lines
+from sashizu_audit.scanning import DirtyLine, Leak, dirty_lines, dirty_texts, leaks_in
 from sashizu_audit.seal_lock import own_name, readable_manifest, sealing_lock
 from sashizu_audit.sealing import finish_sealing, grouped, take_in
-from sashizu_audit.segments import SegmentFile, sealed_segments
+from sashizu_audit.segments import SegmentFile, SegmentKey, hot_segments, sealed_segments
 from sashizu_audit.signing import make_checkpoint
+from sashizu_audit.spool import BRIEF
 from sashizu_audit.writer import AuditWriter
 
 __all__ = ["Redaction", "redact_record"]
@@ -45,12 +52,20 @@ _LINES_PER_EVENT = 200
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What was taken out. `checkpoint` says which lines were changed; 0 if none was."""
+    """What was taken out. `checkpoint` says which lines were changed; 0 if none was.
+
+    `reasons` counts secrets in reasons of holds. `left` are places that hold secrets still, for
+    they are being written, or are not as they were written; `faults` says of files why they were
+    left, by their names.
+    """
 
     lines: int
     segments: int
     texts: int
     checkpoint: int
+    reasons: int = 0
+    left: tuple[Leak, ...] = ()
+    faults: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,13 @@ class _Rewritten:
     part: Path
     sealed: Sealed
     lines: tuple[tuple[int, str], ...]  # number of the event, SHA-256 of its line
+
+
+@dataclass(slots=True)
+class _Found:
+    rewritten: list[_Rewritten] = field(default_factory=list)
+    odd: list[SegmentFile] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
 
 
 def _go_on(_step: str) -> None:
@@ -80,14 +102,22 @@ def redact_record(
             manifest = readable_manifest(folder)
             remove_strays(folder, manifest)
             finish_sealing(folder, manifest)
-            found = [
-                _rewritten(file, redactor) for _, file in sorted(sealed_segments(folder).items())
-            ]
-            rewritten = [one for one in found if one is not None]
-            texts = _dirty_texts(folder, redactor)
-            if not rewritten and not texts:
-                return Redaction(0, 0, 0, 0)
-            return _carry_out(folder, signer, rewritten, texts, step)
+            found = _rewrite_all(folder, redactor)
+            texts = [path for path, _ in dirty_texts(folder, redactor)]
+            checkpoint = 0
+            if found.rewritten or texts:
+                checkpoint = _carry_out(folder, signer, found.rewritten, texts, step)
+            reasons = clean_reasons(folder, redactor)
+            left = leaks_in([*hot_segments(folder).values(), *found.odd], redactor)
+            return Redaction(
+                sum(len(one.lines) for one in found.rewritten),
+                len(found.rewritten),
+                len(texts),
+                checkpoint,
+                reasons,
+                tuple(left),
+                tuple(found.faults),
+            )
     except OSError as error:
         raise RecordError(
             f"the record in {str(folder)!r} cannot be redacted: {error.strerror or error}; try "
@@ -101,9 +131,10 @@ def _carry_out(
     rewritten: Sequence[_Rewritten],
     texts: Sequence[Path],
     step: Step,
-) -> Redaction:
+) -> int:
+    """Put what was rewritten in its place; returns the checkpoint that tells of it, 0 if none."""
     checkpoint = 0
-    if rewritten:
+    if any(one.lines for one in rewritten):
         told = [
             {"writer_id": w, "segment": n, "seq": seq, "line_sha256": line}
             for one in rewritten
@@ -112,7 +143,7 @@ def _carry_out(
         ]
         checkpoint = make_checkpoint(folder, signer(), {"redacted": told}).size
     step("signed")
-    with AuditWriter(folder) as writer:
+    with AuditWriter(folder, options=BRIEF) as writer:
         for event in _events(rewritten, texts, checkpoint):
             writer.write([event])
         writer.flush()
@@ -127,20 +158,48 @@ def _carry_out(
     step("replaced")
     manifest = readable_manifest(folder)
     if again:
-        fresh = [described(file) for _, file in sorted(sealed_segments(folder).items())]
-        keys = {one.key for one in again}
-        groups = grouped([one for one in fresh if one.key in keys])
+        groups = grouped(_readable(folder, {one.key for one in again}))
         manifest = take_in(folder, manifest, groups, "redacted")
     remove_strays(folder, manifest)
-    return Redaction(sum(len(o.lines) for o in rewritten), len(rewritten), len(texts), checkpoint)
+    return checkpoint
 
 
-def _rewritten(file: SegmentFile, redactor: Redactor) -> _Rewritten | None:
-    """The segment packed anew without secrets, beside the old one; None if it holds none."""
-    changed = {number: clean_line(clean) for number, _, _, clean in dirty_lines(file, redactor)}
-    if not changed:
-        return None
-    lines = []
+def _readable(folder: Path, keys: Collection[SegmentKey]) -> list[Sealed]:
+    """Those of these segments that can be read; the others stay out of tables."""
+    found = []
+    for key, file in sorted(sealed_segments(folder).items()):
+        if key in keys:
+            with suppress(OSError):
+                found.append(described(file))
+    return found
+
+
+def _rewrite_all(folder: Path, redactor: Redactor) -> _Found:
+    """Pack every sealed segment anew that holds secrets, and is as it was written."""
+    lawful = read_dropped(read_digests(folder).leaves).lines
+    found = _Found()
+    for _, file in sorted(sealed_segments(folder).items()):
+        try:
+            dirty = list(dirty_lines(file, redactor))
+            if not dirty:
+                continue
+            with file.open() as lines:
+                checked = verify_lines(lines, lawful.get(file.writer_id, {}).values())
+        except OSError as error:
+            reason = f"it cannot be read: {error.strerror or error}"
+        else:
+            if not checked.damage:
+                found.rewritten.append(_rewritten(file, dirty))
+                continue
+            reason = "it is not what was written; `sashizu audit verify` tells"
+            found.odd.append(file)
+        found.faults.append((file.path.name, reason))
+    return found
+
+
+def _rewritten(file: SegmentFile, dirty: Sequence[DirtyLine]) -> _Rewritten:
+    """The segment packed anew without its secrets, beside the old one."""
+    changed = {one.number: one for one in dirty}
     part = file.path.with_name(f".{uuid7()}")
     fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o400)
     try:
@@ -150,29 +209,19 @@ def _rewritten(file: SegmentFile, redactor: Redactor) -> _Rewritten | None:
             file.open() as old,
         ):
             for number, raw in enumerate(old, 1):
-                line = changed.get(number)
-                packed.write(raw if line is None else line + raw[len(raw.rstrip(b"\n")) :])
+                one = changed.get(number)
+                packed.write(raw if one is None else one.clean + raw[len(raw.rstrip(b"\n")) :])
         os.chmod(part, 0o600)  # noqa: PTH101 - to sync it
         sync_path(part)
         os.chmod(part, 0o400)  # noqa: PTH101
-        for number, _, event, _ in dirty_lines(file, redactor):
-            lines.append((int(event["seq"]), sha256(changed[number]).hexdigest()))
         before = described(file)
         sealed = replace(before, bytes=part.stat().st_size, sha256=digest(part), table="")
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
-    return _Rewritten(file, part, sealed, tuple(lines))
-
-
-def _dirty_texts(folder: Path, redactor: Redactor) -> list[Path]:
-    found = []
-    for path in sorted((folder / "blobs").glob("[0-9a-f][0-9a-f]/*")):
-        with suppress(FileNotFoundError):
-            if redactor.counted(path.read_text("utf-8", "replace"))[1]:
-                found.append(path)
-    return found
+    told = [(one.seq, sha256(one.clean).hexdigest()) for one in dirty if one.seq >= 0]
+    return _Rewritten(file, part, sealed, tuple(told))
 
 
 def _events(rewritten: Sequence[_Rewritten], texts: Sequence[Path], checkpoint: int) -> list[Event]:
@@ -184,7 +233,9 @@ def _events(rewritten: Sequence[_Rewritten], texts: Sequence[Path], checkpoint: 
             "segment": one.file.number,
             "checkpoint": checkpoint,
         }
-        for start in range(0, len(one.lines), _LINES_PER_EVENT):
+        for start in range(
+            0, max(1, len(one.lines)), _LINES_PER_EVENT
+        ):  # half a line has no number
             lines = [seq for seq, _ in one.lines[start : start + _LINES_PER_EVENT]]
             attrs = {**old, "events": lines, "sha256": one.sealed.sha256}
             events.append(Event("audit.redacted", {"actor": actor, "status": "ok", "attrs": attrs}))

@@ -28,6 +28,7 @@ from sashizu_audit.manifest import Manifest, Sealed, write_manifest
 from sashizu_audit.packing import NotSealable, Packed, pack, same_bytes
 from sashizu_audit.seal_lock import own_name, readable_manifest, sealing_lock, unread
 from sashizu_audit.segments import SegmentFile, hot_segments, sealed_segments
+from sashizu_audit.spool import BRIEF
 from sashizu_audit.verify import record_id
 from sashizu_audit.writer import AuditWriter
 
@@ -220,7 +221,7 @@ def take_in(
         segments += placed
         told += vouching(own_name(), reason, table, placed)
     step("table")
-    with AuditWriter(folder) as writer:
+    with AuditWriter(folder, options=BRIEF) as writer:
         for event in told:
             writer.write([event])
         writer.flush()

@@ -39,6 +39,7 @@ from sashizu_audit.disk import is_locked
 from sashizu_audit.options import plain
 from sashizu_audit.receiving import CHUNK, MOST_BYTES, NOTE, Receiver, open_receiver
 from sashizu_audit.segments import SegmentFile, find_segments
+from sashizu_audit.spool import BRIEF
 from sashizu_audit.writer import AuditWriter
 
 __all__ = ["Shipped", "receive", "ship_by_command", "ship_to"]
@@ -238,7 +239,7 @@ def _whole_lines(file: SegmentFile) -> int:
 
 def _record(folder: Path) -> None:
     fields = {"actor": f"user:{getpass.getuser()}", "status": "ok", "attrs": {"format": "ship"}}
-    with AuditWriter(folder) as writer:
+    with AuditWriter(folder, options=BRIEF) as writer:
         writer.write([Event("audit.exported", fields)])
         writer.flush()
 

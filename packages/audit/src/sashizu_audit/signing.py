@@ -21,6 +21,7 @@ from sashizu_audit.fields import LINE_LIMIT
 from sashizu_audit.manifest import read_manifest
 from sashizu_audit.notes import Signer
 from sashizu_audit.segments import SegmentFile, find_segments, hot_segments
+from sashizu_audit.spool import BRIEF
 from sashizu_audit.writer import AuditWriter
 
 __all__ = ["Made", "make_checkpoint", "newest_heads"]
@@ -85,7 +86,7 @@ def make_checkpoint(
 def _record(folder: Path, size: int, root: bytes, key: str) -> None:
     attrs = {"size": size, "root": root.hex(), "key": key}
     actor = f"user:{getpass.getuser()}"
-    with AuditWriter(folder) as writer:
+    with AuditWriter(folder, options=BRIEF) as writer:
         writer.write([Event("audit.checkpointed", {"actor": actor, "attrs": attrs})])
         writer.flush()
 

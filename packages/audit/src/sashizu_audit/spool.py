@@ -19,7 +19,7 @@ from sashizu_audit.provenance import process_facts
 from sashizu_audit.segment import RESERVE, BrokenSegment, Segment
 from sashizu_audit.writer_lines import Clock, WriterLines
 
-__all__ = ["DEFAULT_OPTIONS", "Spool", "WriterOptions"]
+__all__ = ["BRIEF", "DEFAULT_OPTIONS", "Spool", "WriterOptions"]
 
 
 _LAST_WORDS_ROOM = 256 * 1024
@@ -50,6 +50,9 @@ class WriterOptions:
 
 
 DEFAULT_OPTIONS = WriterOptions()
+
+BRIEF = WriterOptions(ballast_bytes=0)
+"""For who writes a line and ends: makes no ballast, whose size is not for them to say."""
 
 
 class Spool:

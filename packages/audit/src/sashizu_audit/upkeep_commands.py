@@ -223,8 +223,13 @@ def hold(
         return
     held = read_holds(folder)
     known = [one for one in held if one.startswith(run)]
-    run_id = known[0] if release and len(known) == 1 else find_run(AuditStore(folder), run)
-    changed = change_hold(folder, run_id, own_name(), reason=reason, held=not release)
+    asked = AuditStore(folder)
+    run_id = known[0] if release and len(known) == 1 else find_run(asked, run)
+
+    def there() -> bool:
+        return bool(asked.query("SELECT 1 FROM runs WHERE run_id = CAST(? AS UUID)", [run_id]).rows)
+
+    changed = change_hold(folder, run_id, own_name(), reason=reason, held=not release, there=there)
     if as_json:
         say_json({"run_id": run_id, "held": not release, "changed": changed}, typer.echo)
     else:

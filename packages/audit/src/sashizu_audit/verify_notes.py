@@ -76,8 +76,9 @@ class NoteChecks:
             return self._told(read_dropped(self._digests.leaves))
         for number in range(self.signed, len(self._digests.leaves)):
             if read_dropped(self._digests.leaves[number : number + 1]).prunings:
-                reason = "it says that segments were dropped, and no signature covers it"
-                self._find("unchecked", f"{number:06}.json", reason)
+                # What is gone without a signature is found where it is missing.
+                reason = "it says that segments are to be dropped, and no signature covers it yet"
+                self._find("note", f"{number:06}.json", reason)
         return self._told(read_dropped(self._digests.leaves[: self.signed]))
 
     def _told(self, dropped: Dropped) -> Dropped:
