@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from pathlib import Path
 import orjson
 import pytest
 from sashizu_audit import AuditStore, AuditWriter, verify_record
+from sashizu_audit.blobs import Blobs, blob_path
 from sashizu_audit.checkpoints import read_digests
 from sashizu_audit.cli import app
-from sashizu_audit.holds import change_hold, keeping_holds, read_holds
+from sashizu_audit.holds import HeldRun, change_hold, keeping_holds, read_holds
 from sashizu_audit.notes import Signer, open_signer, read_notes
 from sashizu_audit.pruning import PruneReport, Retention, prune_record
 from sashizu_audit.rebuilding import rebuild_tables
@@ -209,7 +211,7 @@ def test_while_a_record_is_pruned_nobody_is_told_that_a_run_is_held(
     assert refused
     assert read_holds(folder) == {}
     with pytest.raises(UsageError, match="was dropped meanwhile"):
-        change_hold(folder, OLD, "user:me", held=True, there=lambda: False)
+        change_hold(folder, OLD, "user:me", held=True, look=lambda: HeldRun(there=False))
 
 
 def test_who_changes_a_hold_is_waited_for_and_then_nothing_is_dropped(
@@ -361,6 +363,64 @@ def test_what_an_interrupted_sealing_left_does_not_come_back(folder: Path, signe
 def test_while_another_process_seals_nothing_is_pruned(folder: Path, signer: Signer) -> None:
     with sealing_lock(folder), pytest.raises(RecordError, match="another process"):
         prune(folder, signer)
+
+
+# --- kept texts -----------------------------------------------------------------------------------
+
+KEEPING = WriterOptions(ballast_bytes=0, content="blobs", blob_s=1e9)
+USUAL = WriterOptions(ballast_bytes=0, content="blobs")
+
+
+def keep_texts(folder: Path, *texts: tuple[str, int]) -> list[str]:
+    """Texts of one run, kept so many days ago."""
+    kept = []
+    with AuditWriter(folder, options=KEEPING) as writer:
+        for text, days in texts:
+            kept.append(writer.keep(text) or "")
+            path = blob_path(folder, kept[-1])
+            os.utime(path, (path.stat().st_mtime - days * 86_400,) * 2)
+        writer.write([Event("run.started", {"run_id": RECENT})])
+        writer.write([Event("tool.requested", {"run_id": RECENT, "blobs": kept})])
+    return kept
+
+
+def texts_of(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "blobs").glob("??/*")}
+
+
+def test_no_text_stays_longer_than_events_and_a_dry_run_counts_it(
+    folder: Path, signer: Signer
+) -> None:
+    _, young = keep_texts(folder, ("old", 360), ("young", 10))
+    kept = Retention(300, text_days=36_500, quota_bytes=1)
+    would = prune(folder, signer, kept, dry_run=True)
+    assert (would.texts, would.text_bytes, len(texts_of(folder))) == (1, 3, 2)
+    did = prune(folder, signer, kept)
+    assert (did.texts, did.days, did.segments) == (1, would.days, would.segments)
+    assert texts_of(folder) == {young}
+    assert prune(folder, signer, Retention(300, text_days=5)).texts == 1
+
+
+def test_texts_of_a_held_run_stay_until_it_is_let_go(
+    folder: Path, signer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SASHIZU_HOME", str(tmp_path / "home"))
+    (digest,) = keep_texts(folder, ("old", 0))
+    path = blob_path(folder, digest)
+    os.utime(path, (path.stat().st_mtime - 400 * 86_400,) * 2)
+    (folder / "blobs" / "swept").unlink()
+    held = CliRunner().invoke(app, ["hold", "last", "--store", str(folder)])
+    assert "hold it again when it has" in held.stderr
+    assert read_holds(folder)[RECENT].texts == (digest,)
+    AuditWriter(folder, options=USUAL).close()
+    assert prune(folder, signer).texts == 0
+    assert texts_of(folder) == {digest}
+    (folder / "holds.json").rename(folder / "kept")
+    (folder / "holds.json").write_text("{")
+    assert Blobs(folder, room_bytes=0, keep_s=0).sweep() == 0, "nobody knows what is held"
+    (folder / "kept").rename(folder / "holds.json")
+    change_hold(folder, RECENT, "user:me", held=False)
+    assert prune(folder, signer).texts == 1
 
 
 # --- room -----------------------------------------------------------------------------------------

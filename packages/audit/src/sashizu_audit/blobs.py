@@ -1,12 +1,14 @@
 """Content that is kept beside the record: one private file per text, named after its SHA-256.
 
 Texts come without secrets. The same text is one file, however often it turns up. What is older than
-its time, or more than its room, is swept; the record keeps the digests.
+its time, or more than its room, is swept; the record keeps the digests. Texts of runs that are held
+stay, and take none of that room.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -113,19 +115,41 @@ class Blobs:
                 self.sweep()
 
     def sweep(self) -> int:
-        """Remove what is too old, then the oldest until the rest fits; returns how many went."""
-        found = sorted(self._files())
-        room = sum(size for _, size, _ in found) - self._room_bytes
-        oldest = time() - self._keep_s
+        """Remove what is due; returns how many texts went."""
         count = 0
-        for changed, size, path in found:
-            if changed >= oldest and room <= 0:
-                break
+        for _, path in self.due():
             with suppress(OSError):  # another process was faster
                 path.unlink()
                 count += 1
-            room -= size
         return count
+
+    def due(self) -> list[tuple[int, Path]]:
+        """Sizes and paths of what is too old, and then of the oldest until the rest fits."""
+        held = self._held()
+        if held is None:
+            return []
+        found = sorted(one for one in self._files() if one[2].name not in held)
+        room = sum(size for _, size, _ in found) - self._room_bytes
+        oldest = time() - self._keep_s
+        gone = []
+        for changed, size, path in found:
+            if changed >= oldest and room <= 0:
+                break
+            gone.append((size, path))
+            room -= size
+        return gone
+
+    def _held(self) -> Collection[str] | None:
+        """The texts of runs that are held; None where nobody knows."""
+        if not (self._folder / "holds.json").exists():
+            return ()
+        from sashizu_audit.holds import read_holds
+
+        try:
+            holds = read_holds(self._folder).values()
+        except RecordError:
+            return None
+        return {digest for hold in holds for digest in hold.texts}
 
     def _files(self) -> list[tuple[float, int, Path]]:
         found = []

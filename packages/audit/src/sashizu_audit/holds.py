@@ -6,7 +6,7 @@ While somebody prunes, holds stay as they are: else a run would be called held a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from sashizu_audit.manifest import replace_file
 from sashizu_audit.spool import BRIEF
 from sashizu_audit.writer import AuditWriter
 
-__all__ = ["Hold", "change_hold", "clean_reasons", "keeping_holds", "read_holds"]
+__all__ = ["HeldRun", "Hold", "change_hold", "clean_reasons", "keeping_holds", "read_holds"]
 
 _NAME = "holds.json"
 _WAIT_S = 5.0
@@ -35,6 +35,7 @@ class _Row(BaseModel):
     since_ns: int
     actor: str
     reason: str
+    texts: tuple[str, ...] = ()
 
 
 class _File(BaseModel):
@@ -44,11 +45,15 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """That a run is kept: since when (Unix nanoseconds), by whom, and why."""
+    """That a run is kept: since when (Unix nanoseconds), by whom, and why.
+
+    `texts` are the digests of kept texts that it names.
+    """
 
     since_ns: int
     actor: str
     reason: str
+    texts: tuple[str, ...] = ()
 
 
 def read_holds(folder: Path) -> Mapping[str, Hold]:
@@ -67,7 +72,9 @@ def read_holds(folder: Path) -> Mapping[str, Hold]:
             f"{str(path)!r} cannot be read, so nobody knows which runs have to be kept: {error}. "
             "Mend or remove it; the record tells of every hold (config.changed)"
         ) from error
-    return {run: Hold(row.since_ns, row.actor, row.reason) for run, row in found.runs.items()}
+    return {
+        run: Hold(row.since_ns, row.actor, row.reason, row.texts) for run, row in found.runs.items()
+    }
 
 
 @contextmanager
@@ -98,6 +105,14 @@ def keeping_holds(folder: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         os.close(fd)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldRun:
+    """What is on record of a run when it is held: whether anything is, and its texts' digests."""
+
+    there: bool = True
+    texts: Collection[str] = ()
+
+
 def change_hold(
     folder: Path,
     run_id: str,
@@ -105,12 +120,13 @@ def change_hold(
     *,
     reason: str = "",
     held: bool,
-    there: Callable[[], bool] = lambda: True,
+    look: Callable[[], HeldRun] = HeldRun,
     wait_s: float = _WAIT_S,
 ) -> bool:
     """Hold a run, or let it go; returns whether anything changed. It is on record before it counts.
 
-    `there` is asked whether the run is on record still, when nobody can drop it any more. Blocks.
+    `look` says what is on record of the run, asked when nobody can drop it any more. What it has
+    of texts is added also to a run that is held already. Blocks.
 
     Raises:
         UsageError: the run was dropped meanwhile.
@@ -119,19 +135,22 @@ def change_hold(
     try:
         with keeping_holds(folder, wait_s=wait_s):
             holds = dict(read_holds(folder))
-            if (run_id in holds) == held:
+            before = holds.pop(run_id, None)
+            if before is None and not held:
                 return False
-            if held and not there():
-                raise UsageError(f"the run {run_id} was dropped meanwhile: it cannot be held")
             if held:
-                holds[run_id] = Hold(time_ns(), actor, reason)
-            else:
-                del holds[run_id]
-            _record(folder, run_id, actor, reason, held)
+                found = look()
+                if not found.there:
+                    raise UsageError(f"the run {run_id} was dropped meanwhile: it cannot be held")
+                now = before or Hold(time_ns(), actor, reason)
+                holds[run_id] = replace(now, texts=tuple(sorted({*now.texts, *found.texts})))
+            changed = (before is not None) != held
+            if changed:
+                _record(folder, run_id, actor, reason, held)
             _write(folder, holds)
     except OSError as error:
         raise RecordError(f"the hold cannot be written: {error.strerror or error}") from error
-    return True
+    return changed
 
 
 def clean_reasons(folder: Path, redactor: Redactor, *, dry_run: bool = False) -> int:

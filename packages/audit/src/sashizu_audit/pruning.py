@@ -11,6 +11,7 @@ Each step can be broken off; the next attempt goes on from what is there:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from time import time
 from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.events import Event
 
+from sashizu_audit.blobs import Blobs
 from sashizu_audit.caching import remove_strays
 from sashizu_audit.chain import verify_lines
 from sashizu_audit.checkpoints import read_digests
@@ -55,12 +57,15 @@ class Retention:
     """How long is kept, in days, and how many bytes the record may take; 0 sets no bound.
 
     Beyond the bound further days go, the oldest first, but none younger than the floor. `insist`
-    is needed for a `keep_days` below that floor.
+    is needed for a `keep_days` below that floor. Kept texts go after `text_days`, and never stay
+    longer than events; `text_bytes` is the room that they may take.
     """
 
     keep_days: int
     quota_bytes: int = 0
     insist: bool = False
+    text_days: int = 0
+    text_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -69,7 +74,7 @@ class PruneReport:
 
     `held` counts segments that a held run keeps, `left` names those that stay because they are not
     what was written. `over_bytes` is what the record takes beyond its bound after that.
-    `before_day` is the first day that is kept.
+    `before_day` is the first day that is kept. `texts` counts kept texts, of `text_bytes` in all.
     """
 
     before_day: str
@@ -81,6 +86,8 @@ class PruneReport:
     over_bytes: int = 0
     checkpoint: int = 0
     left: list[tuple[str, str]] = field(default_factory=list)
+    texts: int = 0
+    text_bytes: int = 0
 
 
 def _go_on(_step: str) -> None:
@@ -117,7 +124,10 @@ def prune_record(
                 if not dry_run:
                     _make_room(folder)
                     _finish(folder)
-                report, chosen = _choose(folder, retention, today)
+                report = PruneReport("")
+                _sweep(folder, retention, report, dry_run)
+                over = _over(folder, retention, report.text_bytes if dry_run else 0)
+                chosen = _choose(folder, retention, today, report, over)
                 if chosen and not dry_run:
                     _drop(folder, signer, retention, report, chosen, step)
     except OSError as error:
@@ -148,15 +158,27 @@ def pruned_events(folder: Path, kept: Iterable[Sealed]) -> Mapping[str, int]:
 # --- what goes ------------------------------------------------------------------------------------
 
 
+def _sweep(folder: Path, retention: Retention, report: PruneReport, dry_run: bool) -> None:
+    """Remove kept texts whose time is over, or say what would go."""
+    if not (folder / "blobs").is_dir():
+        return
+    days = min(retention.text_days or retention.keep_days, retention.keep_days)
+    room = retention.text_bytes or sys.maxsize
+    blobs = Blobs(folder, room_bytes=room, keep_s=days * 86_400.0)
+    due = blobs.due()
+    report.texts, report.text_bytes = len(due), sum(size for size, _ in due)
+    if not dry_run:
+        blobs.sweep()
+
+
 def _choose(
-    folder: Path, retention: Retention, today: date
-) -> tuple[PruneReport, list[tuple[SegmentFile, Sealed]]]:
+    folder: Path, retention: Retention, today: date, report: PruneReport, over: int
+) -> list[tuple[SegmentFile, Sealed]]:
     before = today - timedelta(days=retention.keep_days)
     floor = today - timedelta(days=min(FLOOR_DAYS, retention.keep_days))
     redacted = read_dropped(read_digests(folder).leaves).lines
     held = _marks(folder)
-    report = PruneReport(before.isoformat())
-    over = _over(folder, retention)
+    report.before_day = before.isoformat()
     in_tables = _shares(readable_manifest(folder)) if over > 0 else {}
     chosen: list[tuple[SegmentFile, Sealed]] = []
     files = sorted(sealed_segments(folder).values(), key=lambda file: (file.day, file.key))
@@ -177,14 +199,17 @@ def _choose(
         report.events += found.events
         report.bytes += found.bytes
     report.over_bytes = max(0, over)
-    return report, chosen
+    return chosen
 
 
-def _over(folder: Path, retention: Retention) -> int:
-    """Bytes that the record takes beyond its bound; negative where there is room."""
+def _over(folder: Path, retention: Retention, swept: int) -> int:
+    """Bytes that the record takes beyond its bound, `swept` left out; negative where there is room.
+
+    Without a bound 0.
+    """
     if not retention.quota_bytes:
         return 0
-    return measure(folder).total - retention.quota_bytes
+    return measure(folder).total - swept - retention.quota_bytes
 
 
 def _shares(manifest: Manifest) -> Mapping[SegmentKey, int]:

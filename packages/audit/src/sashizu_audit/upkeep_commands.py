@@ -23,11 +23,18 @@ from sashizu_audit.options import (
 )
 
 if TYPE_CHECKING:
-    from sashizu_audit.holds import Hold
+    from sashizu_audit.holds import HeldRun, Hold
     from sashizu_audit.pruning import PruneReport
     from sashizu_audit.sealing import SealReport
+    from sashizu_audit.store import AuditStore
 
 __all__ = ["add_to"]
+
+_MIB = 1024 * 1024
+_HELD = """
+SELECT DISTINCT unnest(blobs) FROM events WHERE run_id = CAST(? AS UUID) AND blobs IS NOT NULL
+"""
+_MOST_TEXTS = 10_000_000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,7 +73,7 @@ def init(
 
     settings = settings_of(ctx)
     folder = settings.folder if store is None else store.absolute()
-    layout = open_layout(folder, settings.ballast_mib * 1024 * 1024)
+    layout = open_layout(folder, settings.ballast_mib * _MIB)
     keys = state_home() / "keys"
     if forward_secure:
         line = let_evolve(folder, keys, layout.store_id).line
@@ -174,7 +181,13 @@ def prune(
     report = prune_record(
         folder,
         lambda: signer_of(folder, state_home() / "keys", record_id(folder)),
-        Retention(days, settings.quota_mib * 1024 * 1024, insist),
+        Retention(
+            days,
+            settings.quota_mib * _MIB,
+            insist,
+            text_days=settings.blob_days,
+            text_bytes=settings.blob_mib * _MIB,
+        ),
         dry_run=dry_run,
     )
     if as_json:
@@ -190,6 +203,8 @@ def _say_pruned(report: PruneReport, dry_run: bool) -> None:
         f"{would} {report.segments} {'segment' if report.segments == 1 else 'segments'} with "
         f"{report.events} events{days}; kept from {report.before_day} on"
     )
+    if report.texts:
+        typer.echo(f"{would} {report.texts} kept texts of {report.text_bytes} bytes")
     if report.checkpoint:
         typer.echo(f"checkpoint {report.checkpoint} says what they were")
     if report.held:
@@ -225,16 +240,30 @@ def hold(
     known = [one for one in held if one.startswith(run)]
     asked = AuditStore(folder)
     run_id = known[0] if release and len(known) == 1 else find_run(asked, run)
-
-    def there() -> bool:
-        return bool(asked.query("SELECT 1 FROM runs WHERE run_id = CAST(? AS UUID)", [run_id]).rows)
-
-    changed = change_hold(folder, run_id, own_name(), reason=reason, held=not release, there=there)
+    changed = change_hold(
+        folder,
+        run_id,
+        own_name(),
+        reason=reason,
+        held=not release,
+        look=lambda: _on_record(asked, run_id),
+    )
     if as_json:
         say_json({"run_id": run_id, "held": not release, "changed": changed}, typer.echo)
     else:
         state = "no longer held" if release else "held"
         typer.echo(f"{run_id} is {state}" if changed else f"{run_id} was {state} before")
+
+
+def _on_record(store: AuditStore, run_id: str) -> HeldRun:
+    from sashizu_audit.holds import HeldRun
+
+    wanted = "SELECT status FROM runs WHERE run_id = CAST(? AS UUID)"
+    found = store.query(wanted, [run_id]).rows
+    if found and found[0][0] == "unfinished":
+        _note("this run has not ended: hold it again when it has, for the texts to come")
+    texts = store.query(_HELD, [run_id], limit=_MOST_TEXTS).rows
+    return HeldRun(bool(found), [str(row[0]) for row in texts])
 
 
 def _say_holds(holds: Mapping[str, Hold], as_json: bool) -> None:
