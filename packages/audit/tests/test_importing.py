@@ -21,6 +21,7 @@ from sashizu_audit.importing import Program, import_sessions
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.statistics import statistics_of
 from sashizu_core.errors import UsageError
+from sashizu_core.redaction import Redactor
 from typer.testing import CliRunner
 
 SMALL = WriterOptions(ballast_bytes=0)
@@ -186,6 +187,54 @@ def test_a_second_import_adds_nothing(
     first = imported(tmp_path / "audit", program, place)
     again = imported(tmp_path / "audit", program, place)
     assert (again.sessions, again.tokens, again.known) == (0, 0, first.sessions)
+
+
+@pytest.mark.parametrize("program", ["codex", "claude"])
+def test_of_a_session_that_went_on_what_is_new_is_added_and_nothing_twice(
+    rollouts: Path, transcripts: Path, tmp_path: Path, program: Program
+) -> None:
+    folder = tmp_path / "audit"
+    place = rollouts if program == "codex" else transcripts
+    first = imported(folder, program, place)
+    if program == "codex":
+        path = place / "2026" / "01" / "02" / "rollout-1.jsonl"
+        asked = codex("response_item", 7, type="function_call", name="shell", call_id="c7")
+        more: list[object] = [asked, used("r7", 1000, thread_id="root")]
+    else:
+        path = place / "p" / "s1.jsonl"
+        told = {"id": "m7", "model": "claude-x", "usage": {"input_tokens": 1000}}
+        block = {"type": "tool_use", "id": "t7", "name": "Read"}
+        line = {"type": "assistant", "sessionId": "s1", "timestamp": TIME.format(7)}
+        more = [{**line, "message": {**told, "content": [block]}}]
+    path.write_text(path.read_text() + "".join(f"{json.dumps(line)}\n" for line in more))
+    second = imported(folder, program, place)
+    assert (second.grown, second.known, second.runs) == (1, first.sessions, 0)
+    assert (second.model_calls, second.tool_calls) == (1, 1)
+    assert second.tokens in (1000, 1002)
+    assert imported(folder, program, place).grown == 0
+    store = AuditStore(folder)
+    total = first.tokens + second.tokens
+    assert store.query("SELECT sum(tokens) FROM token_usage").rows == ((total,),)
+    assert store.query("SELECT sum(tokens) FROM agent_executions").rows == ((total,),)
+    assert store.query("SELECT count(*), count(DISTINCT run_id) FROM runs").rows == (
+        (first.runs, first.runs),
+    )
+    assert store.query("SELECT count(*) - count(DISTINCT tool_call_id) FROM tool_calls").rows == (
+        (0,),
+    )
+    assert (
+        store.query("FROM agent_executions WHERE run_id NOT IN (SELECT run_id FROM runs)").rows
+        == ()
+    )
+
+
+def test_ids_that_are_no_ids_count_once_however_often_they_are_imported(tmp_path: Path) -> None:
+    key = "sk-proj-" + "a1B2" * 12
+    place = write(tmp_path / "s.jsonl", codex("session_meta", id="one"), used(key, 10))
+    redactor = Redactor()
+    for known in (0, 1, 1):
+        done = import_sessions(tmp_path / "audit", "codex", place, SMALL, redactor.fields)
+        assert (done.known, done.grown) == (known, 0)
 
 
 def test_what_is_imported_is_never_told_as_seen(rollouts: Path, tmp_path: Path) -> None:

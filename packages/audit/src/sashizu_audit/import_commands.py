@@ -60,6 +60,7 @@ def import_(
     )
     for count, what in (
         (done.known, "sessions are on record already"),
+        (done.grown, "of these had gone on, which is on record now"),
         (done.too_long, "sessions are too long to be recorded whole"),
         (done.skipped_files, f"of {done.files + done.skipped_files} files hold no session"),
         (done.skipped_lines, f"of {done.lines} lines could not be read"),

@@ -1,29 +1,36 @@
 """Records what other programs tell of their sessions: as told by them, never as seen.
 
 Every event has `attrs.declared_by` and, in `attrs.declared_ns`, when it is said to have been; its
-own time is that of the import. Texts are not taken over.
+own time is that of the import. Texts are not taken over. What a session did after it was imported
+becomes a further agent of its run, so that every event of the first one stays true.
 """
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from time import time_ns
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from sashizu_core.errors import RecordError
 from sashizu_core.events import Event
 
 from sashizu_audit.foreign import MOST_STEPS, Found, ModelCall, Session, ToolCall
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.writer import AuditWriter
 
+if TYPE_CHECKING:
+    from sashizu_audit.store import AuditStore
+
 __all__ = ["PROGRAMS", "Imported", "Program", "import_sessions"]
 
 Program = Literal["codex", "claude"]
 PROGRAMS: tuple[Program, ...] = ("codex", "claude")
+
+_Clean = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 _KNOWN = """
 SELECT DISTINCT CAST(agent_id AS VARCHAR) FROM agent_executions WHERE declared_by = ?
@@ -33,13 +40,23 @@ SELECT DISTINCT response_id FROM events
 WHERE kind = 'model.answered' AND response_id IS NOT NULL
   AND json_extract_string(attrs, '$.declared_by') = ?
 """
+_ASKED = """
+SELECT DISTINCT tool_call_id FROM events
+WHERE kind = 'tool.requested' AND tool_call_id IS NOT NULL
+  AND json_extract_string(attrs, '$.declared_by') = ?
+"""
 _MOST_KNOWN = 10_000_000
+_PATIENCE_S = 3600.0
 _DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import took. `known` sessions were on record already, `too_long` ones not taken."""
+    """What an import took.
+
+    `known` sessions were on record already; of these, `grown` ones had gone on since, and that was
+    taken. `too_long` ones were not taken.
+    """
 
     runs: int
     sessions: int
@@ -47,6 +64,7 @@ class Imported:
     tool_calls: int
     tokens: int
     known: int
+    grown: int
     too_long: int
     files: int
     skipped_files: int
@@ -59,32 +77,37 @@ def import_sessions(
     program: Program,
     place: Path,
     options: WriterOptions,
-    clean: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    clean: _Clean,
 ) -> Imported:
     """Record the sessions in the files at or beneath `place`, each once. Blocks.
 
-    A session is recorded whole or not at all; one that is on record is left as it is. `clean` takes
-    secrets out of the columns of an event.
+    A session is recorded whole or not at all; of one that is on record what it did since. `clean`
+    takes secrets out of the columns of an event.
 
     Raises:
         UsageError: there is nothing at `place`.
         RecordError: something cannot be recorded.
     """
     found = _read(program, place)
-    known, answered = _on_record(folder, program)
+    known = _on_record(folder, program)
     counts = dict.fromkeys(("runs", "sessions", "model_calls", "tool_calls", "tokens"), 0)
-    counts |= {"known": 0, "too_long": 0}
+    counts |= {"known": 0, "grown": 0, "too_long": 0}
     with AuditWriter(folder, options=options) as writer:
         for session in found.sessions.values():
             told = _Telling(program, session, found.sessions)
-            if told.agent_id in known:
+            if told.agent_id in known.agents:
                 counts["known"] += 1
-            elif len(session.steps) > MOST_STEPS:
+                if not _keep_new(session, known, clean):
+                    continue
+                told.go_on()
+                counts["grown"] += 1
+            elif len(session.steps) <= MOST_STEPS:
+                session.steps = [s for s in session.steps if not known.answered(s)]
+            if len(session.steps) > MOST_STEPS:
                 counts["too_long"] += 1
-            else:
-                session.steps = [s for s in session.steps if not _is_answered(s, answered)]
-                writer.write([Event(e.kind, clean(e.fields)) for e in told.events()])
-                _count(counts, session, is_root=told.is_root)
+                continue
+            writer.write([Event(e.kind, clean(e.fields)) for e in told.events()])
+            _count(counts, session, is_root=told.is_root)
         writer.flush()
     return Imported(
         **counts,
@@ -93,6 +116,24 @@ def import_sessions(
         lines=found.lines,
         skipped_lines=found.skipped_lines,
     )
+
+
+def _keep_new(session: Session, known: _Known, clean: _Clean) -> bool:
+    """Keep what a session did that is not on record; false where nobody can tell, or it is nothing.
+
+    Answers without an id, as older files have them, cannot be told from those on record, nor can
+    those whose id is not recorded as it is.
+    """
+    for step in session.steps:
+        if isinstance(step, ModelCall):
+            told = {"response_id": step.response_id}
+            if not step.response_id or clean(told) != told:
+                return False
+    steps = [step for step in session.steps if not known.answered(step) and not known.asked(step)]
+    if not any(isinstance(step, ModelCall) for step in steps):
+        return False
+    session.steps = steps
+    return True
 
 
 def _read(program: Program, place: Path) -> Found:
@@ -105,22 +146,38 @@ def _read(program: Program, place: Path) -> Found:
     return read_claude(place)
 
 
-def _on_record(folder: Path, program: Program) -> tuple[set[str], set[str]]:
-    """The agents of this program, and the answers that they got."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is on record of a program: agents, answers that they got, and calls of tools."""
+
+    agents: set[str] = field(default_factory=set)
+    answers: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+
+    def answered(self, step: ModelCall | ToolCall) -> bool:
+        return isinstance(step, ModelCall) and step.response_id in self.answers
+
+    def asked(self, step: ModelCall | ToolCall) -> bool:
+        return isinstance(step, ToolCall) and (not step.call_id or step.call_id in self.calls)
+
+
+def _on_record(folder: Path, program: Program) -> _Known:
     from sashizu_audit.store import AuditStore
 
     if not (folder / "store.json").exists():
-        return set(), set()
+        return _Known()
     store = AuditStore(folder)
-    agents, answers = (
-        {str(row[0]) for row in store.query(sql, [program], limit=_MOST_KNOWN).rows}
-        for sql in (_KNOWN, _ANSWERED)
-    )
-    return agents, answers
+    return _Known(*(_ids(store, sql, program) for sql in (_KNOWN, _ANSWERED, _ASKED)))
 
 
-def _is_answered(step: ModelCall | ToolCall, answered: set[str]) -> bool:
-    return isinstance(step, ModelCall) and step.response_id in answered
+def _ids(store: AuditStore, sql: str, program: Program) -> set[str]:
+    rows = store.query(sql, [program], limit=_MOST_KNOWN, timeout_s=_PATIENCE_S)
+    if rows.truncated:
+        raise RecordError(
+            "more is on record of this program than can be compared, so something could count "
+            "twice; import into another record with --store"
+        )
+    return {str(row[0]) for row in rows.rows}
 
 
 def _count(counts: dict[str, int], session: Session, *, is_root: bool) -> None:
@@ -144,6 +201,7 @@ class _Telling:
         above = _above(session, all_)
         root = above[-1] if above else session
         self.is_root = not above
+        self._begun_ns = session.begun_ns
         self.agent_id = _id(program, "agent", session.key, 0)
         self._common: dict[str, Any] = {
             "run_id": _id(program, "run", root.key, root.begun_ns),
@@ -159,13 +217,22 @@ class _Telling:
         if above:
             self._who["parent_agent_id"] = _id(program, "agent", above[0].key, 0)
 
+    def go_on(self) -> None:
+        """Tell of what the session did since: another agent of the run that is on record."""
+        steps = self._session.steps
+        first = next(step.response_id for step in steps if isinstance(step, ModelCall))
+        self._begun_ns = next((step.when_ns for step in steps if step.when_ns), self._begun_ns)
+        self.is_root = False
+        key = f"{self._session.key}\0{first}"
+        self._who["agent_id"] = _id(self._program, "agent", key, 0)
+
     def events(self) -> Iterator[Event]:
         session = self._session
         calls = [step for step in session.steps if isinstance(step, ModelCall)]
-        took = {"status": "declared", "duration_ns": session.ended_ns - session.begun_ns}
+        took = {"status": "declared", "duration_ns": session.ended_ns - self._begun_ns}
         tokens = sum(call.usage.tokens for call in calls)
         sums = {"steps": len(session.steps), "tokens": tokens, "requests": len(calls)}
-        begun, ended = self._attrs(session.begun_ns), self._attrs(session.ended_ns)
+        begun, ended = self._attrs(self._begun_ns), self._attrs(session.ended_ns)
         run = {**self._common, "op": "invoke_workflow"}
         agent = {**self._who, "op": "invoke_agent"}
         if self.is_root:
