@@ -97,6 +97,8 @@ def test_nothing_is_overwritten(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     with pytest.raises(UsageError, match="is there already"):
         export_record(folder, tmp_path / "copy", "copy")
+    with pytest.raises(UsageError, match="inside the record"):
+        export_record(folder, folder / "hot" / "copy", "copy")
 
 
 def test_a_copy_that_fails_leaves_nothing_behind(

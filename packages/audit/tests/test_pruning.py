@@ -18,6 +18,7 @@ from sashizu_audit.blobs import Blobs, blob_path
 from sashizu_audit.checkpoints import read_digests
 from sashizu_audit.cli import app
 from sashizu_audit.holds import HeldRun, change_hold, keeping_holds, read_holds
+from sashizu_audit.layout import open_layout
 from sashizu_audit.notes import Signer, open_signer, read_notes
 from sashizu_audit.pruning import PruneReport, Retention, prune_record
 from sashizu_audit.rebuilding import rebuild_tables
@@ -58,9 +59,18 @@ def tools(folder: Path) -> list[str]:
     return [row[0] for row in AuditStore(folder).query(TOOLS).rows]
 
 
+def begin(folder: Path, days: int) -> Path:
+    """A record that was made so many days ago."""
+    open_layout(folder, 0)
+    path = folder / "store.json"
+    told = orjson.loads(path.read_bytes())
+    path.write_bytes(orjson.dumps({**told, "created_ns": days_ago(days).wall_ns()}))
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "audit"
+    folder = begin(tmp_path / "audit", 600)
     write(folder, 500, "a", "b")
     write(folder, 450, "c", "d", run=RECENT)
     write(folder, 200, "e")
@@ -156,7 +166,7 @@ def test_a_held_run_stays_until_it_is_let_go(folder: Path, signer: Signer) -> No
 def test_of_one_writer_the_held_segments_stay_and_its_chain_is_still_checked(
     tmp_path: Path,
 ) -> None:
-    folder = tmp_path / "audit"
+    folder = begin(tmp_path / "audit", 600)
     kept = uuid7()
     options = WriterOptions(ballast_bytes=0, segment_bytes=600)
     with AuditWriter(folder, options=options, clock=days_ago(500)) as writer:
@@ -270,6 +280,21 @@ def test_what_was_changed_stays_for_whoever_looks_into_it(folder: Path, signer: 
     assert [name for name, _ in report.left] == [file.path.name]
     assert file.path.exists()
     assert verify_record(folder, key=signer.public).exit_code == 1
+
+
+def test_what_a_wrong_clock_made_old_stays_unless_somebody_insists(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "audit", 450)
+    write(folder, 20_000, "written while the clock stood at its beginning")
+    write(folder, 400, "old")
+    seal_record(folder)
+    signer = open_signer(tmp_path / "keys", record_id(folder))
+    report = prune(folder, signer)
+    assert (report.segments, [reason[:4] for _, reason in report.left]) == (
+        1,
+        [(TODAY - timedelta(days=20_000)).isoformat()[:4]],
+    )
+    assert tools(folder) == ["written while the clock stood at its beginning"]
+    assert prune(folder, signer, Retention(365, insist=True)).segments == 1
 
 
 # --- proof ----------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     signer = open_signer(root / "keys", store_id)
     (root / "first.pub").write_text(signer.public.line)
     anchors = make_checkpoint(folder, signer).note
-    prune_record(folder, lambda: signer, Retention(400))
+    prune_record(folder, lambda: signer, Retention(400, insist=True))
     redact_record(folder, Redactor([SECRET]), lambda: signer)
     rotate_key(folder, root / "keys", store_id)
     write(system, "q", "r")

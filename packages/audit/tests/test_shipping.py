@@ -312,6 +312,14 @@ def test_a_command_that_cannot_be_meant_is_said_to_be_wrong(folder: Path) -> Non
             ship_by_command(folder, command)
 
 
+def test_a_first_shipment_that_was_killed_at_once_is_gone_on_with(folder: Path, far: Path) -> None:
+    far.mkdir()
+    part = far / ".store.json.01a1ff49-e7d9-763e-9356-08f2a0609595"
+    part.write_text("{")
+    assert ship_to(folder, far).refused == []
+    assert not part.exists()
+
+
 # --- who has got hold of the key ------------------------------------------------------------------
 
 

@@ -55,6 +55,8 @@ def export_record(
     store_id = record_id(folder)
     if os.path.lexists(to):
         raise UsageError(f"{str(to)!r} is there already; name a new folder for the copy")
+    if to.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{str(to)!r} is inside the record; name a folder elsewhere for the copy")
     if run_id is not None and fmt in ("copy", "parquet"):
         rest = ", ".join(one for one in FORMATS if one not in ("copy", "parquet"))
         raise UsageError(f"the form {fmt!r} is of the whole record; one run comes as {rest}")

@@ -28,7 +28,7 @@ from sashizu_core.errors import RecordError, UsageError
 
 from sashizu_audit.checkpoints import Digests, read_digests, tree_roots
 from sashizu_audit.disk import sync_file, sync_folder
-from sashizu_audit.notes import Checkpoint, PublicKey, Signer, open_signer, read_notes
+from sashizu_audit.notes import Checkpoint, PublicKey, Signer, keep_line, open_signer, read_notes
 from sashizu_audit.signing import Made, make_checkpoint
 
 __all__ = ["Keys", "first_key", "known_keys", "let_evolve", "rotate_key", "signer_of"]
@@ -138,7 +138,7 @@ def let_evolve(folder: Path, keys: Path, store_id: str) -> PublicKey:
     try:
         first = keys / f"{store_id}.first.pub"
         if not _mark(keys, store_id).exists():
-            first.write_text(signer.public.line + "\n", "utf-8")
+            keep_line(first, signer.public)
             _mark(keys, store_id).touch(0o600)
             sync_folder(keys)
         return PublicKey.parse(first.read_text("utf-8"))
@@ -165,8 +165,7 @@ class _EvolvingSigner(Signer):
     def give_way(self, successor: Signer) -> None:
         _take_over(self._keys, self._store_id)
         super().give_way(successor)
-        public = self._keys / f"{self._store_id}.pub"
-        public.write_text(successor.public.line + "\n", "utf-8")
+        keep_line(self._keys / f"{self._store_id}.pub", successor.public)
 
 
 def rotate_key(folder: Path, keys: Path, store_id: str) -> tuple[Made, Signer]:
@@ -185,9 +184,7 @@ def rotate_key(folder: Path, keys: Path, store_id: str) -> tuple[Made, Signer]:
         fresh.unlink(missing_ok=True)  # of an attempt that was broken off before it counted
         new = open_signer(keys, store_id, fresh)
         made = make_checkpoint(folder, old, cosigner=new)
-        (keys / f"{store_id}.{old.public.key_id.hex()}.pub").write_text(
-            old.public.line + "\n", "utf-8"
-        )
+        keep_line(keys / f"{store_id}.{old.public.key_id.hex()}.pub", old.public)
         _take_over(keys, store_id)
     except OSError as error:
         raise RecordError(f"the key cannot be changed: {error.strerror or error}") from error

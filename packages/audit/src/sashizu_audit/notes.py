@@ -30,8 +30,17 @@ from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.ids import uuid7
 
 from sashizu_audit.layout import make_private
+from sashizu_audit.manifest import replace_file
 
-__all__ = ["Checkpoint", "PublicKey", "Signer", "key_name", "open_signer", "read_notes"]
+__all__ = [
+    "Checkpoint",
+    "PublicKey",
+    "Signer",
+    "keep_line",
+    "key_name",
+    "open_signer",
+    "read_notes",
+]
 
 _ED25519 = b"\x01"
 _NOTE = re.compile(r"((?:[^\n]+\n)+)\n((?:— \S+ \S+\n)+)")
@@ -162,10 +171,21 @@ def open_signer(folder: Path, store_id: str, path: Path | None = None) -> Signer
         if os.name == "posix" and path.stat().st_mode & 0o077:
             path.chmod(0o600)
         signer = Signer(key_name(store_id), key)
-        path.with_suffix(".pub").write_text(signer.public.line + "\n", "utf-8")
+        keep_line(path.with_suffix(".pub"), signer.public)
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(f"the key {str(path)!r} cannot be used: {error}") from error
     return signer
+
+
+def keep_line(path: Path, key: PublicKey) -> None:
+    """Have a file hold the line of a key; who reads it meanwhile finds the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    line = f"{key.line}\n".encode()
+    if not path.exists() or path.read_bytes() != line:
+        replace_file(path, line)
 
 
 def _make_key(path: Path) -> None:

@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import time
 
+import orjson
 from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.events import Event
 
@@ -73,8 +74,9 @@ class PruneReport:
     """What was dropped, or would be.
 
     `held` counts segments that a held run keeps, `left` names those that stay because they are not
-    what was written. `over_bytes` is what the record takes beyond its bound after that.
-    `before_day` is the first day that is kept. `texts` counts kept texts, of `text_bytes` in all.
+    what was written, or cannot be as old as they say. `over_bytes` is what the record takes beyond
+    its bound after that. `before_day` is the first day that is kept. `texts` counts kept texts, of
+    `text_bytes` in all.
     """
 
     before_day: str
@@ -181,6 +183,7 @@ def _choose(
     report.before_day = before.isoformat()
     in_tables = _shares(readable_manifest(folder)) if over > 0 else {}
     chosen: list[tuple[SegmentFile, Sealed]] = []
+    begun = "" if retention.insist else _begun(folder)
     files = sorted(sealed_segments(folder).values(), key=lambda file: (file.day, file.key))
     for file in files:
         day = date.fromisoformat(file.day)
@@ -188,6 +191,10 @@ def _choose(
             break
         if day >= before:
             report.before_day = (day + timedelta(days=1)).isoformat()
+        if file.day < begun:
+            reason = f"{file.day} is before this record was begun: a clock was wrong (--i-know)"
+            report.left.append((file.path.name, reason))
+            continue
         found = _examined(file, held, redacted.get(file.writer_id, {}).values(), report)
         if found is None:
             continue
@@ -200,6 +207,18 @@ def _choose(
         report.bytes += found.bytes
     report.over_bytes = max(0, over)
     return chosen
+
+
+def _begun(folder: Path) -> str:
+    """The day before the record was made, for clocks of several machines; empty if nobody knows.
+
+    What seems to be older was written under a wrong clock, and may be of today.
+    """
+    try:
+        made = int(orjson.loads((folder / "store.json").read_bytes())["created_ns"])
+        return (datetime.fromtimestamp(made / 1e9, UTC).date() - timedelta(days=1)).isoformat()
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError, OSError):
+        return ""
 
 
 def _over(folder: Path, retention: Retention, swept: int) -> int:

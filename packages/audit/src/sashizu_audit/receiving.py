@@ -40,6 +40,9 @@ NOTE = "checkpoints/checkpoint"
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _HOT = re.compile(rf"hot/({_ID}\.\d{{1,9}}\.jsonl)", re.ASCII)
 _SEALED = re.compile(rf"sealed/\d{{4}}-\d\d-\d\d/({_ID}\.\d{{1,9}}\.jsonl)\.gz", re.ASCII)
+_PART = re.compile(rf"\.store\.json\.{_ID}")
+"""What a first shipment leaves that was broken off at once."""
+
 _SIGNED = re.compile(r"checkpoints/(\d{6,9})\.(?:json|note)", re.ASCII)
 
 
@@ -57,7 +60,7 @@ def open_receiver(folder: Path, store: bytes) -> Iterator[Receiver]:
             if _id_of(own.read_bytes()) != store_id:
                 raise RecordError(f"{str(folder)!r} holds another record; nothing was taken")
             make_private(folder)
-        elif folder.exists() and any(folder.iterdir()):
+        elif folder.exists() and any(not _PART.fullmatch(one.name) for one in folder.iterdir()):
             raise RecordError(f"{str(folder)!r} is not empty and holds no record")
         else:
             make_private(folder)
@@ -76,6 +79,8 @@ def open_receiver(folder: Path, store: bytes) -> Iterator[Receiver]:
 
 def _remove_strays(folder: Path) -> None:
     """Remove what a shipment that broke off has left."""
+    for path in folder.glob(".store.json.*"):
+        path.unlink(missing_ok=True)
     for place in ("hot/.*", "sealed/*/.*", "checkpoints/.*"):
         for path in folder.glob(place):
             if re.fullmatch(rf"\.{_ID}", path.name):

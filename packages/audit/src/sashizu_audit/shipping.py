@@ -74,8 +74,8 @@ def ship_to(folder: Path, to: Path, *, check: bool = False) -> Shipped:
     Raises:
         RecordError: nothing can be sent; what was sent before stays.
     """
-    if to.resolve() == folder.resolve():
-        raise UsageError(f"{str(to)!r} is the record itself")
+    if to.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{str(to)!r} is the record itself, or inside it")
     with open_receiver(to, _store(folder)) as receiver:
         return _ship(folder, receiver, check)
 
