@@ -16,11 +16,13 @@ from sashizu_audit import AuditStore, foreign, verify_record
 from sashizu_audit.claude_sessions import read_claude
 from sashizu_audit.cli import app
 from sashizu_audit.codex_sessions import read_codex
+from sashizu_audit.disk import locked
 from sashizu_audit.export import export_record
 from sashizu_audit.importing import Program, import_sessions
+from sashizu_audit.layout import open_layout
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.statistics import statistics_of
-from sashizu_core.errors import UsageError
+from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.redaction import Redactor
 from typer.testing import CliRunner
 
@@ -226,6 +228,15 @@ def test_of_a_session_that_went_on_what_is_new_is_added_and_nothing_twice(
         store.query("FROM agent_executions WHERE run_id NOT IN (SELECT run_id FROM runs)").rows
         == ()
     )
+
+
+def test_of_two_imports_at_once_one_works(rollouts: Path, tmp_path: Path) -> None:
+    open_layout(tmp_path / "audit", 0)
+    with locked(tmp_path / "audit" / "import.lock") as mine:
+        assert mine
+        with pytest.raises(RecordError, match="another import"):
+            imported(tmp_path / "audit", "codex", rollouts)
+    assert AuditStore(tmp_path / "audit").query("FROM runs").rows == ()
 
 
 def test_ids_that_are_no_ids_count_once_however_often_they_are_imported(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from sashizu_audit.keys import let_evolve, rotate_key, signer_of
 from sashizu_audit.notes import PublicKey, open_signer, read_notes
 from sashizu_audit.pruning import Retention, prune_record
 from sashizu_audit.sealing import seal_record
-from sashizu_audit.signing import make_checkpoint
+from sashizu_audit.signing import make_checkpoint, signing_lock
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.verify import RecordReport, record_id
 from sashizu_core.errors import RecordError
@@ -130,7 +131,7 @@ def test_a_change_that_is_broken_off_is_ended_or_forgotten(
     assert new != old
     assert check(folder, old, note).exit_code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(module, "make_checkpoint", _break_off)
+        patch.setattr(module, "sign_now", _break_off)
         with pytest.raises(BrokenOffError):
             rotate(folder, keys)
     note, same = sign(folder, keys)
@@ -312,3 +313,36 @@ def test_a_forward_secure_record_is_checked_with_its_first_key(home: Path, tmp_p
     assert "it changes with every checkpoint" in call("doctor", "--store", str(place)).stdout
     again = call("init", "--forward-secure", "--store", str(place))
     assert again.stdout.strip() == made["key"]
+
+
+def test_checkpoints_at_the_same_time_lose_no_key(folder: Path, keys: Path) -> None:
+    """Each takes the key of the one before out of the way: two at once would destroy both."""
+    first = evolve(folder, keys)
+    signers = [signer_of(folder, keys, record_id(folder)) for _ in range(3)]  # as others begin
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda signer: make_checkpoint(folder, signer), signers))
+    assert sorted(one.size for one in made) == [1, 2, 3]
+    note, _ = rotate(folder, keys)
+    report = check(folder, first, note)
+    assert (report.exit_code, report.signed) == (0, 4), report.findings
+
+
+def test_who_began_before_a_key_was_changed_signs_with_the_new_one(
+    folder: Path, keys: Path
+) -> None:
+    early = signer_of(folder, keys, record_id(folder))
+    first = early.public
+    rotate(folder, keys)
+    make_checkpoint(folder, early)
+    assert check(folder, first).exit_code == 0
+
+
+def test_while_somebody_signs_nobody_else_changes_the_key(
+    folder: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evolve(folder, keys)
+    monkeypatch.setattr("sashizu_audit.signing._WAIT_S", 0)
+    with signing_lock(folder):
+        for change in (sign, rotate):
+            with pytest.raises(RecordError, match="another process is signing"):
+                change(folder, keys)

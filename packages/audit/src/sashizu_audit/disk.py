@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "is_full",
     "is_locked",
     "lock",
+    "locked",
     "nobody_reads",
     "reading",
     "reserve",
@@ -29,6 +31,7 @@ __all__ = [
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _KEEP_SIZE = 1  # linux/falloc.h: FALLOC_FL_KEEP_SIZE
 _CHUNK = 1024 * 1024
+_POLL_S = 0.02
 
 
 def is_full(error: OSError) -> bool:
@@ -81,6 +84,33 @@ def is_locked(path: Path) -> bool:
         return False
     finally:
         os.close(fd)  # gives our own lock back
+
+
+@contextmanager
+def locked(path: Path, wait_s: float = 0.0) -> Iterator[bool]:
+    """Whether the lock of a file, which is made if need be, is ours alone while the block runs.
+
+    Who holds it is waited for at most so many seconds.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600)
+    end = monotonic() + wait_s
+    try:
+        while not (mine := _is_ours(fd)) and monotonic() < end:
+            sleep(_POLL_S)
+        yield mine
+    finally:
+        os.close(fd)
+
+
+def _is_ours(fd: int) -> bool:
+    try:
+        lock(fd)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

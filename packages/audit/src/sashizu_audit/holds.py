@@ -5,12 +5,11 @@ While somebody prunes, holds stay as they are: else a run would be called held a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import monotonic, sleep, time_ns
+from time import time_ns
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,7 +17,7 @@ from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.events import Event
 from sashizu_core.redaction import Redactor
 
-from sashizu_audit.disk import lock
+from sashizu_audit.disk import locked
 from sashizu_audit.manifest import replace_file
 from sashizu_audit.spool import BRIEF
 from sashizu_audit.writer import AuditWriter
@@ -85,24 +84,13 @@ def keeping_holds(folder: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         RecordError: somebody does, and has not ended after `wait_s` seconds.
         OSError: the lock cannot be made.
     """
-    path = folder / "holds.lock"
-    fd = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600)
-    end = monotonic() + wait_s
-    try:
-        while True:
-            try:
-                lock(fd)
-                break
-            except OSError:
-                if monotonic() >= end:
-                    raise RecordError(
-                        "another process is pruning this record, or changes what is held; "
-                        "nothing was done, try again when it has ended"
-                    ) from None
-            sleep(0.02)
+    with locked(folder / "holds.lock", wait_s) as mine:
+        if not mine:
+            raise RecordError(
+                "another process is pruning this record, or changes what is held; nothing was "
+                "done, try again when it has ended"
+            )
         yield
-    finally:
-        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)

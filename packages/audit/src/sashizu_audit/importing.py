@@ -8,7 +8,8 @@ becomes a further agent of its run, so that every event of the first one stays t
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sashizu_core.errors import RecordError
 from sashizu_core.events import Event
 
+from sashizu_audit.disk import locked
 from sashizu_audit.foreign import MOST_STEPS, Found, ModelCall, Session, ToolCall
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.writer import AuditWriter
@@ -86,28 +88,16 @@ def import_sessions(
 
     Raises:
         UsageError: there is nothing at `place`.
-        RecordError: something cannot be recorded.
+        RecordError: something cannot be recorded, or another import is at work.
     """
     found = _read(program, place)
-    known = _on_record(folder, program)
     counts = dict.fromkeys(("runs", "sessions", "model_calls", "tool_calls", "tokens"), 0)
     counts |= {"known": 0, "grown": 0, "too_long": 0}
-    with AuditWriter(folder, options=options) as writer:
+    with AuditWriter(folder, options=options) as writer, _alone(folder):
+        known = _on_record(folder, program)
         for session in found.sessions.values():
-            told = _Telling(program, session, found.sessions)
-            if told.agent_id in known.agents:
-                counts["known"] += 1
-                if not _keep_new(session, known, clean):
-                    continue
-                told.go_on()
-                counts["grown"] += 1
-            elif len(session.steps) <= MOST_STEPS:
-                session.steps = [s for s in session.steps if not known.answered(s)]
-            if len(session.steps) > MOST_STEPS:
-                counts["too_long"] += 1
-                continue
-            writer.write([Event(e.kind, clean(e.fields)) for e in told.events()])
-            _count(counts, session, is_root=told.is_root)
+            events = _new_events(_Telling(program, session, found.sessions), known, clean, counts)
+            writer.write([Event(event.kind, clean(event.fields)) for event in events])
         writer.flush()
     return Imported(
         **counts,
@@ -116,6 +106,35 @@ def import_sessions(
         lines=found.lines,
         skipped_lines=found.skipped_lines,
     )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two imports at once would both find that a session is not on record."""
+    with locked(folder / "import.lock") as mine:
+        if not mine:
+            raise RecordError("another import into this record is at work; nothing was imported")
+        yield
+
+
+def _new_events(
+    told: _Telling, known: _Known, clean: _Clean, counts: dict[str, int]
+) -> Iterable[Event]:
+    """The events of a session that are to be recorded; counts what becomes of it."""
+    session = told.session
+    if told.agent_id in known.agents:
+        counts["known"] += 1
+        if not _keep_new(session, known, clean):
+            return ()
+        counts["grown"] += 1
+        told.go_on()
+    elif len(session.steps) <= MOST_STEPS:
+        session.steps = [step for step in session.steps if not known.answered(step)]
+    if len(session.steps) > MOST_STEPS:
+        counts["too_long"] += 1
+        return ()
+    _count(counts, session, is_root=told.is_root)
+    return told.events()
 
 
 def _keep_new(session: Session, known: _Known, clean: _Clean) -> bool:
@@ -197,7 +216,7 @@ class _Telling:
 
     def __init__(self, program: Program, session: Session, all_: Mapping[str, Session]) -> None:
         self._program = program
-        self._session = session
+        self.session = session
         above = _above(session, all_)
         root = above[-1] if above else session
         self.is_root = not above
@@ -219,15 +238,15 @@ class _Telling:
 
     def go_on(self) -> None:
         """Tell of what the session did since: another agent of the run that is on record."""
-        steps = self._session.steps
+        steps = self.session.steps
         first = next(step.response_id for step in steps if isinstance(step, ModelCall))
         self._begun_ns = next((step.when_ns for step in steps if step.when_ns), self._begun_ns)
         self.is_root = False
-        key = f"{self._session.key}\0{first}"
+        key = f"{self.session.key}\0{first}"
         self._who["agent_id"] = _id(self._program, "agent", key, 0)
 
     def events(self) -> Iterator[Event]:
-        session = self._session
+        session = self.session
         calls = [step for step in session.steps if isinstance(step, ModelCall)]
         took = {"status": "declared", "duration_ns": session.ended_ns - self._begun_ns}
         tokens = sum(call.usage.tokens for call in calls)

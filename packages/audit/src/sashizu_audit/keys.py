@@ -29,7 +29,7 @@ from sashizu_core.errors import RecordError, UsageError
 from sashizu_audit.checkpoints import Digests, read_digests, tree_roots
 from sashizu_audit.disk import sync_file, sync_folder
 from sashizu_audit.notes import Checkpoint, PublicKey, Signer, keep_line, open_signer, read_notes
-from sashizu_audit.signing import Made, make_checkpoint
+from sashizu_audit.signing import Made, sign_now, signing_lock
 
 __all__ = ["Keys", "first_key", "known_keys", "let_evolve", "rotate_key", "signer_of"]
 
@@ -102,18 +102,28 @@ def signer_of(folder: Path, keys: Path, store_id: str) -> Signer:
     Raises:
         RecordError: the key cannot be read or made.
     """
+    with signing_lock(folder):
+        return _signer_of(folder, keys, store_id)
+
+
+def _signer_of(folder: Path, keys: Path, store_id: str) -> Signer:
+    _end_change(folder, keys, store_id)
+    return _KeptSigner(open_signer(keys, store_id), folder, keys, store_id)
+
+
+def _end_change(folder: Path, keys: Path, store_id: str) -> None:
+    """End a change of keys that was broken off, where it counts already."""
     fresh = keys / f"{store_id}.next.pem"
-    if fresh.exists():
-        try:
-            signer = open_signer(keys, store_id, fresh)
-            digests = read_digests(folder)  # and only what both have signed counts
-            agreed = [_change(digests.leaves[number]) for number in digests.changes]
-            if any(pair and pair[1] == signer.public for pair in agreed):
-                _take_over(keys, store_id)
-        except OSError as error:
-            raise RecordError(f"the keys in {str(keys)!r} cannot be used: {error}") from error
-    signer = open_signer(keys, store_id)
-    return _EvolvingSigner(signer, keys, store_id) if _mark(keys, store_id).exists() else signer
+    if not fresh.exists():
+        return
+    try:
+        signer = open_signer(keys, store_id, fresh)
+        digests = read_digests(folder)  # and only what both have signed counts
+        agreed = [_change(digests.leaves[number]) for number in digests.changes]
+        if any(pair and pair[1] == signer.public for pair in agreed):
+            _take_over(keys, store_id)
+    except OSError as error:
+        raise RecordError(f"the keys in {str(keys)!r} cannot be used: {error}") from error
 
 
 def first_key(keys: Path, store_id: str) -> PublicKey | None:
@@ -150,14 +160,19 @@ def _mark(keys: Path, store_id: str) -> Path:
     return keys / f"{store_id}.evolves"
 
 
-class _EvolvingSigner(Signer):
-    """Signs one checkpoint with each key."""
+class _KeptSigner(Signer):
+    """Signs with the key in a folder; where that evolves, one checkpoint with each key."""
 
-    def __init__(self, current: Signer, keys: Path, store_id: str) -> None:
+    def __init__(self, current: Signer, folder: Path, keys: Path, store_id: str) -> None:
         super().give_way(current)
-        self._keys, self._store_id = keys, store_id
+        self._folder, self._keys, self._store_id = folder, keys, store_id
 
-    def successor(self) -> Signer:
+    def renew(self) -> None:
+        super().give_way(_signer_of(self._folder, self._keys, self._store_id))
+
+    def successor(self) -> Signer | None:
+        if not _mark(self._keys, self._store_id).exists():
+            return None
         fresh = self._keys / f"{self._store_id}.next.pem"
         fresh.unlink(missing_ok=True)  # of an attempt that was broken off before it counted
         return open_signer(self._keys, self._store_id, fresh)
@@ -176,19 +191,20 @@ def rotate_key(folder: Path, keys: Path, store_id: str) -> tuple[Made, Signer]:
     Raises:
         RecordError: it cannot be done; then the old key goes on.
     """
-    old = signer_of(folder, keys, store_id)
-    if isinstance(old, _EvolvingSigner):
-        return make_checkpoint(folder, old), old
-    fresh = keys / f"{store_id}.next.pem"
-    try:
-        fresh.unlink(missing_ok=True)  # of an attempt that was broken off before it counted
-        new = open_signer(keys, store_id, fresh)
-        made = make_checkpoint(folder, old, cosigner=new)
-        keep_line(keys / f"{store_id}.{old.public.key_id.hex()}.pub", old.public)
-        _take_over(keys, store_id)
-    except OSError as error:
-        raise RecordError(f"the key cannot be changed: {error.strerror or error}") from error
-    return made, open_signer(keys, store_id)
+    with signing_lock(folder):
+        old = _signer_of(folder, keys, store_id)
+        if _mark(keys, store_id).exists():
+            return sign_now(folder, old), old
+        fresh = keys / f"{store_id}.next.pem"
+        try:
+            fresh.unlink(missing_ok=True)  # of an attempt that was broken off before it counted
+            new = open_signer(keys, store_id, fresh)
+            made = sign_now(folder, old, cosigner=new)
+            keep_line(keys / f"{store_id}.{old.public.key_id.hex()}.pub", old.public)
+            _take_over(keys, store_id)
+        except OSError as error:
+            raise RecordError(f"the key cannot be changed: {error.strerror or error}") from error
+        return made, _signer_of(folder, keys, store_id)
 
 
 def _take_over(keys: Path, store_id: str) -> None:

@@ -11,6 +11,7 @@ audit/               0700
   sealed.json        what is sealed, and in which table; see `sashizu_audit.manifest`
   seal.lock          held by who seals, prunes or redacts; writers never touch it
   holds.json         runs that are kept; holds.lock: held by who changes that, or prunes
+  sign.lock          held by who signs a checkpoint; import.lock: by who imports
   blobs/             0700; with content = "blobs"
     ab/<sha256>          0600; a text that the record names by its digest
   checkpoints/       0700; see `sashizu_audit.checkpoints`

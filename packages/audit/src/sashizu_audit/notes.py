@@ -110,6 +110,9 @@ class Signer:
         self._key = key
         self.public = PublicKey(name, key.public_key().public_bytes_raw())
 
+    def renew(self) -> None:
+        """Be the signer of what comes now, where another process may have changed the key."""
+
     def successor(self) -> Signer | None:
         """The signer of all that comes after the next checkpoint; None if it is this one."""
         return None

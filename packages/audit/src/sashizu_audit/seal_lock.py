@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import getpass
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sashizu_core.errors import RecordError
 
-from sashizu_audit.disk import lock, nobody_reads
+from sashizu_audit.disk import locked, nobody_reads
 from sashizu_audit.manifest import Manifest, read_manifest
 
 __all__ = ["own_name", "readable_manifest", "sealing_lock", "unread"]
@@ -19,16 +18,8 @@ __all__ = ["own_name", "readable_manifest", "sealing_lock", "unread"]
 @contextmanager
 def sealing_lock(folder: Path) -> Iterator[bool]:
     """Whether this process may change what is sealed, while the block runs. Never waits."""
-    fd = os.open(folder / "seal.lock", os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600)
-    try:
-        try:
-            lock(fd)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(fd)
+    with locked(folder / "seal.lock") as mine:
+        yield mine
 
 
 def readable_manifest(folder: Path) -> Manifest:

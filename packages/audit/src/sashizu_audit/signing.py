@@ -5,8 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from sashizu_core.events import Event
 
 from sashizu_audit.chain import split_line
 from sashizu_audit.checkpoints import Head, append_digest, read_digests, save_note, tree_root
-from sashizu_audit.disk import sync_folder, sync_path
+from sashizu_audit.disk import locked, sync_folder, sync_path
 from sashizu_audit.fields import LINE_LIMIT
 from sashizu_audit.manifest import read_manifest
 from sashizu_audit.notes import Signer
@@ -24,9 +24,11 @@ from sashizu_audit.segments import SegmentFile, find_segments, hot_segments
 from sashizu_audit.spool import BRIEF
 from sashizu_audit.writer import AuditWriter
 
-__all__ = ["Made", "make_checkpoint", "newest_heads"]
+__all__ = ["Made", "make_checkpoint", "newest_heads", "sign_now", "signing_lock"]
 
 _CHUNK = 1024 * 1024
+_WAIT_S = 30.0
+"""Seconds that who signs is waited for."""
 _PLACE = re.compile(rb'"writer_id":"([^"]+)","seq":(\d{1,19}),"kind":"')
 
 
@@ -53,7 +55,46 @@ def make_checkpoint(
     from then on; a signer whose key evolves names one of its own each time, and gives way to it.
 
     Raises:
-        RecordError: the checkpoint cannot be written, or not be recorded.
+        RecordError: the checkpoint cannot be written, or not be recorded; or another is being made.
+    """
+    with signing_lock(folder):
+        signer.renew()
+        return sign_now(folder, signer, told, cosigner=cosigner)
+
+
+@contextmanager
+def signing_lock(folder: Path) -> Iterator[None]:
+    """Let nobody else sign for the record, or change its key, while the block runs. Waits a while.
+
+    Of two that change a key at once one would lose its key, and with it all further proof.
+
+    Raises:
+        RecordError: somebody else is at it for too long, or the lock cannot be made.
+    """
+    try:
+        with locked(folder / "sign.lock", _WAIT_S) as mine:
+            if not mine:
+                raise RecordError(
+                    f"another process is signing for the record in {str(folder)!r}; try again"
+                )
+            yield
+    except OSError as error:
+        raise RecordError(
+            f"no checkpoint can be made in {str(folder)!r}: {error.strerror or error}"
+        ) from error
+
+
+def sign_now(
+    folder: Path,
+    signer: Signer,
+    told: Mapping[str, object] = MappingProxyType({}),
+    *,
+    cosigner: Signer | None = None,
+) -> Made:
+    """`make_checkpoint` for who holds the lock of signing, and has the key that signs now.
+
+    Raises:
+        RecordError: as there.
     """
     try:
         digests = read_digests(folder)
