@@ -11,6 +11,7 @@ from sashizu_audit import AuditStore, AuditWriter
 from sashizu_audit.canned import all_canned, find_canned
 from sashizu_audit.cli import app
 from sashizu_audit.sealing import seal_record
+from sashizu_audit.spool import BRIEF
 from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.events import Event
 from sashizu_core.ids import uuid7
@@ -216,3 +217,19 @@ def test_the_doctor_says_what_is_worth_doing(folder: Path, tmp_path: Path) -> No
     assert code == 0
     assert (found["tables"], found["ballast"]) == ("notice", "notice")
     assert call("doctor", "--store", str(tmp_path)).exit_code == 0
+
+
+def test_at_a_terminal_no_name_of_a_tool_steers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with AuditWriter(tmp_path / "audit", options=BRIEF) as writer:
+        writer.write([Event("tool.requested", {"tool": "a\x1b]0;b\x07\x9bc"})])
+    words = ["--store", str(tmp_path / "audit"), "--format", "csv"]
+    query = "SELECT tool FROM events WHERE tool IS NOT NULL"
+    piped = call("sql", query, *words)
+    assert "\x1b]0;b\x07\x9bc" in piped.stdout
+    monkeypatch.setattr("sashizu_audit.options.at_terminal", lambda: True)
+    for command in (["sql", query, *words], ["tail", *words[:2]]):
+        text = call(*command).stdout
+        assert text
+        assert not set(text) & set("\x1b\x07\x9b")

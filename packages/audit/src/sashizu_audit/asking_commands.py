@@ -16,6 +16,7 @@ from sashizu_audit.options import (
     find_run,
     folders_of,
     say_json,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def ask(
         rows = answer(places, store, sql, params, limit=limit, timeout_s=timeout_s)
     if not note_more:
         rows = replace(rows, truncated=False)
-    typer.echo(as_text(rows, fmt, width=width_of_terminal()))  # type: ignore[arg-type]
+    typer.echo(shown(as_text(rows, fmt, width=width_of_terminal())))  # type: ignore[arg-type]
 
 
 def answer(

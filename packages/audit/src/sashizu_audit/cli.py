@@ -25,6 +25,7 @@ from sashizu_audit.options import (
     folder_of,
     folders_of,
     say_json,
+    shown,
 )
 from sashizu_audit.proof_commands import Sending, VerifyCommand, checkpoint_record, verify_folder
 
@@ -173,10 +174,10 @@ def tail(
     reader = Tail(*folders_of(ctx, store))
     wanted = _wanted(run, kind)
     for event in reader.newest(last, wanted):
-        typer.echo(orjson.dumps(event))
+        typer.echo(shown(orjson.dumps(event).decode()))
     if follow:
         for event in reader.follow(wanted, sleep=sleeping):
-            typer.echo(orjson.dumps(event))
+            typer.echo(shown(orjson.dumps(event).decode()))
 
 
 @app.command(cls=VerifyCommand)

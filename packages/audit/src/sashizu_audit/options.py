@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = [
     "JsonOption",
     "StoreOption",
     "StoresOption",
+    "at_terminal",
     "core_settings_of",
     "find_run",
     "folder_of",
@@ -24,6 +26,7 @@ __all__ = [
     "plain",
     "say_json",
     "settings_of",
+    "shown",
 ]
 
 StoreOption = Annotated[
@@ -79,12 +82,24 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def at_terminal() -> bool:
+    """Whether somebody reads what is printed at a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def shown(text: str) -> str:
+    """What a program reads as it is; at a terminal, without what would steer it."""
+    if not at_terminal():
+        return text
+    return "\n".join(plain(line) for line in text.split("\n"))
+
+
 def say_json(value: Any, say: Callable[[str], None]) -> None:
     """Print a value, or a dataclass, as JSON."""
     import orjson
 
     found = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    say(orjson.dumps(found, option=orjson.OPT_INDENT_2, default=str).decode())
+    say(shown(orjson.dumps(found, option=orjson.OPT_INDENT_2, default=str).decode()))
 
 
 def find_run(store: Any, wanted: str) -> str:

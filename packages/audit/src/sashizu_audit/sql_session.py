@@ -13,7 +13,7 @@ from sashizu_core.home import state_home
 from sashizu_audit.asking_commands import answer, width_of_terminal
 from sashizu_audit.conversation import Conversation, Left
 from sashizu_audit.jailed_store import JailedStore
-from sashizu_audit.options import find_run
+from sashizu_audit.options import find_run, shown
 from sashizu_audit.rows import Rows
 from sashizu_audit.statements import split_statements
 
@@ -37,7 +37,10 @@ def run_session(places: list[Path], fmt: str, *, limit: int, timeout_s: float) -
         def run_id(text: str) -> str:
             return find_run(store, text)
 
-        _converse(Conversation(ask, typer.echo, store.columns(), run_id, width_of_terminal, fmt))
+        def say(text: str) -> None:
+            typer.echo(shown(text))
+
+        _converse(Conversation(ask, say, store.columns(), run_id, width_of_terminal, fmt))
 
 
 def _converse(conversation: Conversation) -> None:
