@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sashizu_audit import AuditWriter, checkpoints, verify_record
 from sashizu_audit.chain import link, split_line
-from sashizu_audit.checkpoints import tree_root
+from sashizu_audit.checkpoints import read_digests, tree_root
 from sashizu_audit.cli import app
 from sashizu_audit.findings import WriterScan
 from sashizu_audit.notes import Checkpoint, PublicKey, Signer, open_signer, read_notes
@@ -344,3 +344,11 @@ def test_of_many_checkpoints_each_digest_is_hashed_once(
     NoteChecks(tmp_path, checkpoints.Digests(leaves), "x", None).recorded(scan)
     assert [found.line for found in scan.findings] == [7, 0]
     assert len(hashed) < 12 * many
+
+
+def test_an_absurd_number_fills_no_memory_and_is_found(folder: Path) -> None:
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints" / "999999999999.json").write_text("{}")
+    report = verify_record(folder)
+    assert report.exit_code == 1
+    assert len(read_digests(folder).leaves) < 200

@@ -44,6 +44,8 @@ __all__ = [
 
 _DIGEST = re.compile(r"\d{6,}\.json")
 _CHANGE = re.compile(r"\d{6,}\.note")
+_MOST_MISSING = 100
+"""So many missing digests are told of, beyond as many as there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ def read_digests(folder: Path) -> Digests:
         if _CHANGE.fullmatch(name)
     }
     paths = {int(name.partition(".")[0]): place / name for name in names}
-    count = max(paths, default=-1) + 1
+    # Of a copy that somebody else made a number may be absurd: then those before it are missing.
+    count = min(max(paths, default=-1) + 1, 2 * len(paths) + _MOST_MISSING)
     missing = tuple(number for number in range(count) if number not in paths)
     leaves = tuple(paths[n].read_bytes() if n in paths else b"" for n in range(count))
     note = ""
