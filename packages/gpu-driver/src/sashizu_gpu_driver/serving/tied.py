@@ -95,9 +95,10 @@ def tie_children(kernel: Any = None) -> None:
         OSError: the system refuses.
     """
     if kernel is None:
-        if sys.platform != "win32":
+        if sys.platform == "win32":
+            kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        else:
             return
-        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
     for name in ("CreateJobObjectW", "GetCurrentProcess"):
         getattr(kernel, name).restype = ctypes.c_void_p
     job = ctypes.c_void_p(kernel.CreateJobObjectW(None, None))
