@@ -239,6 +239,26 @@ def test_of_two_imports_at_once_one_works(rollouts: Path, tmp_path: Path) -> Non
     assert AuditStore(tmp_path / "audit").query("FROM runs").rows == ()
 
 
+@pytest.mark.parametrize("program", ["codex", "claude"])
+def test_no_file_fills_the_memory_with_calls_or_sessions(
+    tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "MOST_STEPS", 3)
+    monkeypatch.setattr(foreign, "MOST_SESSIONS", 2)
+    for session in ("a", "b", "c"):
+        if program == "codex":
+            calls = [used(f"{session}{number}", 1) for number in range(9)]
+            write(tmp_path / f"{session}.jsonl", codex("session_meta", id=session), *calls)
+        else:
+            told = {"model": "m", "usage": {"input_tokens": 1}}
+            lines = [{"type": "assistant", "sessionId": session} for _ in range(9)]
+            rows = [{**x, "message": {"id": f"{session}{n}", **told}} for n, x in enumerate(lines)]
+            write(tmp_path / f"{session}.jsonl", *rows)
+    found = (read_codex if program == "codex" else read_claude)(tmp_path)
+    assert [len(session.steps) for session in found.sessions.values()] == [4, 4]
+    assert found.skipped_lines
+
+
 def test_ids_that_are_no_ids_count_once_however_often_they_are_imported(tmp_path: Path) -> None:
     key = "sk-proj-" + "a1B2" * 12
     place = write(tmp_path / "s.jsonl", codex("session_meta", id="one"), used(key, 10))

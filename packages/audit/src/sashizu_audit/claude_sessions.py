@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sashizu_audit.foreign import (
+    MOST_SESSIONS,
     Found,
     ModelCall,
     Session,
@@ -62,6 +63,8 @@ class _Reader:
         if kind not in ("assistant", "user") or not root or not isinstance(message, dict):
             return
         session = self._session(line, root)
+        if session is None:
+            return
         when = instant(line.get("timestamp"))
         session.saw(when)
         if kind == "assistant":
@@ -69,12 +72,11 @@ class _Reader:
         else:
             self._take_results(line, root, message)
 
-    def _session(self, line: Mapping[str, Any], root: str) -> Session:
+    def _session(self, line: Mapping[str, Any], root: str) -> Session | None:
         agent = name_of(line.get("agentId")) or ("side" if line.get("isSidechain") is True else "")
         if not agent:
-            return self.found.sessions.setdefault(root, Session(root))
-        key = f"{root}/{agent}"
-        return self.found.sessions.setdefault(key, Session(key, root))
+            return self.found.session(root)
+        return self.found.session(f"{root}/{agent}", root)
 
     def _take_answer(
         self, session: Session, line: Mapping[str, Any], message: Mapping[str, Any], when: int
@@ -82,8 +84,9 @@ class _Reader:
         for block in _blocks(message, "tool_use"):
             call_id = name_of(block.get("id"))
             if call_id and call_id not in self.tools:
-                self.tools[call_id] = ToolCall(call_id, name_of(block.get("name")), when)
-                session.steps.append(self.tools[call_id])
+                tool = ToolCall(call_id, name_of(block.get("name")), when)
+                if session.add(tool):
+                    self.tools[call_id] = tool
         model = name_of(message.get("model"))
         if model == _NO_MODEL or "usage" not in message:
             return
@@ -94,8 +97,8 @@ class _Reader:
             self.found.skipped_lines += 1
         elif (known := self.calls.get(answer_id)) is None:
             call = ModelCall(answer_id, "anthropic", model, usage, when)
-            self.calls[answer_id] = call
-            session.steps.append(call)
+            if session.add(call):
+                self.calls[answer_id] = call
         elif usage.tokens > known.usage.tokens:
             known.usage = usage
 
@@ -104,7 +107,8 @@ class _Reader:
             if (asked := self.tools.get(name_of(block.get("tool_use_id")))) is not None:
                 asked.status = "error" if block.get("is_error") is True else "ok"
         result = line.get("toolUseResult")
-        if isinstance(result, dict) and (agent := name_of(result.get("agentId"))):
+        agent = name_of(result.get("agentId")) if isinstance(result, dict) else ""
+        if agent and len(self.names) < MOST_SESSIONS:
             self.names[f"{root}/{agent}"] = name_of(result.get("agentType"))
 
 

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sashizu_audit.foreign import Found, ModelCall, Session, ToolCall, instant, lines_of, name_of
+from sashizu_audit.foreign import (
+    MOST_STEPS,
+    Found,
+    ModelCall,
+    Session,
+    ToolCall,
+    instant,
+    lines_of,
+    name_of,
+)
 from sashizu_audit.foreign import usage_of as _usage_of
 
 __all__ = ["read_codex"]
@@ -68,7 +77,8 @@ class _Rollout:
         if self.session is None:
             self.found.skipped_files += 1
         elif not self.recorded:
-            self.session.steps += self.counted
+            for call in self.counted:
+                self.session.add(call)
 
     def _begin(self, payload: Mapping[str, Any]) -> None:
         key = name_of(payload.get("id"))
@@ -76,7 +86,9 @@ class _Rollout:
             return  # a second one is that of the thread whose history was copied
         spawn = _inner(payload, "source", "subagent", "thread_spawn")
         parent = name_of(payload.get("parent_thread_id")) or name_of(spawn.get("parent_thread_id"))
-        self.session = self.found.sessions.setdefault(key, Session(key))
+        self.session = self.found.session(key)
+        if self.session is None:
+            return
         self.session.parent = self.session.parent or parent
         role = name_of(spawn.get("agent_role")) or name_of(spawn.get("agent_nickname"))
         self.session.name = role or ("agent" if parent else "main")
@@ -112,8 +124,8 @@ class _Rollout:
     def _take_tool(self, session: Session, tool: ToolCall) -> None:
         if tool.call_id and tool.call_id in self.tools:
             return
-        self.tools[tool.call_id] = tool
-        session.steps.append(tool)
+        if session.add(tool):
+            self.tools[tool.call_id] = tool
 
     def _take_record(self, session: Session, payload: Mapping[str, Any], when: int) -> None:
         self.recorded = True
@@ -121,9 +133,10 @@ class _Rollout:
         usage = _usage_of(payload.get("usage"), _USAGE, cache_is_in_input=True)
         if usage is None:
             self.found.skipped_lines += 1
-        elif not response_id or response_id not in self.seen:
+            return
+        call = ModelCall(response_id, self.provider, self.model, usage, when)
+        if (not response_id or response_id not in self.seen) and session.add(call):
             self.seen.add(response_id)
-            session.steps.append(ModelCall(response_id, self.provider, self.model, usage, when))
 
     def _take_count(self, payload: Mapping[str, Any], when: int) -> None:
         last = _inner(payload, "info", "last_token_usage")
@@ -133,7 +146,7 @@ class _Rollout:
         usage = _usage_of(last, _USAGE, cache_is_in_input=True)
         if usage is None:
             self.found.skipped_lines += 1
-        elif type(total) is not int or total != self.total:
+        elif (type(total) is not int or total != self.total) and len(self.counted) <= MOST_STEPS:
             self.counted.append(ModelCall("", self.provider, self.model, usage, when))
         self.total = total if type(total) is int else self.total
 

@@ -35,6 +35,9 @@ LONGEST_LINE = 32 * 1024 * 1024
 MOST_STEPS = 50_000
 """Calls of one session; all of them are recorded by one write."""
 
+MOST_SESSIONS = 100_000
+"""Sessions of one import; whoever wrote the files must not fill our memory."""
+
 _LONGEST_NAME = 128
 _MOST_TOKENS = 10**12
 
@@ -71,6 +74,13 @@ class Session:
     begun_ns: int = 0
     ended_ns: int = 0
 
+    def add(self, step: ModelCall | ToolCall) -> bool:
+        """Have it do this too; of a session that is too long one call beyond is remembered."""
+        if len(self.steps) > MOST_STEPS:
+            return False
+        self.steps.append(step)
+        return True
+
     def saw(self, when_ns: int) -> None:
         """Something is told of this moment."""
         if when_ns:
@@ -88,6 +98,13 @@ class Found:
     skipped_lines: int = 0
     skipped_files: int = 0
 
+    def session(self, key: str, parent: str = "") -> Session | None:
+        """The session of this name, a new one if need be; None where there are too many."""
+        if key not in self.sessions and len(self.sessions) >= MOST_SESSIONS:
+            self.skipped_lines += 1
+            return None
+        return self.sessions.setdefault(key, Session(key, parent))
+
 
 def lines_of(place: Path, found: Found) -> Iterator[tuple[Path, Iterator[Mapping[str, Any]]]]:
     """Each `*.jsonl` file at or beneath `place` with its lines that are JSON objects.
@@ -99,7 +116,7 @@ def lines_of(place: Path, found: Found) -> Iterator[tuple[Path, Iterator[Mapping
     """
     if not place.exists():
         raise UsageError(f"there is no {str(place)!r}: name a file or a folder of sessions")
-    for path in [place] if not place.is_dir() else _files_beneath(place):
+    for path in [place] if not place.is_dir() else _files_beneath(place, found):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
         except OSError:
@@ -113,10 +130,13 @@ def lines_of(place: Path, found: Found) -> Iterator[tuple[Path, Iterator[Mapping
         yield path, _objects(descriptor, found)
 
 
-def _files_beneath(place: Path) -> Iterable[Path]:
+def _files_beneath(place: Path, found: Found) -> Iterable[Path]:
+    def unreadable(_error: OSError) -> None:
+        found.skipped_files += 1
+
     paths = [
         Path(folder, name)
-        for folder, _, names in os.walk(place)
+        for folder, _, names in os.walk(place, onerror=unreadable)
         for name in names
         if name.endswith(".jsonl")
     ]

@@ -122,17 +122,17 @@ def _new_events(
 ) -> Iterable[Event]:
     """The events of a session that are to be recorded; counts what becomes of it."""
     session = told.session
+    if len(session.steps) > MOST_STEPS:
+        counts["too_long"] += 1
+        return ()
     if told.agent_id in known.agents:
         counts["known"] += 1
         if not _keep_new(session, known, clean):
             return ()
         counts["grown"] += 1
         told.go_on()
-    elif len(session.steps) <= MOST_STEPS:
+    else:
         session.steps = [step for step in session.steps if not known.answered(step)]
-    if len(session.steps) > MOST_STEPS:
-        counts["too_long"] += 1
-        return ()
     _count(counts, session, is_root=told.is_root)
     return told.events()
 

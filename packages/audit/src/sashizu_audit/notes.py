@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.ids import uuid7
 
+from sashizu_audit.disk import sync_folder
 from sashizu_audit.layout import make_private
 from sashizu_audit.manifest import replace_file
 
@@ -209,3 +210,4 @@ def _make_key(path: Path) -> None:
             os.link(part, path)
     finally:
         part.unlink()
+    sync_folder(path.parent)  # the key before it may be destroyed next
