@@ -114,7 +114,9 @@ def test_the_check_for_reused_pages_finds_a_pool_that_reuses_them(programs, tmp_
 def test_dkms_builds_the_module_from_the_archive_and_removes_it_again(tmp_path):
     """All in this folder; without a key, so that nothing is signed with that of the machine."""
     if not (dkms := FOLDER / "dkms" / "usr" / "sbin" / "dkms").exists():
-        pytest.skip(f"there is no DKMS: run packages/gpu-driver/native/linux/fetch-kernels {FOLDER}")
+        pytest.skip(
+            f"there is no DKMS: run packages/gpu-driver/native/linux/fetch-kernels {FOLDER}"
+        )
     assert source.main([str(tmp_path)]) == 0
     (archive,) = tmp_path.glob("sashizu-*.tar.gz")
     module = archive.name.removesuffix(".tar.gz").replace("-", "/", 1)
