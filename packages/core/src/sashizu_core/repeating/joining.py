@@ -86,12 +86,18 @@ def _taken_over(agents: Mapping[str, Sequence[Fields]]) -> dict[str, str]:
 
 def _holds_all(events: Sequence[Fields], earlier: Sequence[Fields]) -> bool:
     """Whether all outcomes that were known are."""
+    if _ended_by_itself(events):
+        return True
     if not _outcomes(earlier) <= _outcomes(events) or not events:
         return False
-    final = any(
-        event["kind"] == "agent.ended" and event.get("status") not in _STOPS for event in earlier
-    )
+    final = _ended_by_itself(earlier)
     return not final or any(event["kind"] == "agent.ended" for event in events)
+
+
+def _ended_by_itself(events: Iterable[Fields]) -> bool:
+    return any(
+        event["kind"] == "agent.ended" and event.get("status") not in _STOPS for event in events
+    )
 
 
 def _outcomes(events: Iterable[Fields]) -> set[int]:

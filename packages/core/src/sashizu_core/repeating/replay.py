@@ -98,9 +98,19 @@ async def replay(
         asked = replace(asked, past=known.past, deadline_s=None)
         report, supervision = await carried_out(asked, known)
     same = {past.agent_id: past.goes_on_as for past in known.past.every}
-    count, differences = compared_events(known.recorded.events, collected.events, same)
+    count, differences = compared_events(_of_its_process(known), collected.events, same)
     found = known.past.diverged or differences
     return Replay(asked.run_id, known.recorded.run_id, report, count, tuple(found), supervision)
+
+
+def _of_its_process(known: KnownRun) -> list[Mapping[str, Any]]:
+    """The recorded events, but for what processes of agents say of themselves as a whole."""
+    writer = known.started.get("writer_id")
+    return [
+        event
+        for event in known.recorded.events
+        if event.get("agent_id") is not None or event.get("writer_id") == writer
+    ]
 
 
 def _check(known: KnownRun) -> None:

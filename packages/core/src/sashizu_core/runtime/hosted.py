@@ -18,19 +18,29 @@ import anyio
 from sashizu_core.agents import AgentDefinition, Catalogue
 from sashizu_core.approvals import Approvals
 from sashizu_core.errors import BudgetRefused, RecordError, SashizuError
-from sashizu_core.grants import Subject
+from sashizu_core.grants import SpawnRequest, Subject
 from sashizu_core.handoff import Handoff, Lease, hand_off
 from sashizu_core.hosts import AgentHost, HostedWork
 from sashizu_core.ids import AgentId, span_id
 from sashizu_core.protocols import Approval, Approver, BudgetNode, Busy, Question, Refused
 from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.asked import Asked
+from sashizu_core.runtime.asking_again import may_again
 from sashizu_core.runtime.child_limits import Lent, SpawnBounds
-from sashizu_core.runtime.instance import Above, AgentInstance, AgentProgress, RunParts
+from sashizu_core.runtime.hosted_past import as_recorded, written_report
+from sashizu_core.runtime.instance import (
+    Above,
+    AgentInstance,
+    AgentProgress,
+    RunParts,
+    repeated_run,
+)
 from sashizu_core.runtime.places import Place
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
 from sashizu_core.runtime.running_low import share_of
+from sashizu_core.runtime.teaching import Lessons
+from sashizu_core.runtime.written_plan import written_plan
 from sashizu_core.turn.answer import read_answer
 from sashizu_core.turn.inference import record_refusal, refusal
 from sashizu_core.turn.steps import LAST_WORDS_S
@@ -74,6 +84,7 @@ class Hosts:
         Raises:
             UsageError: there is no ledger that can lease.
         """
+        plans = [plan for plan in plans if plan.past is None or not plan.past.strict]
         coming = Counter(plan.host for plan in plans if plan.host)
         below = {name for plan in plans for name in self._of_agents_below(plan)}
         for name in {**coming, **dict.fromkeys(below)}:
@@ -99,7 +110,8 @@ class Hosts:
     ) -> HostedInstance:
         """An agent instance that waits to be run."""
         self._first += above.agent_id is None or self.asked.received is not None
-        return HostedInstance(plan, parts, agent_id, place, above, self._opened[plan.host], self)
+        host = self._opened.get(plan.host)  # none for what is only taken from a record
+        return HostedInstance(plan, parts, agent_id, place, above, host, self)
 
     def next_of_first(self) -> int:
         """How many of the agents that the run began with have no share yet, one less each time."""
@@ -121,7 +133,7 @@ class HostedInstance:
         agent_id: AgentId,
         place: Place,
         above: Above,
-        host: AgentHost,
+        host: AgentHost | None,
         hosts: Hosts,
     ) -> None:
         self.plan = plan
@@ -144,7 +156,15 @@ class HostedInstance:
             depth=above.depth,
             parent_span_id=above.span_id or parts.recorder.context.get("span_id"),
             span_id=span_id(),
+            replay_of=repeated_run(parts, plan),
         )
+        again = parts.past
+        if again is not None and again.recomputes and plan.past is None:
+            raise again.unknown(plan.task)
+        self._number = next(parts.numbers)
+        self._past = plan.past
+        if plan.past is not None:
+            plan.past.goes_on_as = agent_id
         root = above.node or parts.root
         self.node = root.open(plan.name, plan.limits) if root is not None else None
         # It takes what its share has when it begins; what comes back is for its siblings.
@@ -153,6 +173,7 @@ class HostedInstance:
         self._state = "waiting"
         self._started = 0.0
         self._tokens = 0
+        self._spent = Amount()
 
     @property
     def depth(self) -> int:
@@ -186,11 +207,18 @@ class HostedInstance:
         if self._share is not None:
             self._share.begin()
         started = start_fields(self.plan, self.node)
-        started["attrs"] |= {"host": self.plan.host}
+        started["attrs"] |= {"host": self.plan.host, "number": self._number}
+        if self._above.step >= 0:
+            started["attrs"]["at_step"] = self._above.step
+        if self._past is not None:
+            started["replay_of"] = self._past.run_id  # it began there
+            if not self._past.recomputes:
+                started["attrs"]["goes_on"] = self._past.agent_id
+        started |= self._documented()
         await self._recorder.record([self._recorder.event("agent.started", started)])
         report = self._failed(Outcome.CANCELLED, "cancelled")
         try:
-            report = await self._work()
+            report = await self._done()
             with anyio.CancelScope(shield=True):
                 report = await self._brought_home(report)
         finally:
@@ -199,7 +227,41 @@ class HostedInstance:
                 await self._end(report)
         return redacted_report(report, self._recorder.redactor)
 
+    def _documented(self) -> dict[str, Any]:
+        """The columns that name what the agent works under, where that is kept."""
+        if not self._recorder.keeps_content:
+            return {}
+        models, redactor = self._parts.models, self._recorder.redactor
+        infos = [models[name].info for name in self.plan.models if name in models]
+        return self._recorder.keep(written_plan(self.plan, infos, Lessons(), (), redactor))
+
     # --- the work ---------------------------------------------------------------------------------
+
+    async def _done(self) -> AgentReport:
+        """The work, or what is on record of it; it is not done twice unless somebody says so."""
+        past, run_past = self._past, self._parts.past
+        if past is None or run_past is None or (past.forked and not past.strict):
+            return await self._work()
+        own = self._failed(Outcome.CANCELLED, "stopped, as it was recorded")
+        if past.strict and not past.ended:
+            return own
+        if past.strict:
+            node = self.node
+            report, self._spent = as_recorded(past, run_past, self._recorder, node, own)
+            return report
+        subject = Subject(self.agent_id, self.plan.name, self.plan.chain)
+        self._recorder.flush()
+        decision = await may_again(
+            self._parts.approvals,
+            subject,
+            f"agent {self.plan.name}",
+            SpawnRequest(self.plan.name),
+        )
+        return (
+            await self._work()
+            if decision.allowed
+            else self._failed(Outcome.FAILED, decision.reason)
+        )
 
     async def _work(self) -> AgentReport:
         handle, seconds = self._parts.handle, self.plan.deadline_s
@@ -229,20 +291,22 @@ class HostedInstance:
 
     async def _leased(self, found: list[AgentReport]) -> None:
         among = self._hosts.next_of_first() if self.among is None else self.among
-        lent = Lent((), None, None, None)
+        host, lent = self._host, Lent((), None, None, None)
+        assert host is not None
         if self.bounds is not None:
             lent = self.bounds.lend(max(2, among))  # the others may start agents, too
         handoff, lease, started = self._handoff(), None, 0
         try:
             handed, lease = await self._handed_off(handoff, lent, among)
             if self.depth:  # who starts one starts others: the next need not wait
-                await self._host.expect(2)
+                await host.expect(2)
             approvals = self._parts.approvals
             approver = _AskedHere(approvals) if approvals is not None else None
-            await _at_work(self._host, self._handed_work(handed), approver, found)
+            await _at_work(host, self._handed_work(handed), approver, found)
         finally:
             if lease is not None:
                 spent = lease.settle()
+                self._spent = spent
                 self._tokens, started = spent.tokens, max(0, spent.agents - 1)
             lent.ended(started)
             self._recorder.child_ended(handoff.audit_parent)
@@ -355,7 +419,10 @@ class HostedInstance:
             self.node.close()
         if self._share is not None:
             self._share.leave()
-        await self._recorder.record([self._recorder.event("agent.ended", end_fields(report))])
+        recorder, fields = self._recorder, end_fields(report)
+        text = written_report(report, self._spent, recorder.redactor)
+        fields |= recorder.keep(text, last_words=True)
+        await recorder.record([recorder.event("agent.ended", fields)])
 
 
 Instance = AgentInstance | HostedInstance

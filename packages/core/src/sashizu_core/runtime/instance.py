@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from sashizu_core.runtime.hosted import Hosts
     from sashizu_core.runtime.spawning import ChildSpawner, Spawning
 
-__all__ = ["Above", "AgentInstance", "AgentProgress", "RunParts"]
+__all__ = ["Above", "AgentInstance", "AgentProgress", "RunParts", "repeated_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -240,7 +240,7 @@ class AgentInstance:
             conversation_id=conversation_id or None,
             parent_span_id=_span_above(self._above, parts, own_span),
             span_id=own_span or span_id(),
-            replay_of=_repeated_run(parts, plan),
+            replay_of=repeated_run(parts, plan),
         )
         again = parts.past
         if again is not None and again.recomputes and plan.past is None:
@@ -751,7 +751,7 @@ def _not_kept(report: AgentReport, error: Exception) -> AgentReport:
     return replace(report, status="error", error=f"its work is not kept: {error}")
 
 
-def _repeated_run(parts: RunParts, plan: AgentPlan) -> object:
+def repeated_run(parts: RunParts, plan: AgentPlan) -> object:
     """The run that all events of an agent repeat; None where it does something itself."""
     if plan.past is not None and plan.past.strict:
         return plan.past.run_id
