@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from sashizu_core.devices import Devices
 from sashizu_core.testing import DeviceContract
+from sashizu_gpu_driver.fake import FakeBackend, FakeDevice, FakeProcess, FakeState
 from sashizu_gpu_driver.native import abi
 from sashizu_gpu_driver.native.backend import NativeBackend
 from sashizu_gpu_driver.native.driver import NativeDriver
@@ -17,6 +19,7 @@ from sashizu_gpu_driver.native.errors import (
     DriverForbidden,
     DriverFull,
     DriverMismatch,
+    DriverNotReady,
     DriverTimeout,
     DriverUnknown,
     refused,
@@ -338,3 +341,84 @@ def test_a_file_that_is_no_driver_is_a_mismatch(tmp_path):
     file.touch()
     with pytest.raises(DriverMismatch, match="no such function"):
         NativeDriver.open(str(file))
+
+
+def measured(**readings):
+    """A card that a backend other than the driver measures."""
+    values = {"memory_total_bytes": 24 * MIB, "memory_used_bytes": 6 * MIB, **readings}
+    one = FakeDevice(id="GPU-1", name="A card", vendor="nvidia", readings=values, processes=[])
+    return FakeBackend(FakeState(devices=[one])), one
+
+
+def test_what_the_others_measure_is_what_the_driver_then_tells(bench):
+    other, card = measured(busy_percent=40, temperature_c=61, power_w=99.5)
+    devices = Devices([NativeBackend(bench.open), other])
+    reader = bench.open()
+
+    devices.sample()
+
+    (sample,) = reader.gpus()
+    assert (sample.id, sample.name, sample.vendor) == ("GPU-1", "A card", "nvidia")
+    assert (sample.memory_total, sample.memory_used) == (24 * MIB, 6 * MIB)
+    assert (sample.busy_percent, sample.temperature_c, sample.power_w) == (40, 61, 99.5)
+    assert sample.paths == {"cuda"}
+    card.readings["memory_used_bytes"] = 7 * MIB
+    devices.sample()
+    assert reader.gpus()[0].memory_used == 7 * MIB
+
+
+def test_what_nobody_knows_is_unknown_to_the_driver_too(bench):
+    other, card = measured(throttle="none")
+    del card.readings["memory_used_bytes"]
+    Devices([NativeBackend(bench.open), other]).sample()
+
+    (sample,) = bench.open().gpus()
+
+    assert (sample.memory_total, sample.memory_used, sample.busy_percent) == (24 * MIB, None, None)
+
+
+def test_who_submits_is_told_nothing_of_it_again(bench):
+    other, card = measured(busy_percent=40)
+    devices = Devices([NativeBackend(bench.open), other])
+    for busy in (40, 50, 60):
+        card.readings["busy_percent"] = busy
+        snapshot = devices.sample()
+        reading = snapshot.stats["GPU-1"].get("busy_percent")
+        assert (reading.value, reading.source) == (busy, "fake")
+    assert [device.id for device in devices.present()] == ["GPU-1"]
+
+
+def test_only_one_submits_and_the_others_hear_it_from_the_driver(bench):
+    first_backend = NativeBackend(bench.open)
+    other, _ = measured(busy_percent=40)
+    first = Devices([first_backend, other])
+    first.sample()
+    second = Devices([NativeBackend(bench.open), measured(busy_percent=90)[0]])
+
+    assert second.sample().stats["GPU-1"].get("busy_percent").source == "native"
+
+    first_backend.close()
+    taken_over = second.sample()
+    assert taken_over.stats["GPU-1"].get("busy_percent").value == 90
+    assert not taken_over.lost
+    assert bench.open().gpus()[0].busy_percent == 90
+
+
+def test_who_holds_memory_is_submitted_when_it_is_listed(bench):
+    other, card = measured()
+    card.processes = [FakeProcess(pid=7, used_bytes=5 * MIB, ours=True)]
+    devices = Devices([NativeBackend(bench.open), other])
+    bench.os.alive[7] = 1
+    devices.sample()
+
+    devices.processes("GPU-1")
+
+    assert [(one.pid, one.gpu_bytes) for one in bench.open().processes()] == [(7, 5 * MIB)]
+
+
+def test_a_device_without_a_name_that_fits_is_left_out(bench):
+    long = FakeDevice(id="x" * 100, readings={"busy_percent": 1})
+    Devices([NativeBackend(bench.open), FakeBackend(FakeState(devices=[long]))]).sample()
+
+    with pytest.raises(DriverNotReady):
+        bench.open().gpus()

@@ -233,6 +233,17 @@ class DeviceBackend(Protocol):
         """What has happened since it was last asked; never waits."""
         return ()
 
+    @property
+    def collects(self) -> bool:
+        """Whether it wants to hear what the other backends measure."""
+        return False
+
+    def hear(self, told: Sequence[tuple[Device, Stats]]) -> None:
+        """Take in what the others have measured, after each look; never raises."""
+
+    def hear_processes(self, device: str, processes: Sequence[DeviceProcess]) -> None:
+        """Take in who uses a device, as the others have listed it; never raises."""
+
     def pinned_pool(self, size: int) -> PinnedPool:
         """Memory of at most `size` bytes that processes share.
 

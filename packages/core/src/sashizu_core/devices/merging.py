@@ -52,6 +52,9 @@ class _Found:
     tellers: tuple[tuple[DeviceBackend, str], ...]
 
 
+_Told = list[tuple[DeviceBackend, Stats]]
+
+
 class Devices:
     """All devices of this machine. Blocking; used by one thread at a time.
 
@@ -89,13 +92,16 @@ class Devices:
         events = self._list(force=False)
         stats: dict[str, Stats] = {}
         lost: dict[str, str] = {}
+        heard: list[tuple[Device, _Told]] = []
         for found in self._found:
             told, reason = self._told(found)
             if told:
-                stats[found.device.id] = merged_stats(found.device.id, told)
+                stats[found.device.id] = merged_stats(found.device.id, [one for _, one in told])
+                heard.append((found.device, told))
             else:
                 lost[found.device.id] = reason
         events += self._changes(lost)
+        self._tell(heard)
         for backend in self._backends:
             events += self._happened(backend)
         devices = tuple(found.device for found in self._found)
@@ -108,16 +114,20 @@ class Devices:
             DeviceLost: it is not there any more, or answers no more.
         """
         found = self._of(device)
-        told: list[Sequence[DeviceProcess]] = []
+        told: list[tuple[DeviceBackend, Sequence[DeviceProcess]]] = []
         silent: Unknown | None = None
         for backend, own in found.tellers:
             answer = backend.processes(own)
             if isinstance(answer, Unknown):
                 silent = silent or answer
             else:
-                told.append(answer)
+                told.append((backend, answer))
+        for listener in self._backends:
+            others = [processes for who, processes in told if who is not listener]
+            if listener.collects and others:
+                listener.hear_processes(found.device.id, _merged_processes(others))
         if told:
-            return _merged_processes(told)
+            return _merged_processes([processes for _, processes in told])
         return silent or Unknown("no backend lists processes")
 
     def hint(self, pid: int, hint: Hint) -> HintResult:
@@ -191,16 +201,30 @@ class Devices:
 
     # --- measuring --------------------------------------------------------------------------------
 
-    def _told(self, found: _Found) -> tuple[list[Stats], str]:
-        told: list[Stats] = []
+    def _tell(self, heard: Sequence[tuple[Device, _Told]]) -> None:
+        """Have those hear what was measured that want to, but nothing of themselves."""
+        for listener in self._backends:
+            if listener.collects:
+                others = [
+                    (
+                        device,
+                        merged_stats(device.id, [one for who, one in told if who is not listener]),
+                    )
+                    for device, told in heard
+                    if any(who is not listener for who, _ in told)
+                ]
+                listener.hear(others)
+
+    def _told(self, found: _Found) -> tuple[_Told, str]:
+        told: _Told = []
         reasons: list[str] = []
         for backend, own in found.tellers:
             try:
-                told.append(backend.stats(own))
+                told.append((backend, backend.stats(own)))
             except DeviceLost as error:
                 reasons.append(str(error))
         # Where the most believed has lost it, what the kernel still remembers is worth nothing.
-        first = told[0].device if told else ""
+        first = told[0][1].device if told else ""
         return told if first == found.tellers[0][1] else [], "; ".join(reasons)
 
     def _changes(self, lost: Mapping[str, str]) -> list[DeviceEvent]:

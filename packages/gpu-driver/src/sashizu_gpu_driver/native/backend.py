@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from sashizu_core.devices import (
     Device,
@@ -23,6 +24,8 @@ from sashizu_core.devices import (
     Unknown,
 )
 
+from sashizu_gpu_driver.native import abi
+from sashizu_gpu_driver.native.collecting import sampled
 from sashizu_gpu_driver.native.driver import NativeDriver
 from sashizu_gpu_driver.native.errors import (
     DriverAbsent,
@@ -36,16 +39,26 @@ from sashizu_gpu_driver.native.values import GpuSample
 
 __all__ = ["NativeBackend"]
 
+_FIELDS = (
+    *("memory_total_bytes", "memory_used_bytes", "memory_free_bytes"),
+    *("busy_percent", "temperature_c", "power_w"),
+)
 _READ_THE_PAGE = "see the page about the native driver in the manual"
 
 
 class NativeBackend(DeviceBackend):
-    """Speaks to the driver of this machine, or to one that `opened` opens."""
+    """Speaks to the driver of this machine, or to one that `opened` opens.
+
+    What the other backends measure is submitted to the driver, where nobody else does that; then
+    this one tells nothing of devices itself, because all that it could tell would be theirs.
+    """
 
     def __init__(self, opened: Callable[[], NativeDriver] = NativeDriver.open) -> None:
         self._opened = opened
         self._lock = threading.Lock()
         self._driver: NativeDriver | None = None
+        self._submitted: tuple[str, ...] = ()
+        self._listed: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -63,11 +76,16 @@ class NativeBackend(DeviceBackend):
         return Probe("ok", f"{version.system} driver, interface {version.interface}")
 
     def devices(self) -> Sequence[Device]:
-        return [
-            Device(one.id, one.name, one.vendor, one.kind, one.memory) for one in self._samples()
-        ]
+        if self._submitted:
+            return []
+        samples = self._samples()
+        self._listed |= {one.id for one in samples}
+        return [Device(one.id, one.name, one.vendor, one.kind, one.memory) for one in samples]
 
     def stats(self, device: str) -> Stats:
+        silent = self._silent(device)
+        if silent is not None:
+            return Stats(device, dict.fromkeys(_FIELDS, silent))
         sample = self._sample(device)[1]
         at_ns = time.monotonic_ns() - round(sample.age_s * 1e9)
         total, used = sample.memory_total, sample.memory_used
@@ -88,6 +106,9 @@ class NativeBackend(DeviceBackend):
         return Stats(device, readings)
 
     def processes(self, device: str) -> Sequence[DeviceProcess] | Unknown:
+        silent = self._silent(device)
+        if silent is not None:
+            return silent
         index = self._sample(device)[0]
         nobody = Unknown("the driver does not tell it", self.name)
         several = Unknown("it is known only for several devices together", self.name)
@@ -99,6 +120,48 @@ class NativeBackend(DeviceBackend):
             used = Known(one.gpu_bytes, self.name, at_ns) if len(one.gpus) == 1 else several
             found.append(DeviceProcess(one.pid, "unknown", used, nobody, one.name, ours=True))
         return found
+
+    # --- collecting -------------------------------------------------------------------------------
+
+    @property
+    def collects(self) -> bool:
+        return True
+
+    def hear(self, told: Sequence[tuple[Device, Stats]]) -> None:
+        """Submit what was measured; somebody else who does so already is left to it."""
+        now = time.monotonic_ns()
+        samples = [one for one in (sampled(*pair, now) for pair in told) if one is not None]
+        samples = samples[: abi.MAX_GPUS]
+        try:
+            self._open().submit(samples)
+            self._submitted = tuple(one.id for one in samples)
+        except DeviceError:
+            self._submitted = ()
+
+    def hear_processes(self, device: str, processes: Sequence[DeviceProcess]) -> None:
+        """Submit who holds memory of a device, where its measurements are submitted here too."""
+        if device not in self._submitted:
+            return
+        holders = [
+            (one.pid, int(one.used_bytes.value))
+            for one in processes
+            if one.ours and isinstance(one.used_bytes, Known)
+        ]
+        with suppress(DeviceError):  # it is asked again with the next list
+            self._open().submit_processes(self._submitted.index(device), holders)
+
+    def _silent(self, device: str) -> Unknown | None:
+        """Why nothing is told of a device that is known; None where something is."""
+        if device in self._submitted:
+            return Unknown("what the driver knows was submitted here", self.name)
+        if device in self._listed:
+            try:
+                self._open().gpus()
+            except DriverNotReady:
+                return Unknown("nobody submits measurements to the driver any more", self.name)
+        return None
+
+    # --- memory and hints -------------------------------------------------------------------------
 
     def pinned_pool(self, size: int) -> NativePool:
         if sys.platform == "win32":

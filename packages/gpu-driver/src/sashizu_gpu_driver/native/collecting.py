@@ -1,0 +1,56 @@
+"""What backends have measured, as the driver takes it."""
+
+from __future__ import annotations
+
+from sashizu_core.devices import Device, Known, Stats
+
+from sashizu_gpu_driver.native import abi
+from sashizu_gpu_driver.native.values import GpuSample
+
+__all__ = ["sampled"]
+
+_WAYS = {"nvidia": "cuda", "amd": "rocm", "intel": "level-zero"}
+_FIELDS = (
+    *("memory_total_bytes", "memory_used_bytes", "busy_percent", "temperature_c", "power_w"),
+)
+_MOST_C = 1000.0
+"""Beyond that no measurement is one; the interface counts in thousandths of 32 bits."""
+
+
+def sampled(device: Device, stats: Stats, now_ns: int) -> GpuSample | None:
+    """One device as the driver takes it, as old as the oldest of its values.
+
+    None where the driver's interface has no room for what the device is called.
+    """
+    ages = [one.age_s(now_ns) for name in _FIELDS if isinstance(one := stats.get(name), Known)]
+    total, used = stats.number("memory_total_bytes"), stats.number("memory_used_bytes")
+    way = "npu" if device.kind == "npu" else _WAYS.get(device.vendor)
+    sample = GpuSample(
+        id=device.id,
+        name=_short(device.name, abi.ID_BYTES) or device.id,
+        vendor=_short(device.vendor, abi.NAME_BYTES),
+        kind=device.kind,
+        memory=device.memory,
+        paths=frozenset({way}) if way is not None else frozenset(),
+        memory_total=None if total is None else int(total),
+        memory_used=None if used is None else int(used),
+        busy_percent=_within(stats.number("busy_percent"), 100.0),
+        temperature_c=_within(stats.number("temperature_c"), _MOST_C),
+        power_w=_within(stats.number("power_w"), 1e6),
+        age_s=max(ages, default=0.0),
+    )
+    try:
+        sample.frame(0)
+    except ValueError:
+        return None
+    return sample
+
+
+def _within(value: float | None, most: float) -> float | None:
+    return value if value is not None and 0 <= value <= most else None
+
+
+def _short(text: str, room: int) -> str:
+    """The beginning of a text that fits, without control characters."""
+    plain = "".join(letter for letter in text if letter.isprintable())
+    return plain.encode()[: room - 1].decode("utf-8", "ignore")
