@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 from sashizu_audit import AuditStore, AuditWriter, verify_record
-from sashizu_audit import scan as scan_module
+from sashizu_audit import segment_walk
 from sashizu_audit import verify as verify_module
 from sashizu_audit.caching import vouching
 from sashizu_audit.cli import app
@@ -482,7 +482,7 @@ def test_any_changed_byte_of_a_sealed_file_is_found(sealed: Path) -> None:
 def test_a_sealed_file_that_unpacks_to_very_much_is_found_without_unpacking_it(
     sealed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan_module, "_LONGEST", 100_000)
+    monkeypatch.setattr(segment_walk, "_LONGEST", 100_000)
     file = next(iter(sealed_segments(sealed).values()))
     file.path.chmod(0o600)
     file.path.write_bytes(gzip.compress(bytes(50_000_000)))

@@ -107,7 +107,9 @@ class _Reader:
             if (asked := self.tools.get(name_of(block.get("tool_use_id")))) is not None:
                 asked.status = "error" if block.get("is_error") is True else "ok"
         result = line.get("toolUseResult")
-        agent = name_of(result.get("agentId")) if isinstance(result, dict) else ""
+        if not isinstance(result, dict):
+            return
+        agent = name_of(result.get("agentId"))
         if agent and len(self.names) < MOST_SESSIONS:
             self.names[f"{root}/{agent}"] = name_of(result.get("agentType"))
 
