@@ -12,8 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from sashizu_audit import AuditStore, AuditWriter, verify_record
-from sashizu_audit import segment_walk
+from sashizu_audit import AuditStore, AuditWriter, segment_walk, verify_record
 from sashizu_audit import verify as verify_module
 from sashizu_audit.caching import vouching
 from sashizu_audit.cli import app

@@ -240,9 +240,11 @@ class DeviceBackend(Protocol):
 
     def hear(self, told: Sequence[tuple[Device, Stats]]) -> None:
         """Take in what the others have measured, after each look; never raises."""
+        return
 
     def hear_processes(self, device: str, processes: Sequence[DeviceProcess]) -> None:
         """Take in who uses a device, as the others have listed it; never raises."""
+        return
 
     def pinned_pool(self, size: int) -> PinnedPool:
         """Memory of at most `size` bytes that processes share.
