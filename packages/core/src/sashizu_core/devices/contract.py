@@ -238,11 +238,11 @@ class DeviceBackend(Protocol):
         """Whether it wants to hear what the other backends measure."""
         return False
 
-    def hear(self, told: Sequence[tuple[Device, Stats]]) -> None:
+    def hear(self, told: Sequence[tuple[Device, Stats]]) -> None:  # noqa: ARG002
         """Take in what the others have measured, after each look; never raises."""
         return
 
-    def hear_processes(self, device: str, processes: Sequence[DeviceProcess]) -> None:
+    def hear_processes(self, device: str, processes: Sequence[DeviceProcess]) -> None:  # noqa: ARG002
         """Take in who uses a device, as the others have listed it; never raises."""
         return
 
