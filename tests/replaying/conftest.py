@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sashizu_audit.store import AuditStore
 from sashizu_budget.ledger import Ledger
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.builtin import plugin as builtin
+from sashizu_core.events import Event
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Budget
 from sashizu_core.repeating import Replay, WentOn, fork, replay, resume
@@ -22,7 +23,7 @@ from sashizu_core.runtime import delegate_parallel
 from sashizu_core.settings import Settings
 from sashizu_core.specs import BudgetSpec, ToolSpec
 from sashizu_core.supervisor import Supervision, supervise
-from sashizu_core.testing.fakes import Script, ScriptedModel, scripted_model
+from sashizu_core.testing.fakes import MemorySink, Script, ScriptedModel, scripted_model
 from sashizu_core.types import ModelInfo, ModelRequest, RunReport, Task
 
 
@@ -143,6 +144,23 @@ class World:
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         return AuditStore(self.record).query(sql).dicts()
+
+
+class CutsAtTheEnd(MemorySink):
+    """Has the record of a world cut off before the end of the run is written."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(persistent=False)
+        self._world = world
+
+    def write(self, events: Sequence[Event]) -> None:
+        if any(event.kind == "run.ended" for event in events):
+            self._world.cut_off()
+
+
+@pytest.fixture
+def cuts_at_the_end(world: World) -> CutsAtTheEnd:
+    return CutsAtTheEnd(world)
 
 
 @pytest.fixture

@@ -165,17 +165,12 @@ async def test_a_program_that_was_at_work_works_again_only_where_somebody_says_s
 
 
 async def test_what_a_program_gave_before_an_interruption_is_kept(
-    world: Any, program: Program
+    world: Any, program: Program, cuts_at_the_end: Any
 ) -> None:
     worker(world, program)
-
-    def crash(_request: Any) -> str:
-        world.cut_off()
-        return "second"
-
-    world.agent("later", crash)
-    report = await world.run("worker", "later", jobs=1)
-    found = await world.resume(report.run_id)
+    await world.run("worker", sinks=[cuts_at_the_end])
+    found = await world.resume("last")
     assert program.worked == 1
-    assert [result.answer for result in found.report.results] == ["answer 1", "second"]
+    assert [result.answer for result in found.report.results] == ["answer 1"]
     assert found.doubts == ()
+    assert (await world.replay(found.run_id)).differences == ()

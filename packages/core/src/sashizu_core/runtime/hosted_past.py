@@ -62,7 +62,7 @@ def as_recorded(
     take_over_beneath(run_past, past, there)
     values = _report(past)
     spent = Amount(**{unit: int(values["spent"][unit]) for unit in UNITS})
-    if node is not None and past.recomputes:
+    if node is not None and past.recomputes and past.ended.get("replay_of") is None:
         hold: Any = node.reserve(spent)
         hold.settle(spent)
     report = replace(

@@ -84,7 +84,7 @@ class RecordedEngineLoop:
         if not known.finished:
             raise StoppedAsRecorded(self.past.stop or Outcome.CANCELLED)
         attrs: Mapping[str, Any] = known.outcome.get("attrs") or {}
-        self._book(attrs)
+        self._book(known, attrs)
         text = self.past.content(known.outcome)
         if not text:
             raise SashizuError(f"the program failed: {known.outcome.get('error_type')}")
@@ -92,11 +92,11 @@ class RecordedEngineLoop:
         answer = read_answer(told["answer"], self.criteria)
         return Ending(Outcome(told["outcome"]), answer, told["error"])
 
-    def _book(self, attrs: Mapping[str, Any]) -> None:
+    def _book(self, known: RecordedStep, attrs: Mapping[str, Any]) -> None:
         """Count what the program was billed; in a replay its ledger, too."""
         self.inference.book(Usage(**attrs["seen"]), int(attrs["doubtful_tokens"]))
         ledger = self.inference.ledger
-        if ledger is None or not self.past.recomputes:
+        if ledger is None or not self.past.anew(known):
             return
         spent = Amount(**{unit: int(attrs["spent"][unit]) for unit in UNITS})
         hold: Any = ledger.node.reserve(spent)
