@@ -183,6 +183,18 @@ def test_what_a_program_declares_stands_beside_what_was_seen(lab):
     assert json.loads(said["attrs"])["declared_by"] == "command"
 
 
+def test_what_a_program_did_is_replayed_without_it(lab):
+    lab.delegate("AGENTS", "--budget", "100000")
+    (lab.work / "tools" / "worker.py").unlink()
+
+    found = lab.run("replay", "last")
+
+    assert found.returncode == 0, found.stderr
+    assert "all the same" in found.stdout + found.stderr
+    again = lab.events("kind = 'agent.started' and replay_of is not null")
+    assert [event["agent_name"] for event in again] == ["worker", "worker/one", "worker/two"]
+
+
 def test_a_program_whose_budget_is_spent_ends_with_that_reason(lab):
     report = lab.delegate("SPEND", "--budget", "2400", code=3)
 

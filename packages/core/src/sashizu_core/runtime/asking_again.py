@@ -5,7 +5,7 @@ from __future__ import annotations
 from sashizu_core.approvals import Approvals
 from sashizu_core.grants import ExecRequest, PermissionRequest, Subject
 from sashizu_core.reactions import Reaction
-from sashizu_core.turn.reacting import SHELL
+from sashizu_core.turn.hook_commands import SHELL
 from sashizu_core.turn.recorded_step import UNKNOWN_OUTCOME
 from sashizu_core.types import Decision
 

@@ -17,6 +17,7 @@ from sashizu_core.events import Event
 from sashizu_core.grants import ExecRequest, Subject
 from sashizu_core.permissions import authorize
 from sashizu_core.protocols import Model, ToolContext
+from sashizu_core.redaction import Redactor
 from sashizu_core.turn.answer import read_answer
 from sashizu_core.turn.inference import Inference, Ledger
 from sashizu_core.turn.loop import Ending
@@ -188,7 +189,8 @@ class EngineLoop:
         status = "cancelled" if error is not None and not isinstance(error, Exception) else "error"
         kept: dict[str, Any] = {}
         if result is not None:
-            kept = self.job.steps.recorder.keep(written_result(result), last_words=True)
+            recorder = self.job.steps.recorder
+            kept = recorder.keep(written_result(result, recorder.redactor), last_words=True)
             status = "ok" if result.outcome is Outcome.ANSWERED else "error"
             attrs["agents"] = result.agents
             if result.declared is not None:
@@ -217,10 +219,10 @@ def _of_the_work(event: Mapping[str, Any], seq: int) -> bool:
     return event.get("step") is None or int(event["step"]) > seq
 
 
-def written_result(result: EngineResult) -> str:
-    """What became of the work, as JSON."""
+def written_result(result: EngineResult, redactor: Redactor) -> str:
+    """What became of the work, as JSON without secrets."""
     values = {"outcome": result.outcome.value, "answer": result.answer, "error": result.error}
-    return json.dumps(values, ensure_ascii=False)
+    return json.dumps(redactor.value(values), ensure_ascii=False)
 
 
 def _told(decision: Decision) -> dict[str, Any]:

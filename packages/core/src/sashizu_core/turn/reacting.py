@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,8 +18,9 @@ from sashizu_core.events import Event
 from sashizu_core.reactions import Reaction, ReactionEvent
 from sashizu_core.reactions.book import ReactionBook
 from sashizu_core.reactions.payload import LARGEST_TEXT, shared_name, tool_input, tool_names
-from sashizu_core.reactions.said import Heard, Said, heard, read_said
-from sashizu_core.sandboxing import Confinement, Sandbox, SandboxedProcess
+from sashizu_core.reactions.said import Heard, Said, heard
+from sashizu_core.sandboxing import Confinement, Sandbox
+from sashizu_core.turn.hook_commands import answered, held
 from sashizu_core.turn.past import StoppedAsRecorded
 from sashizu_core.turn.past_reactions import PastMoment, answer_of, written_said
 from sashizu_core.turn.recorded_step import UNKNOWN_OUTCOME, RecordedStep
@@ -31,21 +31,6 @@ __all__ = ["MOST_TIMES_KEPT", "Reacting", "Reactor"]
 
 MOST_TIMES_KEPT = 3
 """How often hooks may keep one agent from ending."""
-
-OUTPUT_BYTES = 64 * 1024
-"""Bytes of each stream of a command that are kept; the others are read and dropped."""
-
-SHELL = "/bin/sh"
-
-_IN_FOLDER = 'cd -- "$0" 2>/dev/null; exec /bin/sh -c "$1"'
-_ANYWHERE = Path("/")
-
-_SURROUNDINGS = {
-    "HOME": "/tmp",  # noqa: S108 - its own: what is there is gone when it ends
-    "LANG": "C.UTF-8",
-    "NO_COLOR": "1",
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,71 +274,15 @@ class Reactor:
         if sandbox is None:
             return Said("failed", "nothing holds its programs")
         try:
-            confinement = await self._held()
+            async with self._confining:  # it remembers what it saw
+                made = await anyio.to_thread.run_sync(self._reacting.confining)
+            confinement = held(made, self._reacting.book)
             with anyio.move_on_after(reaction.timeout_s):
                 workspace = self._reacting.workspace
-                return await _answer(sandbox, confinement, reaction, payload, workspace)
+                return await answered(sandbox, confinement, reaction, payload, workspace)
         except SandboxError as error:
             return Said("failed", str(error))
         return Said("failed", f"it took longer than {reaction.timeout_s:g} s")
-
-    async def _held(self) -> Confinement:
-        """What holds commands: their agent's confinement, read-only, without a network."""
-        book = self._reacting.book
-        async with self._confining:  # it remembers what it saw
-            made = await anyio.to_thread.run_sync(self._reacting.confining)
-        if not book.settings.write:
-            made = replace(
-                made, readable=(*made.writable, *made.readable), writable=(), protected=()
-            )
-        surroundings = {**_SURROUNDINGS, "CLAUDE_PROJECT_DIR": os.fspath(book.root)}
-        return replace(
-            made,
-            cwd=_ANYWHERE,
-            environment={**made.environment, **surroundings},
-            judge=None,
-        )
-
-
-async def _answer(
-    sandbox: Sandbox, confinement: Confinement, reaction: Reaction, payload: str, workspace: Path
-) -> Said:
-    """Start a command, tell it what happened, and hear it to its end.
-
-    Raises:
-        SandboxError: it cannot be held, or not be started.
-    """
-    out, err = bytearray(), bytearray()
-    # Of a workspace that its agent reads in parts only, the root is shown as a way to them alone.
-    argv = (SHELL, "-c", _IN_FOLDER, os.fspath(workspace), reaction.command)
-    async with (
-        sandbox.start(argv, confinement, stdin=True) as process,
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(_read, process.stdout, out)
-        group.start_soon(_read, process.stderr, err)
-        group.start_soon(_tell, process, payload.encode("utf-8", "surrogatepass"))
-        status = await process.wait()
-    text, complaint = (bytes(data).decode("utf-8", "replace") for data in (out, err))
-    return read_said(reaction, status, text, complaint)
-
-
-async def _tell(process: SandboxedProcess, data: bytes) -> None:
-    if process.stdin is None:
-        return
-    try:
-        await process.stdin.send(data)
-        await process.stdin.aclose()
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-        return  # it does not want to know
-
-
-async def _read(stream: Any, into: bytearray) -> None:
-    try:
-        async for part in stream:
-            into += part[: OUTPUT_BYTES - len(into)]
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-        return
 
 
 def _sha256(text: str) -> str:
