@@ -6,7 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from sashizu_core.repeating import replay
+from sashizu_core.errors import SashizuError
+from sashizu_core.repeating import fork, replay
 from sashizu_core.runtime import delegate_parallel
 from sashizu_core.settings import load_settings
 from sashizu_core.types import Limits, Task
@@ -38,5 +39,8 @@ async def test_agents_with_processes_are_replayed_without_them(place: Any) -> No
     assert found.report.results[0].answer == lead.answer
     told = [(each.agent, each.answer) for each in found.report.results[0].children]
     assert sorted(told) == sorted((each.agent, each.answer) for each in lead.children)
+    kid = next(each for each in lead.children if each.agent == "kid-a")
+    with pytest.raises(SashizuError, match=r"unsupported: .* the work of a process of its own"):
+        await fork(report.run_id, at=1, agent=kid.agent_id, settings=load_settings(place.work))
     after = place.asked("select count(*) from events where kind = 'writer.opened'")
     assert after[0][0] == before[0][0] + 1

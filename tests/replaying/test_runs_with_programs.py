@@ -174,3 +174,14 @@ async def test_what_a_program_gave_before_an_interruption_is_kept(
     assert [result.answer for result in found.report.results] == ["answer 1"]
     assert found.doubts == ()
     assert (await world.replay(found.run_id)).differences == ()
+
+
+async def test_a_fork_at_its_step_has_a_program_work_anew(world: Any, program: Program) -> None:
+    worker(world, program)
+    report = await world.run("worker", budget=Limits(tokens=50_000))
+    with pytest.raises(SashizuError, match=r"unsupported: .* as a whole: say --at 0"):
+        await world.fork(report.run_id, at=1)
+    found = await world.fork(report.run_id, at=0)
+    assert program.worked == 2
+    assert [result.answer for result in found.report.results] == ["answer 2"]
+    assert (await world.replay(found.run_id)).differences == ()

@@ -16,6 +16,7 @@ from sashizu_core.repeating.going_on import WentOn, go_on, heads, open_known, sa
 from sashizu_core.repeating.reading import KnownRun, check_kinds
 from sashizu_core.runtime.artifacts import RUNS_FOLDER
 from sashizu_core.runtime.run_cut import Cut, cut_off
+from sashizu_core.runtime.run_past import KnownAgent
 from sashizu_core.settings import Settings
 from sashizu_core.types import Limits
 
@@ -55,7 +56,8 @@ async def fork(
 
     Raises:
         UsageError: there is no such run, agent or step, or the run is still at work.
-        SashizuError: content was not kept, the record is not intact, or its folder is gone.
+        SashizuError: content was not kept, the record is not intact, its folder is gone, or the
+            step is inside of work that is made anew as a whole.
     """
     known, settings, registry = await open_known(run, settings, registry)
     run_id = known.recorded.run_id
@@ -65,6 +67,7 @@ async def fork(
     same_folder(known, workspace)
     cut = Cut(_agent_of(known, agent), at, model)
     _check_step(known, cut)
+    _check_whole(known, cut)
     supervised = known.asked.supervised is not None
     known = replace(known, past=cut_off(known.past, cut, supervised=supervised))
     attrs = {"forks": run_id, "at_agent": cut.agent_id, "at_step": at, "heads": heads(known)}
@@ -109,6 +112,38 @@ def _check_step(known: KnownRun, cut: Cut) -> None:
             f"{past.name!r} has no step {cut.step}; it has 0 to {past.last_seq} "
             f"(`sashizu audit show {known.recorded.run_id}` lists them)"
         )
+
+
+def _check_whole(known: KnownRun, cut: Cut) -> None:
+    """Refuse a step inside of work that is made anew as a whole, or not at all.
+
+    Raises:
+        SashizuError: says where that work begins.
+    """
+    agents = {agent.past.agent_id: agent for agent in known.past.agents}
+    agent = agents[cut.agent_id]
+    first, work = _work_of(agent)
+    if cut.step > first:
+        raise SashizuError(
+            f"unsupported: what {agent.past.name!r} did is the work of {work}, which is made anew "
+            f"as a whole: say --at {first}"
+        )
+    while (above := agents.get(agent.place[0])) is not None:
+        if above.document.get("host"):
+            raise SashizuError(
+                f"unsupported: {agent.past.name!r} was started from the process of "
+                f"{above.past.name!r}, which is made anew as a whole: fork that one at 0"
+            )
+        agent = above
+
+
+def _work_of(agent: KnownAgent) -> tuple[float, str]:
+    """The last step from which an agent can go on, and who does the work after it."""
+    if agent.document.get("host"):
+        return 0, "a process of its own"
+    steps = agent.past.steps.items()
+    begins = [seq for seq, step in steps if step.intent.get("tool_type") == "engine"]
+    return (begins[0], "a program of another vendor") if begins else (float("inf"), "")
 
 
 def _copied(root: Path, old: str, new: str) -> None:
