@@ -3,7 +3,8 @@
 ```json
 {"format": 1, "generation": 7,
  "tables": [{"path": "parquet/2026-11-20/<id>.parquet", "rows": 912, "bytes": 90112,
-             "sha256": "...", "made_ns": 1795132800000000000, "details": true}],
+             "sha256": "...", "made_ns": 1795132800000000000, "details": true,
+             "columns": "fe9381f2fc744aa0"}],
  "segments": [{"writer_id": "...", "segment": 0, "day": "2026-11-20", "events": 12,
                "first_seq": 0, "last_seq": 11, "previous_h": "...", "h": "...", "bytes": 9120,
                "sha256": "...", "table": "parquet/2026-11-20/<id>.parquet"}],
