@@ -126,31 +126,31 @@ class SegmentWalk:
         scan, wanted = self._scan, self._wanted
         head, seq, read, at = scan.head, scan.seq + 1, 0, 0
         before = b'"writer_id":"%b","seq":' % scan.writer_id.encode()
-        for raw in lines:
-            place += 1
-            covered, end = raw[:_END], raw[_END:]
-            mark = b'%b%d,"kind":"' % (before, seq)
-            if not covered.startswith(mark, at):  # where it is in the line before
-                at = covered.find(mark, 0, _BEGINNING)
-            h = sha256(head + covered).hexdigest().encode()
-            if (
-                at < 0
-                or end != b',"h":"%b"}\n' % h
-                or covered.startswith(_WATCHED, at + len(mark))
-                or not covered.startswith(b"{")
-                or seq in wanted
-                or place == 1
-            ):
-                break
-            head, seq, read = h, seq + 1, read + len(raw)
-        else:
-            raw = b""
-        if read:
-            scan.events += seq - scan.seq - 1
-            scan.seq, scan.head = seq - 1, head
-            self._last_stated, self._ended = head, ""
-            self._read_to += read
-        return place, raw
+        try:
+            for raw in lines:
+                place += 1
+                covered, end = raw[:_END], raw[_END:]
+                mark = b'%b%d,"kind":"' % (before, seq)
+                if not covered.startswith(mark, at):  # where it is in the line before
+                    at = covered.find(mark, 0, _BEGINNING)
+                h = sha256(head + covered).hexdigest().encode()
+                if (
+                    at < 0
+                    or end != b',"h":"%b"}\n' % h
+                    or covered.startswith(_WATCHED, at + len(mark))
+                    or not covered.startswith(b"{")
+                    or seq in wanted
+                    or place == 1
+                ):
+                    return place, raw
+                head, seq, read = h, seq + 1, read + len(raw)
+        finally:  # also where the rest cannot be unpacked
+            if read:
+                scan.events += seq - scan.seq - 1
+                scan.seq, scan.head = seq - 1, head
+                self._last_stated, self._ended = head, ""
+                self._read_to += read
+        return place, b""
 
     def _judge_end(self, is_last: bool, alive: bool, torn: int, whole: bool) -> None:
         scan, path = self._scan, self._path

@@ -35,8 +35,6 @@ SELECT *, CAST(attrs AS VARIANT) AS details FROM (
 )
 WHERE h IS NOT NULL
 """  # noqa: S608 - names and types of ours
-
-
 _ROWS = "SELECT * FROM short_lines"
 
 
