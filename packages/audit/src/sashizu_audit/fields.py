@@ -48,7 +48,7 @@ _IDS = ("run_id", "agent_id", "parent_agent_id")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Events repeat a few shapes: columns and types that were found right once need no second look.
-_good_shapes: set[tuple[object, ...]] = set()
+_good_shapes: dict[tuple[str, ...], list[type]] = {}
 _good_ids: set[tuple[object, ...]] = set()
 
 
@@ -61,10 +61,9 @@ def encode_fields(fields: Mapping[str, object]) -> bytes:
     Raises:
         RecordError: a column is unknown, is the writer's own, or has a value of the wrong type.
     """
-    shape = (*fields, *map(type, fields.values()))
     get = fields.get
     if (
-        shape in _good_shapes
+        _good_shapes.get(tuple(fields)) == [*map(type, fields.values())]
         and (get("run_id"), get("agent_id"), get("parent_agent_id")) in _good_ids
     ):
         try:
@@ -74,10 +73,10 @@ def encode_fields(fields: Mapping[str, object]) -> bytes:
         else:
             if len(data) <= FIELDS_LIMIT:
                 return data[1:-1]
-    return _encode_carefully(fields, shape)
+    return _encode_carefully(fields)
 
 
-def _encode_carefully(fields: Mapping[str, object], shape: tuple[object, ...]) -> bytes:
+def _encode_carefully(fields: Mapping[str, object]) -> bytes:
     clean = {
         column: _checked(column, value) for column, value in fields.items() if value is not None
     }
@@ -86,7 +85,7 @@ def _encode_carefully(fields: Mapping[str, object], shape: tuple[object, ...]) -
         if len(_good_shapes) >= _MOST_SHAPES:
             _good_shapes.clear()
         if len(clean) == len(fields):
-            _good_shapes.add(shape)
+            _good_shapes[tuple(fields)] = [*map(type, fields.values())]
     data = orjson.dumps(clean)
     if len(data) > FIELDS_LIMIT:
         data = orjson.dumps(_cut(clean))
