@@ -25,6 +25,12 @@ from sashizu_core.errors import UsageError
 from sashizu_core.events import Event
 from sashizu_core.ids import uuid7
 from sashizu_core.redaction import Redactor
+from sashizu_core.runtime.conversation import (
+    Conversation,
+    load_conversation,
+    save_conversation,
+)
+from sashizu_core.types import Message, Usage
 from typer.testing import CliRunner
 
 TOKEN = "ghp_" + "a1B2c3D4e5F6" * 3
@@ -259,6 +265,29 @@ def test_scan_and_redact_by_command(
     verified = CliRunner().invoke(app, ["verify", "--store", str(folder)])
     assert verified.exit_code == 0
     assert "redacted: 2 lines" in verified.stdout
+
+
+def test_conversations_and_what_was_typed_are_looked_at_where_the_record_is_that_of_the_machine(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("SASHIZU_HOME", str(home))
+    home.mkdir()
+    folder.rename(home / "audit")
+    said = Conversation(uuid7(), "lead", "m", (Message("user", f"key {PLAIN}"),), Usage())
+    save_conversation(home, said)
+    (home / "sql_history").write_text(f"\n# 1\n+SELECT '{PLAIN}'\n")
+    values = tmp_path / "values"
+    values.write_text(f"{PLAIN}\n")
+    words = ("--values", str(values))
+    found = json.loads(CliRunner().invoke(app, ["scan", *words, "--json"]).stdout)
+    assert [one["line"] for one in found if one["file"].startswith("/")] == [3, 2]
+    done = json.loads(CliRunner().invoke(app, ["redact", *words, "--json"]).stdout)
+    assert done["beside"] == 2
+    assert CliRunner().invoke(app, ["scan", *words]).exit_code == 0
+    kept = load_conversation(home, said.id)
+    assert kept.messages[0].content.startswith("key [redacted:")
+    assert (kept.used, kept.id) == (said.used, said.id)
 
 
 def test_values_that_would_be_found_everywhere_are_refused(folder: Path, tmp_path: Path) -> None:

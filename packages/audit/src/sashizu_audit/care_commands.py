@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,16 +70,21 @@ def scan(
 ) -> None:
     """Look for secrets in lines, kept texts and holds; the exit code is 1 if there are any.
 
-    Says where they are, never what, and names what cannot be read. It reads everything, so it takes
-    a while.
+    Says where they are, never what, and names what cannot be read. Without --store it looks into
+    conversations of this machine, and what was typed into `audit sql`, too. It reads everything, so
+    it takes a while.
     """
+    from sashizu_audit.beside import leaks_beside
     from sashizu_audit.scanning import scan_record
     from sashizu_audit.verify import record_id
 
     folder = folder_of(ctx, store)
     record_id(folder)
     try:
-        found = list(scan_record(folder, _redactor(ctx, values)))
+        redactor = _redactor(ctx, values)
+        found = list(scan_record(folder, redactor))
+        if store is None:
+            found += leaks_beside(state_home(), redactor)
     except OSError as error:
         raise RecordError(f"the record cannot be read: {error}") from error
     if as_json:
@@ -116,6 +122,7 @@ def redact(
     being written, or are not as they were written, stay; where these hold secrets they are named,
     and the exit code is 1.
     """
+    from sashizu_audit.beside import clean_beside
     from sashizu_audit.keys import signer_of
     from sashizu_audit.redacting import redact_record
     from sashizu_audit.sealing import seal_record
@@ -128,10 +135,13 @@ def redact(
     done = redact_record(
         folder, redactor, lambda: signer_of(folder, state_home() / "keys", store_id)
     )
+    beside = clean_beside(state_home(), redactor) if store is None else 0
     if as_json:
-        say_json(done, typer.echo)
+        say_json({**asdict(done), "beside": beside}, typer.echo)
     else:
         _say_redacted(done)
+        if beside:
+            typer.echo(f"{beside} secrets in conversations and in what was typed")
     if done.left or done.faults:
         raise typer.Exit(1)
 

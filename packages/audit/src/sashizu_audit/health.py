@@ -115,7 +115,7 @@ def _room(at: _Place) -> Iterator[Checked]:
     yield Checked("room", state, text)
     if at.settings.ballast_mib and not (at.folder / "ballast").exists():
         yield Checked(
-            "ballast", "notice", "it was given up: the disk has been full; a writer makes it"
+            "ballast", "notice", "none: given up on a full disk, or not made yet; the next run does"
         )
 
 

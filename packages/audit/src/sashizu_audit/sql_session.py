@@ -16,11 +16,9 @@ from sashizu_audit.jailed_store import JailedStore
 from sashizu_audit.options import find_run, shown
 from sashizu_audit.rows import Rows
 from sashizu_audit.statements import split_statements
+from sashizu_audit.vocabulary import HISTORY
 
 __all__ = ["run_session"]
-
-HISTORY = "sql_history"
-"""The file in the state folder that keeps what was typed."""
 
 
 def run_session(places: list[Path], fmt: str, *, limit: int, timeout_s: float) -> None:

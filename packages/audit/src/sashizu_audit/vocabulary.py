@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["COMMANDS", "FORMATS", "Vocabulary"]
+__all__ = ["COMMANDS", "FORMATS", "HISTORY", "Vocabulary"]
+
+HISTORY = "sql_history"
+"""The file in the state folder that keeps what was typed."""
 
 COMMANDS: Mapping[str, str] = {
     r"\d": "list the views; with the name of one, its columns",
