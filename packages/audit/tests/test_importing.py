@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sashizu_audit import AuditStore, foreign, verify_record
+from sashizu_audit import AuditStore, AuditWriter, foreign, verify_record
+from sashizu_audit.canned import find_canned
 from sashizu_audit.claude_sessions import read_claude
 from sashizu_audit.cli import app
 from sashizu_audit.codex_sessions import read_codex
@@ -23,6 +24,8 @@ from sashizu_audit.layout import open_layout
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.statistics import statistics_of
 from sashizu_core.errors import RecordError, UsageError
+from sashizu_core.events import Event
+from sashizu_core.ids import uuid7
 from sashizu_core.redaction import Redactor
 from typer.testing import CliRunner
 
@@ -237,6 +240,21 @@ def test_of_two_imports_at_once_one_works(rollouts: Path, tmp_path: Path) -> Non
         with pytest.raises(RecordError, match="another import"):
             imported(tmp_path / "audit", "codex", rollouts)
     assert AuditStore(tmp_path / "audit").query("FROM runs").rows == ()
+
+
+def test_what_is_declared_is_compared_with_what_was_seen(rollouts: Path, tmp_path: Path) -> None:
+    imported(tmp_path / "audit", "codex", rollouts)
+    seen = {"run_id": uuid7(), "agent_id": uuid7(), "step": 0, "model": "gpt-x"}
+    with AuditWriter(tmp_path / "audit", options=SMALL) as writer:
+        writer.write([Event("model.requested", seen)])
+        writer.write([Event("model.answered", {**seen, "response_id": "r2", "tokens": 30})])
+    (row,) = [
+        row
+        for row in AuditStore(tmp_path / "audit").query(find_canned("declared").sql).dicts()
+        if row["model"] == "gpt-x"
+    ]
+    assert (row["declared_by"], row["answers"], row["declared"]) == ("codex", 2, 34)
+    assert (row["seen_answers"], row["declared_of_seen"], row["seen"]) == (1, 22, 30)
 
 
 @pytest.mark.parametrize("program", ["codex", "claude"])
