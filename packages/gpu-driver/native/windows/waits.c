@@ -22,7 +22,7 @@ static LIST_ENTRY szd_waiters; /* changed under the lock of the core */
 static KSPIN_LOCK szd_irps; /* around `irp` of every waiter */
 static KEVENT szd_wake;
 static PKTHREAD szd_thread;
-static volatile LONG szd_ending;
+static int szd_ending; /* changed under the lock of the core */
 
 static PIRP szd_take(struct szd_waiter *waiter) /* the IRP, if it is ours to complete */
 {
@@ -184,16 +184,17 @@ NTSTATUS szd_wait(struct szd_client *client, PIRP irp, struct sashizu_slot *fram
 static VOID NTAPI szd_wait_thread(PVOID context)
 {
 	LARGE_INTEGER tick;
-	int waiting = 0;
+	int waiting = 0, ending = 0;
 
 	UNREFERENCED_PARAMETER(context);
 	tick.QuadPart = -SZD_TICK_100NS;
-	while (!szd_ending) {
+	while (!ending) {
 		KeWaitForSingleObject(&szd_wake, Executive, KernelMode, FALSE,
 				      waiting ? &tick : NULL);
 		szd_enter();
 		szd_waits_settle();
 		waiting = !IsListEmpty(&szd_waiters);
+		ending = szd_ending;
 		szd_leave();
 	}
 	PsTerminateSystemThread(STATUS_SUCCESS);
@@ -204,6 +205,7 @@ NTSTATUS szd_waits_begin(void)
 	HANDLE handle;
 	NTSTATUS status;
 
+	szd_ending = 0;
 	InitializeListHead(&szd_waiters);
 	KeInitializeSpinLock(&szd_irps);
 	KeInitializeEvent(&szd_wake, SynchronizationEvent, FALSE);
@@ -219,7 +221,9 @@ NTSTATUS szd_waits_begin(void)
 
 void szd_waits_end(void)
 {
-	InterlockedExchange(&szd_ending, 1);
+	szd_enter();
+	szd_ending = 1;
+	szd_leave();
 	KeSetEvent(&szd_wake, IO_NO_INCREMENT, FALSE);
 	KeWaitForSingleObject(szd_thread, Executive, KernelMode, FALSE, NULL);
 	ObDereferenceObject(szd_thread);

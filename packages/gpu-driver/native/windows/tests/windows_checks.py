@@ -11,12 +11,18 @@ import pytest
 from driver_checks import DriverChecks
 from sashizu_gpu_driver.native import abi
 from sashizu_gpu_driver.native.driver import NativeDriver, filled
-from sashizu_gpu_driver.native.errors import DriverBusy, DriverCancelled, DriverError
-from sashizu_gpu_driver.native.values import GpuSample
+from sashizu_gpu_driver.native.errors import (
+    DriverBusy,
+    DriverCancelled,
+    DriverError,
+    DriverTimeout,
+)
+from sashizu_gpu_driver.native.values import GpuSample, TurnUse
 from sashizu_gpu_driver.native.windows import WindowsTransport
 
 MIB = 1 << 20
 LONGEST_S = 60.0
+ROUNDS = 15
 CHILD = """
 from sashizu_gpu_driver.native.driver import NativeDriver
 from sashizu_gpu_driver.native.values import GpuSample
@@ -140,6 +146,45 @@ def test_a_wait_can_be_cancelled_from_another_thread(open_driver):
     with holder.turn():
         pass
     waiter.close()
+
+
+def _wait_again_and_again(chance, said):
+    """One handle after the other, which waits some times, and tells how each wait ended."""
+    for _ in range(ROUNDS):
+        with NativeDriver.open() as driver:
+            for _ in range(chance.randrange(1, 6)):
+                try:
+                    turn = driver.wait_turn(timeout_s=chance.choice([0.0, 0.02, LONGEST_S]))
+                except DriverError as error:
+                    said.append(type(error))
+                    continue
+                said.append(TurnUse)
+                if chance.random() < 0.3:
+                    break  # its turn is given back when it closes
+                driver.end_turn(turn)
+
+
+def test_many_that_wait_at_once_are_served_and_leave_nothing(open_driver):
+    """None of them is cancelled: Wine may then cancel a request that is answered already."""
+    watcher, said = open_driver(), []
+    before = watcher.scheduler()
+    threads = [
+        threading.Thread(target=_wait_again_and_again, args=(random.Random(seed), said))
+        for seed in range(4)
+    ]
+    turn = watcher.wait_turn()
+    for thread in threads:
+        thread.start()
+    while not {DriverBusy, DriverTimeout} <= set(said):
+        assert any(thread.is_alive() for thread in threads)
+    watcher.end_turn(turn)
+    for thread in threads:
+        thread.join(LONGEST_S)
+    assert set(said) == {TurnUse, DriverBusy, DriverTimeout}
+    after = watcher.scheduler()
+    assert after.granted - before.granted == said.count(TurnUse) + 1
+    assert after.cancelled - before.cancelled == said.count(DriverTimeout)
+    assert (after.running, after.waiting, watcher.pool().clients) == (0, 0, 1)
 
 
 def _hostile(chance, functions, frame):
