@@ -1,10 +1,12 @@
 """The Windows driver: the file that is built, and what it does once Wine has loaded it."""
 
+import configparser
 import importlib.util
 import os
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,22 @@ def test_what_wine_only_stands_in_for_is_found(drivers):
     assert not {"IoCreateDevice", "KeSetEvent", "ZwCreateSection"} & kernel.stubs()
     missing = image.lacking(image.Image.of(drivers[0]), wine.LIBRARIES)
     assert "ntoskrnl.exe!PsGetProcessImageFileName" in missing
+
+
+def test_the_inf_names_only_what_it_has_and_this_version():
+    text = (NATIVE / "windows" / "sashizu.inf").read_text("utf-8")
+    inf = configparser.ConfigParser(
+        delimiters=("=",), comment_prefixes=(";",), allow_no_value=True, interpolation=None
+    )
+    inf.optionxform = str
+    inf.read_string(text)
+    install, services = inf["DefaultInstall.NTamd64"], inf["DefaultInstall.NTamd64.Services"]
+    _, _, service = services["AddService"].split(", ")
+    assert list(inf[install["CopyFiles"]]) == list(inf["SourceDisksFiles"]) == ["sashizu.sys"]
+    assert inf[service]["ServiceBinary"] == r"%13%\sashizu.sys"
+    assert set(re.findall(r"%([A-Za-z]+)%", text)) == set(inf["Strings"])
+    project = tomllib.loads((NATIVE.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    assert inf["Version"]["DriverVer"].split(",")[1] == f"{project['version']}.0"
 
 
 def test_the_python_client_has_the_loaded_driver_keep_its_word_twice(drivers, windows):

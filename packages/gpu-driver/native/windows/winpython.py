@@ -50,12 +50,12 @@ def assemble(folder: Path) -> Path:
     if sys.version_info[:2] != (3, 11):
         raise RuntimeError("the Windows Python is 3.11: run this with 3.11")
     (folder / "DLLs").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as work:
-        _unpack(_wheel(Path(work)), folder)
-        _compile(Path(work), folder)
     library = Path(sysconfig.get_paths()["stdlib"])
     skipped = shutil.ignore_patterns(*LEFT_OUT)
     shutil.copytree(library, folder / "Lib", ignore=skipped, dirs_exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        _unpack(_wheel(Path(work)), folder)
+        _compile(Path(work), folder)  # last: whoever sees `python.exe` finds all of it
     return folder
 
 
