@@ -31,7 +31,8 @@ class MemoryLedger:
     """The ledger of one process alone."""
 
     def __init__(self) -> None:
-        self.db = sqlite3.connect(":memory:", isolation_level=None)
+        # Whichever thread collects garbage closes it.
+        self.db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self.db.execute("PRAGMA foreign_keys = ON")
         self.db.executescript(SCHEMA)
         finalize(self, self.db.close)
