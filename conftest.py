@@ -4,6 +4,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["warm_programs"]
+
 # A busy machine is no fault of what is tested. In CI hypothesis has a profile of its own for that.
 if "CI" not in os.environ:
     settings.register_profile(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from sashizu_core.agents import AgentDefinition
+from warm_programs import Warm
 
 HERE = Path(__file__).parent
 
@@ -23,6 +24,7 @@ class Place:
 
     work: Path
     home: Path
+    warm: Warm
 
     def asked(self, sql: str) -> list[tuple[Any, ...]]:
         """What the record answers."""
@@ -38,7 +40,7 @@ class Place:
 
     def sashizu(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """A command in the workspace, with more variables."""
-        return subprocess.run(
+        return self.warm.run(
             [str(Path(sys.executable).with_name("sashizu")), *words],
             cwd=self.work,
             env={**os.environ, **env},
@@ -60,7 +62,7 @@ class Place:
         }
         command = [str(Path(sys.executable).with_name("sashizu")), "mcp-server", *words]
         answers: list[Any] = []
-        with subprocess.Popen(
+        with self.warm.start(
             command,
             cwd=self.work,
             env={**os.environ, **env},
@@ -98,7 +100,7 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Warm) -> Place:
     plugin = tmp_path / "plugin/tree_models-1.dist-info"
     plugin.mkdir(parents=True)
     (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: tree-models\nVersion: 1\n")
@@ -113,4 +115,4 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     for name in ("SASHIZU_LEASE", "TRACEPARENT"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "work/a.txt").write_text("alpha\n", "utf-8")
-    return Place(tmp_path / "work", tmp_path / "home")
+    return Place(tmp_path / "work", tmp_path / "home", warm)

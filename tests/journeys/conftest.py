@@ -20,6 +20,7 @@ from typing import IO
 
 import pytest
 from sashizu_core.trust import TrustStore
+from warm_programs import Warm
 
 SCRIPT = Path(sys.executable).with_name("sashizu")
 ENOUGH_S = 90
@@ -61,9 +62,10 @@ class Place:
     home: Path
     project: Path
     env: dict[str, str]
+    warm: Warm
 
     def sashizu(self, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return self.warm.run(
             [SCRIPT, *words],
             cwd=self.project,
             env={**self.env, **env},
@@ -78,7 +80,7 @@ class Place:
         """Run the command on a terminal; its exit code, and all that it writes there."""
         leader, follower = pty.openpty()
         termios.tcsetwinsize(follower, (24, columns))
-        process = subprocess.Popen(
+        process = self.warm.start(
             [SCRIPT, *words],
             cwd=self.project,
             env={**self.env, "TERM": "xterm-256color", **env},
@@ -101,7 +103,7 @@ class Place:
         TrustStore(Path(self.env["SASHIZU_HOME"])).trust(self.project, hashes)
 
     def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        return self.warm.start(
             [SCRIPT, *words],
             cwd=self.project,
             env={**self.env, **env},
@@ -125,7 +127,7 @@ def _until_closed(terminal: IO[bytes]) -> Iterator[bytes]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path, warm: Warm) -> Place:
     home, project = tmp_path / "home", tmp_path / "project"
     home.mkdir()
     for name, text in PROJECT.items():
@@ -141,6 +143,7 @@ def place(tmp_path: Path) -> Place:
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
         },
+        warm,
     )
     found.trust()
     return found

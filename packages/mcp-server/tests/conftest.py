@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import pytest
 
 SERVING = Path(__file__).with_name("serving")
 ANSWER_S = 60.0
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 AGENT = """\
 name: {name}
@@ -38,8 +40,8 @@ META = {
 class Raw:
     """One server process and its three streams; `send` and `receive` are lines of JSON."""
 
-    def __init__(self, words: list[str], env: dict[str, str], cwd: Path) -> None:
-        self.process = subprocess.Popen(
+    def __init__(self, words: list[str], env: dict[str, str], cwd: Path, start: Start) -> None:
+        self.process = start(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -118,8 +120,9 @@ class Raw:
 class Place:
     """A workspace with an agent `alpha`, a state folder, and servers that run there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, start: Start) -> None:
         self.folder = folder
+        self.start = start
         self.work = folder / "work"
         self.traces = folder / "traces"
         config = folder / "config" / "sashizu" / "agents"
@@ -145,7 +148,7 @@ class Place:
         return [sys.executable, "-m", "sashizu_mcp_server.startup.front", *options]
 
     def server(self, *options: str) -> Raw:
-        server = Raw(self.words(*options), self.env, self.work)
+        server = Raw(self.words(*options), self.env, self.work, self.start)
         self.servers.append(server)
         return server
 
@@ -172,18 +175,24 @@ class Place:
         return False
 
 
+@pytest.fixture(scope="module")
+def starting(warm: Any) -> Start:
+    """How the servers of a module start: warm, where it does not say otherwise."""
+    return warm.start
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path)
+def place(tmp_path: Path, starting: Start) -> Iterator[Place]:
+    place = Place(tmp_path, starting)
     yield place
     for server in place.servers:
         server.kill()
 
 
 @pytest.fixture(scope="module")
-def quiet_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def quiet_place(tmp_path_factory: pytest.TempPathFactory, starting: Start) -> Iterator[Place]:
     """A prepared place for tests that leave it as it is."""
-    place = Place(tmp_path_factory.mktemp("place")).prepared()
+    place = Place(tmp_path_factory.mktemp("place"), starting).prepared()
     yield place
     for server in place.servers:
         server.kill()

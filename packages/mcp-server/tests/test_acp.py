@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -72,11 +73,35 @@ class Editor:
 async def connected(place: Any, editor: Editor, *options: str) -> AsyncIterator[Any]:
     words = [*WORDS, *options]
     with anyio.fail_after(60):
-        async with spawn_agent_process(
-            editor, sys.executable, *words, env=place.env, cwd=place.work
-        ) as (connection, process):
+        async with spawned(place, editor, *words) as connection:
             await connection.initialize(1, ClientCapabilities())
-            yield connection, process
+            yield connection
+
+
+@asynccontextmanager
+async def spawned(place: Any, editor: Editor, *words: str) -> AsyncIterator[ClientSideConnection]:
+    """As the library's `spawn_agent_process`, for a program that starts as the place has it."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    process = place.start([sys.executable, *words], env=place.env, cwd=place.work, **pipes)
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+    reading, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), process.stdout
+    )
+    writing, flow = await loop.connect_write_pipe(
+        lambda: asyncio.streams.FlowControlMixin(), process.stdin
+    )
+    writer = asyncio.StreamWriter(writing, flow, None, loop)
+    connection = ClientSideConnection(editor, writer, reader)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+        writing.close()
+        try:
+            await anyio.to_thread.run_sync(process.wait, 30)
+        finally:
+            reading.close()
+            process.kill()
 
 
 async def talk(connection: ClientSideConnection, place: Any, *blocks: Any) -> tuple[str, Any]:
@@ -90,7 +115,7 @@ WRITER = ("--agent=alpha", "--model=fake/writer")
 
 async def test_an_editor_hears_words_calls_and_how_far_the_plan_is(place: Any) -> None:
     editor = Editor()
-    async with connected(place, editor, *WRITER) as (connection, _):
+    async with connected(place, editor, *WRITER) as connection:
         _, answer = await talk(connection, place)
     assert answer.stop_reason == "end_turn"
     assert answer.field_meta["sashizu"]["run_id"]
@@ -111,7 +136,7 @@ async def test_an_editor_hears_words_calls_and_how_far_the_plan_is(place: Any) -
 async def test_the_first_answer_says_what_is_served(place: Any) -> None:
     async with spawn_agent_process(
         Editor(), sys.executable, *WORDS, env=place.env, cwd=place.work
-    ) as (connection, _):
+    ) as connection:
         answer = await connection.initialize(99, ClientCapabilities())
     assert answer.protocol_version == 1
     assert answer.agent_info.name == "sashizu"
@@ -128,7 +153,7 @@ async def test_questions_are_answered_in_the_editor(
 ) -> None:
     (place.folder / "config/sashizu/sashizu.toml").write_text(ASK)
     editor = Editor(answer)
-    async with connected(place, editor, *WRITER) as (connection, _):
+    async with connected(place, editor, *WRITER) as connection:
         await talk(connection, place)
     ((call, options),) = editor.questions
     assert [option.kind for option in options] == ["allow_once", "allow_always", "reject_once"]
@@ -141,7 +166,7 @@ async def test_questions_are_answered_in_the_editor(
 
 async def test_a_prompt_that_is_cancelled_ends_with_its_report(place: Any) -> None:
     editor = Editor()
-    async with connected(place, editor, "--agent=alpha", "--model=fake/slow") as (connection, _):
+    async with connected(place, editor, "--agent=alpha", "--model=fake/slow") as connection:
         session = await connection.new_session(cwd=str(place.work), mcp_servers=[])
         async with anyio.create_task_group() as group:
 
@@ -163,7 +188,7 @@ async def test_a_question_that_is_open_does_not_keep_a_prompt_from_being_cancell
 ) -> None:
     (place.folder / "config/sashizu/sashizu.toml").write_text(ASK)
     editor = Editor("wait")
-    async with connected(place, editor, *WRITER) as (connection, _):
+    async with connected(place, editor, *WRITER) as connection:
         session = await connection.new_session(cwd=str(place.work), mcp_servers=[])
         async with anyio.create_task_group() as group:
 
@@ -179,7 +204,7 @@ async def test_a_question_that_is_open_does_not_keep_a_prompt_from_being_cancell
 
 
 async def test_a_conversation_is_kept_and_shown_again(place: Any) -> None:
-    async with connected(place, Editor(), *WRITER) as (connection, _):
+    async with connected(place, Editor(), *WRITER) as connection:
         session_id, _ = await talk(connection, place, text_block("make it"))
     kept = load_conversation(Path(place.env["SASHIZU_HOME"]), session_id)
     assert [message.role for message in kept.messages] == [
@@ -190,7 +215,7 @@ async def test_a_conversation_is_kept_and_shown_again(place: Any) -> None:
         "assistant",
     ]
     editor = Editor()
-    async with connected(place, editor, "--model=fake/writer") as (connection, _):
+    async with connected(place, editor, "--model=fake/writer") as connection:
         await connection.load_session(cwd=str(place.work), session_id=session_id, mcp_servers=[])
         kinds = [update.session_update for update in editor.updates]
         assert kinds == ["user_message_chunk", "tool_call", "agent_message_chunk"]
@@ -211,7 +236,7 @@ async def test_files_come_with_a_prompt(place: Any) -> None:
         resource_link_block("a.py", uri),
         resource_block(embedded_text_resource("file:///elsewhere/b.py", "y = 2")),
     ]
-    async with connected(place, editor, *WRITER) as (connection, _):
+    async with connected(place, editor, *WRITER) as connection:
         session_id, _ = await talk(connection, place, *blocks)
     kept = load_conversation(Path(place.env["SASHIZU_HOME"]), session_id)
     text = kept.messages[1].content
@@ -221,7 +246,7 @@ async def test_files_come_with_a_prompt(place: Any) -> None:
 
 
 async def test_what_cannot_be_meant_is_refused_in_words(place: Any) -> None:
-    async with connected(place, Editor(), *WRITER) as (connection, _):
+    async with connected(place, Editor(), *WRITER) as connection:
         with pytest.raises(RequestError, match="absolute path"):
             await connection.new_session(cwd="elsewhere", mcp_servers=[])
         with pytest.raises(RequestError, match="no session"):
@@ -231,7 +256,7 @@ async def test_what_cannot_be_meant_is_refused_in_words(place: Any) -> None:
         session = await connection.new_session(cwd=str(place.work), mcp_servers=[])
         with pytest.raises(RequestError, match="is empty"):
             await connection.prompt(session.session_id, [text_block(" ")])
-    async with connected(place, Editor(), "--agent=alhpa") as (connection, _):
+    async with connected(place, Editor(), "--agent=alhpa") as connection:
         with pytest.raises(RequestError, match="did you mean 'alpha'"):
             await connection.new_session(cwd=str(place.work), mcp_servers=[])
 
@@ -240,7 +265,7 @@ async def test_an_agent_of_the_folder_needs_trust(place: Any) -> None:
     agents = place.work / ".sashizu/agents"
     agents.mkdir(parents=True)
     (agents / "beta.yaml").write_text("name: beta\ngoal: g\n")
-    async with connected(place, Editor(), "--agent=repo:beta") as (connection, _):
+    async with connected(place, Editor(), "--agent=repo:beta") as connection:
         with pytest.raises(RequestError, match="sashizu trust"):
             await connection.new_session(cwd=str(place.work), mcp_servers=[])
 
@@ -268,7 +293,7 @@ async def ended_somehow(connection: Any, session_id: str) -> None:
         return
 
 
-def test_what_is_no_message_is_answered_and_read_over(place: Any) -> None:
+def test_what_is_no_message_is_answered_and_read_over(place: Any, warm: Any) -> None:
     initialize = {"protocolVersion": 1, "clientCapabilities": {}}
     lines = [
         b"no json",
@@ -279,7 +304,7 @@ def test_what_is_no_message_is_answered_and_read_over(place: Any) -> None:
         ).encode(),
         json.dumps({"jsonrpc": "2.0", "id": 8, "method": "no/such", "params": {}}).encode(),
     ]
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, *WORDS],
         input=b"\n".join(lines) + b"\n",
         capture_output=True,

@@ -49,7 +49,7 @@ class HttpServer:
     """A server process on a free port. `token` and `url` are what it told."""
 
     def __init__(self, place, *options):
-        self.process = subprocess.Popen(
+        self.process = place.start(
             place.words("--http=127.0.0.1:0", *options),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -26,6 +26,12 @@ MODERN = {
 }
 
 
+@pytest.fixture(scope="module")
+def starting():
+    """Servers of these tests are new programs: how they start and end is what is looked at."""
+    return subprocess.Popen
+
+
 def handshake(version, request_id=0):
     params = {
         "protocolVersion": version,

@@ -39,6 +39,12 @@ time.sleep(600)
 """
 
 
+@pytest.fixture(scope="module")
+def starting():
+    """Servers of these tests are new programs: how they start and end is what is looked at."""
+    return subprocess.Popen
+
+
 def is_there(pid):
     """Whether a process runs, and is no zombie."""
     try:
