@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -58,7 +57,7 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize("code", PROGRAMS)
-def test_every_program_that_is_said_to_run_does(code, tmp_path):
+def test_every_program_that_is_said_to_run_does(code, tmp_path, warm):
     project = tmp_path / "project"
     (project / "src").mkdir(parents=True)
     (project / "src" / "prices.py").write_text(MODULE)
@@ -68,7 +67,7 @@ def test_every_program_that_is_said_to_run_does(code, tmp_path):
         "SASHIZU_HOME": str(tmp_path / "state"),
     }
 
-    run = subprocess.run(
+    run = warm.run(
         [sys.executable, "-c", code],
         cwd=project,
         env=env,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_programs import Warm
 
 SCRIPT = Path(sys.executable).with_name("sashizu")
 SERVER = Path(__file__).parents[1] / "packages/gpu-driver/tests/serving/model_server.py"
@@ -17,8 +18,9 @@ GIB = 1 << 30
 class Place:
     """A workspace, a home with settings, and a card of 24 GiB that a file tells of."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warm: Warm) -> None:
         self.folder = folder
+        self.warm = warm
         self.log = folder / "starts.log"
         (folder / "work").mkdir()
         (folder / "work" / "a.py").write_text("print('hello')\n")
@@ -43,7 +45,7 @@ class Place:
         )
 
     def sashizu(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return self.warm.run(
             [str(SCRIPT), *words],
             cwd=self.folder / "work",
             env={
@@ -61,8 +63,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path, warm: Warm) -> Place:
+    return Place(tmp_path, warm)
 
 
 def test_agents_wait_for_their_model_and_the_decision_is_on_record(place):

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_programs import Warm
 
 ROOT = Path(__file__).resolve().parent.parent
 SASHIZU = str(Path(sys.executable).with_name("sashizu"))
 ENOUGH_S = 240
 
 
-def run(tmp_path: Path, endpoint: str, protocol: str) -> str:
+def run(warm: Warm, tmp_path: Path, endpoint: str, protocol: str) -> str:
     """One run of the offline model that sends its spans there; returns what it said beside."""
     home, project = tmp_path / "home", tmp_path / "project"
     config = home / "config" / "sashizu"
@@ -38,7 +39,7 @@ def run(tmp_path: Path, endpoint: str, protocol: str) -> str:
         "SASHIZU_HOME": str(home / "state"),
     }
     words = [SASHIZU, "delegate", "code-reviewer", "--scope", "shop.py"]
-    done = subprocess.run(
+    done = warm.run(
         words, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=ENOUGH_S
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -72,9 +73,9 @@ def receiver() -> Iterator[tuple[str, list[Any]]]:
         server.server_close()
 
 
-def test_a_run_of_the_program_arrives_whole(tmp_path: Path) -> None:
+def test_a_run_of_the_program_arrives_whole(tmp_path: Path, warm: Warm) -> None:
     with receiver() as (url, found):
-        said = run(tmp_path, url, "http/json")
+        said = run(warm, tmp_path, url, "http/json")
     assert "were not sent" not in said
     spans = [s for one in found for scope in one["scopeSpans"] for s in scope["spans"]]
     names = {span["spanId"]: span["name"] for span in spans}
@@ -85,8 +86,8 @@ def test_a_run_of_the_program_arrives_whole(tmp_path: Path) -> None:
     assert {("chat", agent), ("execute_tool", agent)} <= beneath
 
 
-def test_a_service_that_is_not_there_fails_no_run(tmp_path: Path) -> None:
-    said = run(tmp_path, "http://127.0.0.1:1", "http/json")
+def test_a_service_that_is_not_there_fails_no_run(tmp_path: Path, warm: Warm) -> None:
+    said = run(warm, tmp_path, "http://127.0.0.1:1", "http/json")
     assert "spans were not sent to http://127.0.0.1:1" in said
 
 
@@ -148,9 +149,9 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.mark.network
-def test_phoenix_shows_a_run_as_one_tree(tmp_path: Path) -> None:
+def test_phoenix_shows_a_run_as_one_tree(tmp_path: Path, warm: Warm) -> None:
     with phoenix(tmp_path / "phoenix") as url:
-        assert "were not sent" not in run(tmp_path, url, "http/protobuf")
+        assert "were not sent" not in run(warm, tmp_path, url, "http/protobuf")
         end = time.monotonic() + ENOUGH_S
         spans: list[Any] = []
         while time.monotonic() < end and not any(s["name"] == "invoke_workflow" for s in spans):

@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2
 import pytest
+from warm_programs import Warm
 
 SCRIPT = Path(sys.executable).with_name("sashizu")
 ASKS = """
@@ -85,8 +87,16 @@ def upstream() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
+@dataclass(frozen=True)
+class Place:
+    """A workspace and its environment, and how programs start there."""
+
+    at: tuple[Path, dict[str, str]]
+    warm: Warm
+
+
 @pytest.fixture
-def place(tmp_path: Path, upstream: ThreadingHTTPServer) -> tuple[Path, dict[str, str]]:
+def place(tmp_path: Path, upstream: ThreadingHTTPServer, warm: Warm) -> Place:
     config = tmp_path / "config" / "sashizu"
     config.mkdir(parents=True)
     (config / "sashizu.toml").write_text(
@@ -101,14 +111,12 @@ def place(tmp_path: Path, upstream: ThreadingHTTPServer) -> tuple[Path, dict[str
         "SASHIZU_HOME": str(tmp_path / "state"),
         "THE_KEY": "sk-real-0123456789",
     }
-    return tmp_path / "work", env
+    return Place((tmp_path / "work", env), warm)
 
 
-def run(
-    place: tuple[Path, dict[str, str]], *words: str, expected: int = 0
-) -> subprocess.CompletedProcess[str]:
-    folder, env = place
-    found = subprocess.run(
+def run(place: Place, *words: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
+    folder, env = place.at
+    found = place.warm.run(
         [str(SCRIPT), *words],
         cwd=folder,
         env=env,
@@ -208,7 +216,7 @@ def test_dollars_of_a_window_need_the_price_of_what_a_program_asks_for(place, up
 
 
 def test_a_program_gets_no_key_of_the_service(place, upstream):
-    folder, env = place
+    folder, env = place.at
     with (folder.parent / "config/sashizu/sashizu.toml").open("a") as file:
         file.write("headers = {'x-team' = '$TEAM_KEY'}\n")
     env["TEAM_KEY"] = "sk-real-of-the-team"
@@ -224,7 +232,7 @@ def test_a_program_gets_no_key_of_the_service(place, upstream):
 
 
 def test_a_program_behind_a_proxy_reaches_the_gateway_without_it(place, upstream):
-    _, env = place
+    _, env = place.at
     env["http_proxy"] = "http://127.0.0.1:9"
     env["no_proxy"] = "127.0.0.1"  # for the gateway, whose service is on this machine as well
     alone = "import os; [os.environ.pop(n, 0) for n in ('no_proxy',)]\n" + ASKS
@@ -262,10 +270,10 @@ def test_a_program_is_ended_at_its_deadline(place):
 
 
 def test_without_a_service_nothing_is_started(place):
-    folder, env = place
+    folder, env = place.at
     del env["THE_KEY"]
 
-    found = run((folder, env), "exec-with-budget", "--", "touch", "made", expected=2)
+    found = run(place, "exec-with-budget", "--", "touch", "made", expected=2)
 
     assert "THE_KEY" in found.stderr
     assert not (folder / "made").exists()
@@ -294,11 +302,11 @@ def test_what_a_program_asked_for_is_on_record(place):
 
 
 def test_a_gateway_serves_clients_with_a_token_each_until_it_is_told_to_end(place, tmp_path):
-    folder, env = place
+    folder, env = place.at
     tokens = tmp_path / "tokens.json"
     words = ["gateway", "--listen", "127.0.0.1:0", "--client", "a", "--client", "b"]
     words += ["--budget", "50000", "--budget", "b=800", "--token-file", str(tokens)]
-    process = subprocess.Popen(
+    process = place.warm.start(
         [str(SCRIPT), *words], cwd=folder, env=env, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
@@ -350,7 +358,7 @@ def test_what_cannot_be_meant_is_told(place, words, said):
 def test_a_call_that_the_end_of_the_gateway_cuts_is_booked_before_its_agent_ends(
     place, tmp_path, upstream
 ):
-    folder, env = place
+    folder, env = place.at
     came, go_on = threading.Event(), threading.Event()
 
     class Slow(Handler):
@@ -362,7 +370,7 @@ def test_a_call_that_the_end_of_the_gateway_cuts_is_booked_before_its_agent_ends
     tokens = tmp_path / "tokens.json"
     words = ["gateway", "--listen", "127.0.0.1:0", "--budget", "50000"]
     words += ["--token-file", str(tokens)]
-    process = subprocess.Popen(
+    process = place.warm.start(
         [str(SCRIPT), *words], cwd=folder, env=env, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None

@@ -8,9 +8,10 @@ import select
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sashizu_audit import AuditStore, AuditWriter
@@ -36,14 +37,17 @@ PROMPT = "sql>"
 RUN = uuid7()
 
 
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
 class Terminal:
     """Plays the person: waits for words to be shown, and types."""
 
-    def __init__(self, folder: Path, columns: int, *words: str) -> None:
+    def __init__(self, start: Start, folder: Path, columns: int, *words: str) -> None:
         self._leader, follower = os.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         env = {**os.environ, "SASHIZU_HOME": str(folder / "home"), "TERM": "xterm-256color"}
-        self._process = subprocess.Popen(
+        self._process = start(
             [sys.executable, "-c", PROGRAM, "sql", "--store", str(folder / "audit"), *words],
             env={name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")},
             stdin=follower,
@@ -108,8 +112,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def terminal(folder: Path) -> Iterator[Terminal]:
-    with closing(Terminal(folder, 200)) as shown:
+def terminal(folder: Path, warm: Any) -> Iterator[Terminal]:
+    with closing(Terminal(warm.start, folder, 200)) as shown:
         shown.until(PROMPT)
         yield shown
 
@@ -177,8 +181,10 @@ def test_ctrl_c_stops_a_query_that_runs_and_not_the_conversation(terminal: Termi
     assert "was stopped after" not in terminal.seen
 
 
-def test_what_was_typed_comes_back_in_the_next_session_and_is_private(folder: Path) -> None:
-    with closing(Terminal(folder, 200)) as first:
+def test_what_was_typed_comes_back_in_the_next_session_and_is_private(
+    folder: Path, warm: Any
+) -> None:
+    with closing(Terminal(warm.start, folder, 200)) as first:
         first.until(PROMPT)
         first.type("select 'remember' || 'ed' as it;\r")
         first.until("remembered")
@@ -188,7 +194,7 @@ def test_what_was_typed_comes_back_in_the_next_session_and_is_private(folder: Pa
         first.until(PROMPT)
         first.type(CTRL_D)
         assert first.ended() == 0
-    with closing(Terminal(folder, 200)) as second:
+    with closing(Terminal(warm.start, folder, 200)) as second:
         second.until(PROMPT)
         second.type(UP + "\r")
         second.until("remembered")
@@ -201,8 +207,10 @@ def test_what_was_typed_comes_back_in_the_next_session_and_is_private(folder: Pa
     assert history.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_narrow_terminal_shows_each_row_as_lines_and_json_when_asked(folder: Path) -> None:
-    with closing(Terminal(folder, 34, "--format", "table")) as terminal:
+def test_a_narrow_terminal_shows_each_row_as_lines_and_json_when_asked(
+    folder: Path, warm: Any
+) -> None:
+    with closing(Terminal(warm.start, folder, 34, "--format", "table")) as terminal:
         terminal.until(PROMPT)
         terminal.type("from runs;\r")
         came = terminal.until("(1 row)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID251 - what the library speaks
 import json
 import subprocess
 import sys
@@ -87,9 +87,7 @@ async def spawned(place: Any, editor: Editor, *words: str) -> AsyncIterator[Clie
     reading, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), process.stdout
     )
-    writing, flow = await loop.connect_write_pipe(
-        lambda: asyncio.streams.FlowControlMixin(), process.stdin
-    )
+    writing, flow = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, process.stdin)
     writer = asyncio.StreamWriter(writing, flow, None, loop)
     connection = ClientSideConnection(editor, writer, reader)
     try:
@@ -134,9 +132,7 @@ async def test_an_editor_hears_words_calls_and_how_far_the_plan_is(place: Any) -
 
 
 async def test_the_first_answer_says_what_is_served(place: Any) -> None:
-    async with spawn_agent_process(
-        Editor(), sys.executable, *WORDS, env=place.env, cwd=place.work
-    ) as connection:
+    async with spawned(place, Editor(), *WORDS) as connection:
         answer = await connection.initialize(99, ClientCapabilities())
     assert answer.protocol_version == 1
     assert answer.agent_info.name == "sashizu"
@@ -272,10 +268,11 @@ async def test_an_agent_of_the_folder_needs_trust(place: Any) -> None:
 
 async def test_the_process_ends_with_the_editor_whatever_is_at_work(place: Any) -> None:
     editor = Editor()
-    async with connected(place, editor, "--agent=alpha", "--model=fake/slow") as (
-        connection,
-        process,
-    ):
+    words = [*WORDS, "--agent=alpha", "--model=fake/slow"]
+    async with spawn_agent_process(
+        editor, sys.executable, *words, env=place.env, cwd=place.work
+    ) as (connection, process):
+        await connection.initialize(1, ClientCapabilities())
         session = await connection.new_session(cwd=str(place.work), mcp_servers=[])
         async with anyio.create_task_group() as group:
             group.start_soon(ended_somehow, connection, session.session_id)
