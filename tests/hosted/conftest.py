@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from sashizu_core.agents import AgentDefinition
 from warm_programs import Warm
@@ -112,6 +113,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Warm) -> Place:
         (tmp_path / name).mkdir()
     monkeypatch.setenv("SASHIZU_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(anyio, "open_process", warm.open_process)
     for name in ("SASHIZU_LEASE", "TRACEPARENT"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "work/a.txt").write_text("alpha\n", "utf-8")

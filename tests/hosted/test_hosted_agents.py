@@ -15,6 +15,7 @@ from sashizu_core.protocols import Approval, Question
 from sashizu_core.runtime import delegate_parallel
 from sashizu_core.settings import Settings
 from sashizu_core.types import Limits, Outcome, RunReport, Task
+from warm_programs import OFF
 
 SPAWNS: dict[str, Any] = {"tools": {"mcp": ["delegate"]}, "spawn": {"agents": ["*"]}}
 
@@ -286,7 +287,10 @@ async def test_a_process_that_never_gets_ready_ends_with_the_time_of_its_agent(p
     assert report.results[0].status == "timeout"
 
 
-async def test_no_module_of_the_workspace_runs_in_a_process(place: Any) -> None:
+async def test_no_module_of_the_workspace_runs_in_a_process(
+    place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OFF, "0")  # how the interpreter starts is what this is about
     place.agent("solo", "tree/leaf", isolation="process")
     for name in ("pydantic_core", "sashizu_mcp_server", "typing"):
         (place.work / f"{name}.py").write_text("open('ran', 'w').close()\n", "utf-8")

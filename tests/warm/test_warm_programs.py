@@ -8,6 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import anyio
 import pytest
 from warm_programs import OFF
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is fork
 TOLD = """\
 import json, os, signal, sys, threading
 print(json.dumps({
-    "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path, "flags": [*sys.flags][:4],
+    "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path, "flags": [*sys.flags][:3],
     "dont_write": sys.dont_write_bytecode, "cwd": os.getcwd(), "env": dict(os.environ),
     "file": globals().get("__file__"), "name": __name__, "main": sys.modules["__main__"].__name__,
     "signals": {int(n): str(signal.getsignal(n)).split(" at ")[0] for n in signal.valid_signals()},
@@ -54,13 +55,13 @@ def is_warm(warm, words, **options):
         return type(process) is not subprocess.Popen
 
 
-@pytest.mark.parametrize("how", ["-c", "-m", "script", "session", "minimal"])
+@pytest.mark.parametrize("how", ["-c", "-m", "script", "session", "minimal", "-I", "-P"])
 def test_it_finds_the_same_around_it(warm, folder, how):
     env = {**os.environ, "PYTHONPATH": str(folder / "on_path"), "OF_THE_TEST": "sa\udcffme"}
     if how == "minimal":
         env = {"HOME": "/", "PYTHONPATH": "", "TZ": "Asia/Tokyo", "PYTHONDONTWRITEBYTECODE": "1"}
     words = {"-m": ["-m", "of_a_test"], "script": ["script.py"]}.get(how, ["-c", TOLD])
-    command = [sys.executable, *words, "one", "-c"]
+    command = [sys.executable, *([how] if how in ("-I", "-P") else []), *words, "one", "-c"]
     options = {"cwd": folder, "env": env, "start_new_session": how == "session"}
 
     new, other = both(warm, command, input=b"\xe2\x82\xac\n", **options)
@@ -139,7 +140,7 @@ def test_it_is_talked_with_signalled_and_waited_for_as_any_process(warm):
 @pytest.mark.parametrize(
     ("options", "env"),
     [
-        (["-I"], {}),
+        (["-E"], {}),
         (["-B"], {}),
         ([], {"PYTHONWARNINGS": "error"}),
         ([], {"LC_ALL": "C"}),
@@ -159,3 +160,27 @@ def test_a_site_of_its_own_is_started_anew(warm, tmp_path):
     assert is_warm(warm, words, env=env)
     (tmp_path / "sitecustomize.py").write_text("")
     assert not is_warm(warm, words, env=env)
+
+
+async def test_it_can_be_awaited(warm):
+    code = "import sys; print(sys.stdin.read()[::-1]); print('err', file=sys.stderr); sys.exit(4)"
+    text = b"many bytes" * 30_000
+    async with await warm.open_process([sys.executable, "-I", "-c", code]) as process:
+        seen = []
+
+        async def hear():
+            seen.extend([data async for data in process.stdout])
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(hear)
+            await process.stdin.send(text)
+            await process.stdin.aclose()
+        assert b"".join(seen) == text[::-1] + b"\n"
+        assert await process.stderr.receive() == b"err\n"
+        assert await process.wait() == 4
+    async with await warm.open_process([sys.executable, "-c", "input()"]) as process:
+        with anyio.move_on_after(0.01):
+            await process.stdout.receive()
+        assert process.returncode is None
+        process.kill()
+    assert process.returncode == -signal.SIGKILL

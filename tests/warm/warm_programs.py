@@ -20,7 +20,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.abc
+import anyio.lowlevel
 import pytest
+
+_open_process = anyio.open_process  # as it is where a test has put another in its place
 
 SERVER = Path(__file__).with_name("warm_server.py")
 OFF = "WARM_PROGRAMS"
@@ -76,6 +81,22 @@ class Warm:
             done.check_returncode()
         return done
 
+    async def open_process(
+        self,
+        words: Sequence[str | os.PathLike[str]],
+        *,
+        stdin: int | None = subprocess.PIPE,
+        stdout: int | None = subprocess.PIPE,
+        stderr: int | None = subprocess.PIPE,
+        **options: Any,
+    ) -> Any:
+        """As `anyio.open_process`."""
+        plain = [os.fspath(word) for word in words]
+        if self._request(plain, options) is None:
+            return await _open_process(plain, stdin=stdin, stdout=stdout, stderr=stderr, **options)
+        streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+        return _AsyncProgram(self.start(plain, bufsize=0, **streams, **options))
+
     def asked(self, request: Mapping[str, Any], streams: Sequence[int]) -> int:
         """Ask the server for a program; what it tells of it can be read from the descriptor."""
         told, tells = os.pipe()
@@ -116,7 +137,8 @@ class Warm:
             for k, v in (os.environ if given is None else given).items()
         }
         program = _program(words)
-        if program is None or not self._like_mine(env):
+        cwd = os.path.realpath(os.fspath(options.get("cwd") or "."))
+        if program is None or not Path(cwd).is_dir() or not self._like_mine(env):
             return None
         if _locale(env) == "C.UTF-8" and env.get("LC_CTYPE", env.get("LANG", "")) in (
             "",
@@ -127,7 +149,7 @@ class Warm:
         return {
             **program,
             "words": words if words[0] == sys.executable else [sys.executable, *words],
-            "cwd": os.path.realpath(os.fspath(options.get("cwd") or ".")),
+            "cwd": cwd,
             "env": env,
             "start_new_session": bool(options.get("start_new_session")),
         }
@@ -174,6 +196,11 @@ class _Program(subprocess.Popen[Any]):
         finally:
             self._close_pipe_fds(*pipes)
 
+    @property
+    def told(self) -> int:
+        """Can be read once the program has ended."""
+        return self._told
+
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         if wait_flags & os.WNOHANG and not select.select([self._told], [], [], 0)[0]:
             return 0, 0
@@ -191,6 +218,108 @@ class _Program(subprocess.Popen[Any]):
             finally:
                 self._waitpid_lock.release()
         return self.returncode
+
+
+class _AsyncProgram(anyio.abc.Process):
+    """A program whose streams are awaited."""
+
+    def __init__(self, program: _Program) -> None:
+        self._program = program
+        self._in = _Pipe(program.stdin) if program.stdin else None
+        self._out = _Pipe(program.stdout) if program.stdout else None
+        self._err = _Pipe(program.stderr) if program.stderr else None
+
+    async def wait(self) -> int:
+        while (code := self._program.poll()) is None:
+            await anyio.wait_readable(self._program.told)
+        return code
+
+    async def aclose(self) -> None:
+        with anyio.CancelScope(shield=True) as scope:
+            for each in (self._in, self._out, self._err):
+                if each is not None:
+                    await each.aclose()
+            scope.shield = False
+            try:
+                await self.wait()
+            except BaseException:
+                scope.shield = True
+                self.kill()
+                await self.wait()
+                raise
+
+    def terminate(self) -> None:
+        self._program.terminate()
+
+    def kill(self) -> None:
+        self._program.kill()
+
+    def send_signal(self, signal: int) -> None:
+        self._program.send_signal(signal)
+
+    @property
+    def pid(self) -> int:
+        return self._program.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._program.poll()
+
+    @property
+    def stdin(self) -> Any:
+        return self._in
+
+    @property
+    def stdout(self) -> Any:
+        return self._out
+
+    @property
+    def stderr(self) -> Any:
+        return self._err
+
+
+class _Pipe(anyio.abc.ByteStream):
+    """One end of a pipe, of which only the direction it has is used."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        os.set_blocking(file.fileno(), False)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        while True:
+            if self._file.closed:
+                raise anyio.ClosedResourceError
+            try:
+                data = os.read(self._file.fileno(), max_bytes)
+            except BlockingIOError:
+                await anyio.wait_readable(self._file)
+                continue
+            if not data:
+                raise anyio.EndOfStream
+            return data
+
+    async def send(self, item: bytes) -> None:
+        await anyio.lowlevel.checkpoint()
+        rest = memoryview(item)
+        while rest:
+            if self._file.closed:
+                raise anyio.ClosedResourceError
+            try:
+                rest = rest[os.write(self._file.fileno(), rest) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._file)
+            except BrokenPipeError:
+                raise anyio.BrokenResourceError from None
+
+    async def send_eof(self) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        if not self._file.closed:
+            anyio.notify_closing(self._file)
+            self._file.close()
+        await anyio.lowlevel.checkpoint()
 
 
 def _number(descriptor: int) -> int:
@@ -212,13 +341,14 @@ def _program(words: Sequence[str]) -> dict[str, Any] | None:
         if not script.is_absolute() or not _is_script_of_mine(script):
             return None
         rest = list(words)
-    match rest:
+    alone = rest[0] if rest and rest[0] in ("-I", "-P") and sys.prefix != sys.base_prefix else ""
+    match rest[1:] if alone else rest:
         case ["-m", module, *arguments]:
-            return {"kind": "module", "value": module, "argv": ["-m", *arguments]}
+            return {"kind": "module", "value": module, "argv": ["-m", *arguments], "alone": alone}
         case ["-c", code, *arguments]:
-            return {"kind": "code", "value": code, "argv": ["-c", *arguments]}
-        case [file, *_] if not file.startswith("-"):
-            return {"kind": "file", "value": file, "argv": rest}
+            return {"kind": "code", "value": code, "argv": ["-c", *arguments], "alone": alone}
+        case [file, *_] as argv if not file.startswith("-"):
+            return {"kind": "file", "value": file, "argv": argv, "alone": alone}
         case _:
             return None
 

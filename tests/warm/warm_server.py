@@ -156,11 +156,13 @@ def _prepare(request: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
-    _take(streams)
-    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+    heard = {} if request["alone"] == "-I" else request["env"]  # what the interpreter minds
+    _take(streams, at_once=bool(heard.get("PYTHONUNBUFFERED")))
+    sys.dont_write_bytecode = bool(heard.get("PYTHONDONTWRITEBYTECODE"))
     sys.argv[:] = request["argv"]
     sys.orig_argv[:] = request["words"]
-    sys.path[:] = [_first(request), *_folders(request["env"]), *BASE]
+    first = [] if request["alone"] else [_first(request)]  # neither with -P nor with -I
+    sys.path[:] = [*first, *_folders(heard), *BASE]
     importlib.invalidate_caches()
     sys.path_importer_cache.clear()
     main = types.ModuleType("__main__")
@@ -184,20 +186,19 @@ def _folders(env: dict[str, str]) -> list[str]:
     return [each for each in env.get("PYTHONPATH", "").split(os.pathsep) if each]
 
 
-def _take(streams: list[int]) -> None:
+def _take(streams: list[int], at_once: bool) -> None:
     """These become descriptors 0 to 2, and all others are closed."""
     high = [fcntl.fcntl(each, fcntl.F_DUPFD, 3) for each in streams]
     for number, each in enumerate(high):
         os.dup2(each, number)
     os.closerange(3, max(int(each.name) for each in Path("/dev/fd").iterdir()) + 1)
-    sys.stdin = sys.__stdin__ = _text(0, "r", sys.stdin)
-    sys.stdout = sys.__stdout__ = _text(1, "w", sys.stdout)
-    sys.stderr = sys.__stderr__ = _text(2, "w", sys.stderr)
+    sys.stdin = sys.__stdin__ = _text(0, "r", sys.stdin, False)
+    sys.stdout = sys.__stdout__ = _text(1, "w", sys.stdout, at_once)
+    sys.stderr = sys.__stderr__ = _text(2, "w", sys.stderr, at_once)
 
 
-def _text(descriptor: int, mode: str, like: Any) -> io.TextIOWrapper:
+def _text(descriptor: int, mode: str, like: Any, at_once: bool) -> io.TextIOWrapper:
     """A stream as the interpreter opens it."""
-    at_once = mode == "w" and bool(os.environ.get("PYTHONUNBUFFERED"))
     binary = open(descriptor, mode + "b", 0 if at_once else -1, closefd=False)  # noqa: SIM115
     text = io.TextIOWrapper(
         binary,
