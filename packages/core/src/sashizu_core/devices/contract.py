@@ -238,11 +238,11 @@ class DeviceBackend(Protocol):
         """Whether it wants to hear what the other backends measure."""
         return False
 
-    def hear(self, told: Sequence[tuple[Device, Stats]]) -> None:  # noqa: ARG002
+    def hear(self, told: Sequence[tuple[Device, Stats]]) -> None:
         """Take in what the others have measured, after each look; never raises."""
         del told  # a body, so that the method is no abstract one
 
-    def hear_processes(self, device: str, processes: Sequence[DeviceProcess]) -> None:  # noqa: ARG002
+    def hear_processes(self, device: str, processes: Sequence[DeviceProcess]) -> None:
         """Take in who uses a device, as the others have listed it; never raises."""
         del device, processes
 
