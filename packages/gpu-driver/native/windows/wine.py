@@ -123,8 +123,9 @@ class Wine:
         site = self._folder / "site"
         if not site.exists():
             _link_pytest(site)
-        root = f"--rootdir={spelled(CHECKS.parent)}"
-        words = ("-m", "pytest", *OPTIONS, root, spelled(CHECKS), *more)
+        here = spelled(CHECKS.parent)  # and nothing above: other folders come and go
+        roots = (f"--rootdir={here}", f"--confcutdir={here}")
+        words = ("-m", "pytest", *OPTIONS, *roots, spelled(CHECKS), *more)
         return self.python(python, words, [NATIVE / "tests", site, *SOURCES])
 
     def _until_up(self) -> None:
