@@ -53,7 +53,8 @@ class OpenSandbox:
 
     info = SandboxInfo("open", "enforced")
 
-    def __init__(self) -> None:
+    def __init__(self, open_process: Callable[..., Any]) -> None:
+        self._open_process = open_process
         self.started: list[int] = []
         self.asked: list[tuple[Sequence[str], Confinement]] = []
 
@@ -63,7 +64,9 @@ class OpenSandbox:
     ) -> AsyncIterator[_Running]:
         self.asked.append((argv, confinement))
         try:
-            process = await anyio.open_process(
+            # a server that misbehaves imports next to nothing: a new program costs least
+            starts = anyio.open_process if "-I" in argv else self._open_process
+            process = await starts(
                 list(argv),
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 cwd=confinement.cwd,
@@ -198,13 +201,13 @@ Opened = Callable[..., contextlib.AbstractAsyncContextManager[Run]]
 
 
 @pytest.fixture
-def run(workspace: Workspace, tmp_path: Path) -> Opened:
+def run(workspace: Workspace, tmp_path: Path, warm: Any) -> Opened:
     """Opens a run with servers, by name: tables as in the settings."""
 
     @asynccontextmanager
     async def open_(pace: Pace = QUICK, **servers: dict[str, Any]) -> AsyncIterator[Run]:
         configured = ConfiguredServers(Settings({"mcp": servers}), config=tmp_path / "config")
-        sandbox = OpenSandbox()
+        sandbox = OpenSandbox(warm.open_process)
         async with open_server_tools(lambda: configured, workspace.root, pace=pace) as source:
             yield Run(source, sandbox, workspace)
         assert sandbox.alive() == []
