@@ -31,6 +31,12 @@ pattern = "new.txt"
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
+@pytest.fixture(autouse=True)
+def _warm_servers(monkeypatch, warm):
+    """The library's own way to start a server costs a fork."""
+    monkeypatch.setattr(anyio, "open_process", warm.open_process)
+
+
 @asynccontextmanager
 async def over_stdio(place, mode, *options, **callbacks):
     command, *words = place.words(*options)
