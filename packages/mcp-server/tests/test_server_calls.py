@@ -326,6 +326,34 @@ def answer_questions(server, decision):
             return questions, frame["result"]
 
 
+@pytest.fixture(scope="module")
+def asking_server(quiet_place):
+    """A server that asks before it makes a file."""
+    server = quiet_place.server("--model=fake/writer", quiet_place.policy(ASKING))
+    server.initialize("2025-06-18", elicitation={})
+    yield server
+    assert server.close() == 0
+
+
+@pytest.fixture
+def asking(request, tool):
+    """A server that asks, and the file, which is not there before the test nor after it.
+
+    A caller is asked once for one call. Every run has agents of its own; the client is one for all
+    of the life of a server.
+    """
+    if tool == "delegate":
+        server, place = (request.getfixturevalue(name) for name in ("asking_server", "quiet_place"))
+    else:
+        place = request.getfixturevalue("place")
+        server = place.server("--model=fake/writer", place.policy(ASKING))
+        server.initialize("2025-06-18", elicitation={})
+    new = place.work / "new.txt"
+    assert not new.exists()
+    yield server, new
+    new.unlink(missing_ok=True)
+
+
 ALLOWED = {"result": {"action": "accept", "content": {"decision": "once"}}}
 
 
@@ -343,15 +371,14 @@ ALLOWED = {"result": {"action": "accept", "content": {"decision": "once"}}}
     ],
 )
 @pytest.mark.parametrize("tool", ["delegate", "apply_patch"])
-def test_a_question_goes_to_the_client_and_only_its_yes_allows(place, decision, made, tool):
-    server = place.server("--model=fake/writer", place.policy(ASKING))
-    server.initialize("2025-06-18", elicitation={})
+def test_a_question_goes_to_the_client_and_only_its_yes_allows(asking, decision, made, tool):
+    server, new = asking
     arguments = {"agent": "alpha"} if tool == "delegate" else {"patch": PATCH}
     server.call(1, tool, **arguments)
     questions, _ = answer_questions(server, decision)
     assert "new.txt" in questions[0]["message"]
     assert questions[0]["requestedSchema"]["type"] == "object"
-    assert (place.work / "new.txt").exists() == made
+    assert new.exists() == made
 
 
 def test_who_cannot_be_asked_has_not_allowed(place):
