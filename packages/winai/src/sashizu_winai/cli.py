@@ -1,0 +1,145 @@
+"""The command `winai`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from sashizu_winai.entities import Entity
+    from sashizu_winai.runtime import WindowsAiRuntime
+    from sashizu_winai.settings import WinAiSettings
+
+__all__ = ["app"]
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="Show and use what Windows AI can do on this machine. Experimental.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+
+
+@app.command()
+def status(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show what is ready, and what is not, why, and what to do about it."""
+    report = _asked(ctx, lambda runtime: runtime.probe())
+    if as_json:
+        typer.echo(json.dumps(report.as_json(), indent=2))
+        return
+    typer.echo(f"backend: {report.backend}")
+    for probe in report.probes:
+        code = "" if probe.hresult is None else f" (0x{probe.hresult:08X})"
+        typer.echo(f"{probe.capability:<16}{probe.state:<13}{_plain(probe.reason)}{code}")
+        if probe.remedy:
+            typer.echo(f"{'':<29}{_plain(probe.remedy)}")
+
+
+@app.command()
+def actions(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the App Actions of this machine."""
+    found = _asked(ctx, lambda runtime: runtime.list_actions())
+    if as_json:
+        typer.echo(json.dumps([one.as_json() for one in found], indent=2))
+        return
+    for one in found:
+        typer.echo(f"{_plain(one.id)}{'' if one.available else '  (unavailable)'}")
+        typer.echo(f"  {_plain(one.description)}  [{_plain(one.package)}]")
+        for variant in one.variants:
+            typer.echo("  takes " + ", ".join(f"{_plain(i.name)}:{i.kind}" for i in variant))
+    if not found:
+        typer.echo("no actions")
+
+
+@app.command()
+def invoke(
+    ctx: typer.Context,
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="The id of an action.")],
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=KIND:VALUE",
+            help="An input: text, file, photo, document or uri. Repeatable.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=3600, help="Seconds that it may take. [default: the settings']"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Invoke an App Action, as yourself. Ends with 1 unless it succeeded."""
+    inputs = dict(_input(text) for text in given or ())
+    seconds = timeout if timeout is not None else _table(ctx).timeout
+    outcome = _asked(ctx, lambda r: r.invoke_action(action, inputs, timeout=seconds))
+    if as_json:
+        typer.echo(json.dumps(outcome.as_json(), indent=2))
+    else:
+        typer.echo(f"{outcome.status} (backend {outcome.backend})")
+        for name, entity in outcome.outputs.items():
+            typer.echo(f"{_plain(name)}: {_plain(entity.value)}")
+    if outcome.status != "success":
+        raise typer.Exit(1)
+
+
+def _asked(ctx: typer.Context, ask: Callable[[WindowsAiRuntime], Awaitable[T]]) -> T:
+    """What the runtime answers to one question."""
+    import anyio
+
+    from sashizu_winai.choosing import chosen_backend
+    from sashizu_winai.runtime import WindowsAiRuntime
+
+    table = _table(ctx)
+
+    async def once() -> T:
+        async with WindowsAiRuntime.open(backend=chosen_backend(table.fake)) as runtime:
+            return await ask(runtime)
+
+    return anyio.run(once)
+
+
+def _table(ctx: typer.Context) -> WinAiSettings:
+    from sashizu_core.settings import Settings, load_settings
+
+    from sashizu_winai.settings import winai_settings
+
+    found = getattr(ctx.find_root().obj, "settings", None)
+    return winai_settings(found if isinstance(found, Settings) else load_settings(Path.cwd()))
+
+
+def _input(text: str) -> tuple[str, Entity]:
+    """One input as it was written.
+
+    Raises:
+        UsageError: it is not `NAME=KIND:VALUE`, or there is no such file.
+    """
+    from sashizu_core.errors import UsageError
+
+    from sashizu_winai.entities import PATH_KINDS, Entity, EntityKind
+
+    name, equals, rest = text.partition("=")
+    kind, colon, value = rest.partition(":")
+    known = [one.value for one in EntityKind]
+    if not (name and equals and colon and kind in known):
+        raise UsageError(f"--input {text!r} is not NAME=KIND:VALUE; kinds are {', '.join(known)}")
+    if EntityKind(kind) in PATH_KINDS:
+        path = Path(value).absolute()
+        if not path.is_file():
+            raise UsageError(f"--input {text!r}: there is no file {str(path)!r}")
+        value = str(path)
+    return name, Entity(EntityKind(kind), value)
+
+
+def _plain(text: str) -> str:
+    """A text of strangers on one line, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,0 +1,50 @@
+"""The specs of this package; nothing is opened here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from sashizu_core.protocols import Model, Tool
+from sashizu_core.settings import Settings
+from sashizu_core.specs import ModelSpec, ToolSpec
+
+from sashizu_winai.settings import winai_settings
+
+__all__ = ["model_specs", "tool_specs"]
+
+
+def model_specs(settings: Settings) -> Sequence[ModelSpec]:
+    """The on-device language model.
+
+    Raises:
+        ConfigError: the table `[winai]` is wrong.
+    """
+    fake = winai_settings(settings).fake
+
+    @asynccontextmanager
+    async def open_(name: str) -> AsyncIterator[Model]:
+        from sashizu_winai.choosing import chosen_backend
+        from sashizu_winai.model import WindowsModel
+        from sashizu_winai.runtime import WindowsAiRuntime
+
+        async with WindowsAiRuntime.open(backend=chosen_backend(fake)) as runtime:
+            yield WindowsModel(runtime.backend, name)
+
+    return [ModelSpec("phi-silica", "the language model of Windows itself, on this device", open_)]
+
+
+def tool_specs(settings: Settings) -> Sequence[ToolSpec]:
+    """The tool that invokes App Actions."""
+    table = winai_settings(settings)
+
+    @asynccontextmanager
+    async def open_() -> AsyncIterator[Tool]:
+        from sashizu_winai.choosing import chosen_backend
+        from sashizu_winai.runtime import WindowsAiRuntime
+        from sashizu_winai.tool import WindowsAction
+
+        async with WindowsAiRuntime.open(backend=chosen_backend(table.fake)) as runtime:
+            yield WindowsAction(runtime, table)
+
+    return [ToolSpec("windows_action", "invoke an App Action of Windows", open_)]

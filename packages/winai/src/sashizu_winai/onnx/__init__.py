@@ -1,0 +1,1 @@
+"""ONNX models: the same code on every system."""

@@ -1,0 +1,177 @@
+"""One ONNX model, opened: what was asked for is compared with what really runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import anyio
+import anyio.to_thread
+from sashizu_core.errors import UsageError
+
+from sashizu_winai.errors import Failed, Missing, Unsupported
+from sashizu_winai.onnx.probing import INSTALL, onnxruntime
+
+__all__ = ["OnnxSession", "ProviderPolicy", "open_session"]
+
+ProviderPolicy = Literal["default", "cpu", "gpu", "npu", "directml", "cuda"]
+"""`default` takes what the build prefers; the others name what has to run the model."""
+
+_PROVIDERS: dict[str, frozenset[str]] = {
+    "cpu": frozenset(),
+    "gpu": frozenset(
+        {
+            "CUDAExecutionProvider",
+            "DmlExecutionProvider",
+            "MIGraphXExecutionProvider",
+            "NvTensorRTRTXExecutionProvider",
+            "ROCMExecutionProvider",
+            "TensorrtExecutionProvider",
+            "WebGpuExecutionProvider",
+        }
+    ),
+    "npu": frozenset(
+        {"QNNExecutionProvider", "OpenVINOExecutionProvider", "VitisAIExecutionProvider"}
+    ),
+    "directml": frozenset({"DmlExecutionProvider"}),
+    "cuda": frozenset({"CUDAExecutionProvider"}),
+}
+_CPU = "CPUExecutionProvider"
+_MOST_TEXT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxSession:
+    """An opened model.
+
+    `providers` are those that have a part in it, the first before the later ones; `fell_back` says
+    that and why the CPU runs some of it although something else was asked for, empty if not.
+    Calls may be made from several tasks at once.
+    """
+
+    providers: tuple[str, ...]
+    fell_back: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    _session: Any
+
+    async def run(
+        self, values: Mapping[str, Any], outputs: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Run the model once, in a thread.
+
+        Args:
+            values: an array for each of `inputs`, of the type and shape that the model has.
+            outputs: which of `outputs` are wanted; None for all.
+
+        Returns:
+            An array for each output that was asked for.
+
+        Raises:
+            UsageError: names are unknown or missing.
+            Failed: the runtime refused the values, or failed.
+        """
+        wanted = self.outputs if outputs is None else tuple(outputs)
+        if set(values) != set(self.inputs) or not set(wanted) <= set(self.outputs):
+            raise UsageError(
+                f"the model takes {list(self.inputs)} and gives {list(self.outputs)}; "
+                f"given were {sorted(values)}, asked for were {list(wanted)}"
+            )
+        try:
+            found = await anyio.to_thread.run_sync(self._session.run, list(wanted), dict(values))
+        except Exception as error:  # the library raises several kinds, none with a public base
+            raise Failed("run the ONNX model", _told(error)) from error
+        return dict(zip(wanted, found, strict=True))
+
+
+async def open_session(
+    model: Path | bytes, *, policy: ProviderPolicy = "default", allow_cpu: bool = True
+) -> OnnxSession:
+    """Open an ONNX model.
+
+    Args:
+        model: its file, or its bytes.
+        policy: what has to run it.
+        allow_cpu: whether the CPU may, where what was asked for cannot. It then says so in
+            `fell_back`; without it, it is refused.
+
+    Raises:
+        UsageError: there is no such policy or file.
+        Missing: ONNX Runtime is not installed.
+        Unsupported: the CPU would have to run some of it, and may not.
+        Failed: the model cannot be loaded.
+    """
+    if policy not in get_args(ProviderPolicy):
+        raise UsageError(f"there is no policy {policy!r}; known: {get_args(ProviderPolicy)}")
+    if isinstance(model, Path) and not await anyio.Path(model).is_file():
+        raise UsageError(f"there is no file {str(model)!r}")
+    return await anyio.to_thread.run_sync(_opened, model, policy, allow_cpu)
+
+
+def _opened(model: Path | bytes, policy: ProviderPolicy, allow_cpu: bool) -> OnnxSession:
+    try:
+        ort = onnxruntime()
+    except (ImportError, OSError) as error:
+        found = f"ONNX Runtime cannot be loaded: {error}"
+        raise Missing("open an ONNX model", found, remedy=INSTALL) from error
+    available = tuple(ort.get_available_providers())
+    wanted = _wanted(available, policy)
+    if policy == "cpu" or (policy == "default" and allow_cpu):
+        return _shown(_session(ort, model, [*wanted, _CPU], False), "")
+    if not wanted:
+        reason = f"this build has {', '.join(available)}"
+    else:
+        try:  # the one way to learn of it: a listed provider may have taken nothing of the model
+            return _shown(_session(ort, model, wanted, True), "")
+        except Failed as error:
+            reason = error.found
+    if not allow_cpu:
+        raise Unsupported(
+            f"open an ONNX model on {policy!r} alone",
+            f"the CPU would have to run it: {reason}",
+            remedy="allow the CPU, or use a machine and a build with the provider",
+        )
+    fell_back = f"asked for {policy!r}; the CPU runs all or part of it: {reason}"
+    return _shown(_session(ort, model, [*wanted, _CPU], False), fell_back)
+
+
+def _wanted(available: Sequence[str], policy: ProviderPolicy) -> list[str]:
+    """Those of this machine that the policy means, without the CPU."""
+    elsewhere = {_CPU, "AzureExecutionProvider"}  # the latter is a service of others
+    known = _PROVIDERS.get(policy)
+    return [
+        name for name in available if name not in elsewhere and (known is None or name in known)
+    ]
+
+
+def _session(ort: Any, model: Path | bytes, providers: Sequence[str], forbidden: bool) -> Any:
+    """A session; `forbidden` has it fail where the CPU would have to run any part of the model."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what is worth knowing is raised, or told in `fell_back`
+    if forbidden:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    given = model if isinstance(model, bytes) else str(model)
+    try:
+        session = ort.InferenceSession(
+            given, options, providers=list(providers), enable_fallback=False
+        )
+    except Exception as error:  # the library raises several kinds, without a public base
+        raise Failed("open the ONNX model", _told(error)) from error
+    session.disable_fallback()  # or a run that fails goes on silently on the CPU
+    return session
+
+
+def _shown(session: Any, fell_back: str) -> OnnxSession:
+    return OnnxSession(
+        tuple(session.get_providers()),
+        fell_back,
+        tuple(one.name for one in session.get_inputs()),
+        tuple(one.name for one in session.get_outputs()),
+        session,
+    )
+
+
+def _told(error: Exception) -> str:
+    return "".join(c if c.isprintable() else " " for c in str(error))[:_MOST_TEXT]

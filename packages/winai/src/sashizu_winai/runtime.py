@@ -1,0 +1,172 @@
+"""The way to Windows AI: one object that probes, invokes and answers, in bounded time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from sashizu_winai.backend import Backend
+from sashizu_winai.capabilities import Capability, CapabilityReport, Probe
+from sashizu_winai.choosing import backend_of_this_system
+from sashizu_winai.entities import ActionInfo, ActionOutcome, Entity, Feedback
+from sashizu_winai.errors import Denied, Missing, NotReady, TimedOut, Unsupported, WindowsAiError
+from sashizu_winai.onnx.probing import probe_directml, probe_onnx
+
+if TYPE_CHECKING:
+    from sashizu_winai.model import WindowsModel
+    from sashizu_winai.onnx.session import OnnxSession, ProviderPolicy
+
+__all__ = ["WindowsAiRuntime"]
+
+_OF_ONNX = {Capability.ONNX: probe_onnx, Capability.DIRECTML: probe_directml}
+_CLOSE_S = 10.0
+
+T = TypeVar("T")
+
+
+class WindowsAiRuntime:
+    """Made by `create` or `open`; `aclose` ends it.
+
+    Every operation ends within its timeout, and a timeout cancels what Windows does.
+    """
+
+    def __init__(self, backend: Backend, timeout: float) -> None:
+        self.backend = backend
+        self._timeout = timeout
+
+    @classmethod
+    async def create(
+        cls,
+        *,
+        backend: Backend | None = None,
+        require: AbstractSet[Capability] = frozenset(),
+        timeout: float = 10.0,  # noqa: ASYNC109 - part of what is asked
+    ) -> Self:
+        """Open the backend of this system, or take the given one.
+
+        Args:
+            backend: who does the work; None for the one of this system.
+            require: what has to be ready.
+            timeout: seconds that a probe or a listing may take.
+
+        Raises:
+            WindowsAiError: something required is not ready: `Missing`, `Denied`, `Unsupported` or
+                `NotReady`, with the remedy of its probe.
+        """
+        runtime = cls(backend if backend is not None else backend_of_this_system(), timeout)
+        lacking = (await runtime.probe()).lacking(require) if require else ()
+        if lacking:
+            await runtime.aclose()
+            raise _refusal(lacking[0])
+        return runtime
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, *, backend: Backend | None = None) -> AsyncIterator[Self]:
+        """`create` and `aclose` around a block."""
+        runtime = await cls.create(backend=backend)
+        try:
+            yield runtime
+        finally:
+            await runtime.aclose()
+
+    async def probe(self) -> CapabilityReport:
+        """Look at every capability; never raises for what it finds."""
+        return CapabilityReport(
+            self.backend.name, tuple([await self._probe(one) for one in Capability])
+        )
+
+    async def list_actions(self, inputs: Sequence[Entity] = ()) -> list[ActionInfo]:
+        """The actions of this machine, or those that fit the inputs, sorted by id.
+
+        Raises:
+            WindowsAiError: the catalogue cannot be read.
+        """
+        found = await _bounded(
+            "list the actions", self._timeout, lambda: self.backend.list_actions(inputs)
+        )
+        return sorted(found, key=lambda one: one.id)
+
+    async def invoke_action(
+        self,
+        action_id: str,
+        inputs: Mapping[str, Entity],
+        *,
+        timeout: float,  # noqa: ASYNC109 - a timeout has an error of its own
+        feedback: Feedback | None = None,
+    ) -> ActionOutcome:
+        """Carry out an action.
+
+        Args:
+            action_id: as `list_actions` has it.
+            inputs: entities by the names that one of its variants takes.
+            timeout: seconds; after them the operation is cancelled.
+            feedback: told to the action when it has succeeded, where it takes any.
+
+        Raises:
+            TimedOut: it did not end in time; what it does may have happened.
+            WindowsAiError: it cannot be carried out.
+        """
+        return await _bounded(
+            f"invoke the action {action_id!r}",
+            timeout,
+            lambda: self.backend.invoke_action(action_id, inputs, feedback),
+        )
+
+    def language_model(self) -> WindowsModel:
+        """The on-device language model as a `Model`. Nothing is asked of it yet."""
+        from sashizu_winai.model import WindowsModel
+
+        return WindowsModel(self.backend)
+
+    async def open_session(
+        self, model: Path | bytes, *, policy: ProviderPolicy = "default", allow_cpu: bool = True
+    ) -> OnnxSession:
+        """Open an ONNX model; see `onnx.session.open_session`. Works on every system."""
+        from sashizu_winai.onnx.session import open_session
+
+        return await open_session(model, policy=policy, allow_cpu=allow_cpu)
+
+    async def aclose(self) -> None:
+        """Give everything back."""
+        with anyio.move_on_after(_CLOSE_S, shield=True):
+            await self.backend.aclose()
+
+    async def _probe(self, capability: Capability) -> Probe:
+        if (of_onnx := _OF_ONNX.get(capability)) is not None:
+            return await anyio.to_thread.run_sync(of_onnx)
+        try:
+            return await _bounded(
+                f"probe {capability}", self._timeout, lambda: self.backend.probe(capability)
+            )
+        except WindowsAiError as error:
+            return error.probe(capability)
+
+
+async def _bounded(operation: str, seconds: float, call: Callable[[], Awaitable[T]]) -> T:
+    """What the call gives, in time.
+
+    Raises:
+        TimedOut: it took longer, and was cancelled.
+    """
+    with anyio.move_on_after(seconds):
+        return await call()
+    raise TimedOut(
+        operation,
+        f"no answer within {seconds:g} s; it was cancelled",
+        remedy="ask again with more time; the component may hang",
+    )
+
+
+def _refusal(probe: Probe) -> WindowsAiError:
+    kinds: Iterable[type[WindowsAiError]] = (Missing, Denied, Unsupported)
+    kind = next((one for one in kinds if one.state == probe.state), NotReady)
+    return kind(
+        f"require {probe.capability}", probe.reason, hresult=probe.hresult, remedy=probe.remedy
+    )
