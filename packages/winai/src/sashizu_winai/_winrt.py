@@ -7,18 +7,18 @@ leaves it, and every `OSError` and every missing member becomes a `WindowsAiErro
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import IntEnum
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
-import anyio
-import anyio.from_thread
-import anyio.to_thread
-from anyio.lowlevel import current_token
 from winrt.microsoft.windows.ai import AIFeatureReadyResultState, AIFeatureReadyState
 from winrt.microsoft.windows.ai.text import LanguageModel, LanguageModelOptions
+from winrt.microsoft.windows.applicationmodel.dynamicdependency.bootstrap import (
+    InitializeOptions,
+    Shutdown,
+    initialize,
+)
 from winrt.runtime import ApartmentType, init_apartment
 from winrt.system import Array
 from winrt.windows.ai.actions import (
@@ -38,6 +38,7 @@ from winrt.windows.ai.actions import (
 from winrt.windows.ai.actions.hosting import ActionDefinition, ActionOverload
 from winrt.windows.foundation import Uri
 
+from sashizu_winai.apartment import Apartment, Operation, from_any_thread, translated
 from sashizu_winai.backend import Generated, GeneratedStatus
 from sashizu_winai.capabilities import Capability, Probe, State
 from sashizu_winai.entities import (
@@ -49,13 +50,10 @@ from sashizu_winai.entities import (
     Feedback,
     OutcomeStatus,
 )
-from sashizu_winai.errors import Failed, Missing, NotReady, error_of
+from sashizu_winai.errors import Failed, Missing, NotReady, WindowsAiError, error_of
 
 __all__ = ["PyWinRtBackend"]
 
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-_CANCEL_S = 2.0
 _UPDATE = "bring Windows up to date"
 
 # Numbers that a newer Windows adds become members of their own, so these are asked with `get`.
@@ -97,17 +95,6 @@ _RESULTS: dict[int, OutcomeStatus] = {
 _FEEDBACK = {"positive": ActionFeedbackKind.POSITIVE, "negative": ActionFeedbackKind.NEGATIVE}
 
 
-class _Operation(Protocol[R_co]):
-    """What all asynchronous operations of WinRT have in common."""
-
-    @property
-    def completed(self) -> Any: ...
-    @completed.setter
-    def completed(self, value: Any) -> None: ...
-    def get_results(self) -> R_co: ...
-    def cancel(self) -> None: ...
-
-
 class _Answer(Protocol):
     """What both ways to generate give."""
 
@@ -127,28 +114,29 @@ class PyWinRtBackend:
     def __init__(self) -> None:
         self._runtime: ActionRuntime | None = None
         self._model: LanguageModel | None = None
-        self._apartments = threading.local()
+        self._shutdown: Shutdown | None = None
+        self._apartment = Apartment(lambda: init_apartment(ApartmentType.MULTI_THREADED))
 
     async def probe(self, capability: Capability) -> Probe:
         if capability is Capability.ACTIONS:
-            await self._in_thread("open the App Actions", self._actions)
+            await self._apartment.call("open the App Actions", self._actions)
             return Probe(capability, "ready", "the runtime of App Actions answers")
-        state = await self._in_thread("ask for the language model", LanguageModel.get_ready_state)
+        state = await self._apartment.call("ask for the language model", self._ready_state)
         found = _STATES.get(state, ("not_ready", f"the state {int(state)} is not known", _UPDATE))
         return Probe(capability, *found)
 
     # --- actions ----------------------------------------------------------------------------------
 
     async def list_actions(self, inputs: Sequence[Entity]) -> list[ActionInfo]:
-        return await self._in_thread("list the actions", self._listed, inputs)
+        return await self._apartment.call("list the actions", self._listed, inputs)
 
     async def invoke_action(
         self, action_id: str, inputs: Mapping[str, Entity], feedback: Feedback | None
     ) -> ActionOutcome:
         operation = f"invoke the action {action_id!r}"
-        overload, context = await self._in_thread(operation, self._prepared, action_id, inputs)
-        await self._finished(operation, overload.invoke_async(context))
-        outcome = await self._in_thread(operation, self._outcome, action_id, context)
+        overload, context = await self._apartment.call(operation, self._prepared, action_id, inputs)
+        await self._apartment.finished(operation, lambda: overload.invoke_async(context))
+        outcome = await self._apartment.call(operation, self._outcome, action_id, context)
         if feedback is not None and outcome.status == "success":
             await self._give_feedback(overload, context, feedback)
         return outcome
@@ -196,35 +184,41 @@ class PyWinRtBackend:
         self, overload: ActionOverload, context: ActionInvocationContext, feedback: Feedback
     ) -> None:
         operation = "give feedback to an action"
+        if not await self._apartment.call(operation, overload.get_supports_feedback):
+            return
 
-        def begun() -> _Operation[None] | None:
-            if not overload.get_supports_feedback():
-                return None
+        def begin() -> Operation[None]:
             told = self._actions().create_action_feedback(_FEEDBACK[feedback])
-            running: _Operation[None] = overload.invoke_feedback_async(context, told)
-            return running
+            return overload.invoke_feedback_async(context, told)
 
-        begun_operation = await self._in_thread(operation, begun)
-        if begun_operation is not None:
-            await self._finished(operation, begun_operation)
+        await self._apartment.finished(operation, begin)
 
     # --- the language model -----------------------------------------------------------------------
 
     async def prepare_model(self) -> None:
         operation = "prepare the language model"
-        ensuring = await self._in_thread(operation, LanguageModel.ensure_ready_async)
-        result = await self._finished(operation, ensuring)
-        if result.status != AIFeatureReadyResultState.SUCCESS:
-            code = (result.extended_error or result.error) & 0xFFFFFFFF
-            if code:
-                raise error_of(operation, code, result.error_display_text)
-            raise NotReady(operation, result.error_display_text or "it did not become ready")
-        creating = await self._in_thread(operation, LanguageModel.create_async)
-        self._model = await self._finished(operation, creating)
+        await self._apartment.call(operation, self._app_runtime)
+        result = await self._apartment.finished(operation, LanguageModel.ensure_ready_async)
+        with translated(operation):
+            if result.status != AIFeatureReadyResultState.SUCCESS:
+                code = (result.extended_error or result.error) & 0xFFFFFFFF
+                if code:
+                    raise error_of(operation, code, result.error_display_text)
+                raise NotReady(operation, result.error_display_text or "it did not become ready")
+        self._model = await self._apartment.finished(operation, LanguageModel.create_async)
+
+    def _ready_state(self) -> AIFeatureReadyState:
+        self._app_runtime()
+        return LanguageModel.get_ready_state()
+
+    def _app_runtime(self) -> None:
+        """Load the Windows App Runtime, which a program without a package has to do itself."""
+        if self._shutdown is None:
+            self._shutdown = initialize(options=InitializeOptions.ON_PACKAGE_IDENTITY_NOOP)
 
     async def usable_prompt(self, prompt: str) -> int:
         model = self._opened("measure a prompt")
-        return await self._in_thread(
+        return await self._apartment.call(
             "measure a prompt", lambda: int(model.get_usable_prompt_length(prompt))
         )
 
@@ -233,20 +227,20 @@ class PyWinRtBackend:
     ) -> Generated:
         operation = "generate a text"
         model = self._opened(operation)
-        hearing = _Hearing(on_text)
+        hear = from_any_thread(on_text)
 
-        def begun() -> _Operation[_Answer]:
+        def begin() -> Operation[_Answer]:
             options = LanguageModelOptions()
             if json_schema is None:
                 plain = model.generate_response_async(prompt, options)
-                plain.progress = lambda _operation, piece: hearing.hear(piece)
-                return _answering(plain)
+                plain.progress = lambda _operation, piece: hear(piece)
+                return plain
             structured = model.generate_structured_json_response_async(prompt, json_schema, options)
-            structured.progress = lambda _operation, piece: hearing.hear(piece)
-            return _answering(structured)
+            structured.progress = lambda _operation, piece: hear(piece)
+            return structured
 
-        result = await self._finished(operation, await self._in_thread(operation, begun))
-        with _translated(operation):
+        result = await self._apartment.finished(operation, begin)
+        with translated(operation):
             code = result.extended_error & 0xFFFFFFFF
             status = _status(result.status.name)
             return Generated(result.text, status, code or None)
@@ -259,83 +253,13 @@ class PyWinRtBackend:
     async def aclose(self) -> None:
         model, self._model = self._model, None
         runtime, self._runtime = self._runtime, None
-        for closing in (model, runtime):
-            if closing is not None:
-                await self._in_thread("close Windows AI", closing.close)
-
-    # --- threads ----------------------------------------------------------------------------------
-
-    async def _in_thread(self, operation: str, call: Callable[..., R], *args: object) -> R:
-        """Call in a thread of the apartment. A call that hangs is left behind when cancelled."""
-
-        def once() -> R:
-            with _translated(operation):
-                if not hasattr(self._apartments, "entered"):
-                    init_apartment(ApartmentType.MULTI_THREADED)
-                    self._apartments.entered = True
-                return call(*args)
-
-        return await anyio.to_thread.run_sync(once, abandon_on_cancel=True)
-
-    async def _finished(self, operation: str, running: _Operation[R]) -> R:
-        """What an operation gives. Whoever cancels this cancels the operation."""
-        done = _Signal()
-
-        def watch() -> None:
-            running.completed = lambda _operation, _status: done.set()
-
-        try:
-            await self._in_thread(operation, watch)
-            await done.wait()
-            return await self._in_thread(operation, running.get_results)
-        except anyio.get_cancelled_exc_class():
-            with anyio.move_on_after(_CANCEL_S, shield=True):
-                await self._in_thread(operation, running.cancel)
-            raise
-
-
-class _Signal:
-    """An event that any thread may set, once."""
-
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-        self._token = current_token()
-
-    def set(self) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits
-            anyio.from_thread.run_sync(self._event.set, token=self._token)
-
-    async def wait(self) -> None:
-        await self._event.wait()
-
-
-class _Hearing:
-    """Carries pieces of text from the threads of Windows into the event loop."""
-
-    def __init__(self, on_text: Callable[[str], None]) -> None:
-        self._on_text = on_text
-        self._token = current_token()
-
-    def hear(self, piece: str) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and nobody listens
-            anyio.from_thread.run_sync(self._on_text, piece, token=self._token)
-
-
-def _answering(running: _Operation[_Answer]) -> _Operation[_Answer]:
-    """The same, as what both ways to generate have in common."""
-    return running
-
-
-@contextmanager
-def _translated(operation: str) -> Iterator[None]:
-    """What Windows says, as errors of ours."""
-    try:
-        yield
-    except OSError as error:
-        code = getattr(error, "winerror", None) or error.errno or 0x80004005
-        raise error_of(operation, code, error.strerror or str(error)) from error
-    except AttributeError as error:
-        raise Missing(operation, f"this Windows lacks it: {error}", remedy=_UPDATE) from error
+        shutdown, self._shutdown = self._shutdown, None
+        closings: list[Callable[[], None]] = []
+        closings += [one.close for one in (model, runtime) if one is not None]
+        closings += [shutdown] if shutdown is not None else []
+        for closing in closings:
+            with suppress(WindowsAiError):  # what cannot be closed ends with the process
+                await self._apartment.call("close Windows AI", closing)
 
 
 def _info(found: ActionDefinition) -> ActionInfo:
