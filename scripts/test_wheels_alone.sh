@@ -34,7 +34,8 @@ import_all() { # ENVIRONMENT MODULE
   "$1/bin/python" -P -c "
 import importlib, pkgutil, $2 as package
 for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
-    importlib.import_module(found.name)"
+    if not found.name.endswith('._winrt'): # what it imports is for Windows only
+        importlib.import_module(found.name)"
 }
 
 test_metapackage() { # no code of its own: what it brings must run

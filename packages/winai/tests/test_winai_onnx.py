@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from sashizu_core.errors import UsageError
 from sashizu_winai.capabilities import Capability
 from sashizu_winai.errors import Failed, Missing, Unsupported
 from sashizu_winai.onnx import probing, session
 from sashizu_winai.onnx.session import open_session
+
+np = pytest.importorskip("numpy")  # both come with the extra
+pytest.importorskip("onnxruntime")
 
 
 def field(number: int, value: int | bytes) -> bytes:
