@@ -16,7 +16,6 @@ from winrt.microsoft.windows.ai import AIFeatureReadyResultState, AIFeatureReady
 from winrt.microsoft.windows.ai.text import LanguageModel, LanguageModelOptions
 from winrt.microsoft.windows.applicationmodel.dynamicdependency.bootstrap import (
     InitializeOptions,
-    Shutdown,
     initialize,
 )
 from winrt.runtime import ApartmentType, init_apartment
@@ -107,14 +106,20 @@ class _Answer(Protocol):
 
 
 class PyWinRtBackend:
-    """Windows, asked in threads of a multi-threaded apartment, so that no call blocks the loop."""
+    """Windows, asked in threads of a multi-threaded apartment, so that no call blocks the loop.
+
+    Args:
+        load: loads the Windows App Runtime before the language model is first asked, and gives what
+            unloads it; for hosts that have loaded it themselves.
+    """
 
     name = "windows"
 
-    def __init__(self) -> None:
+    def __init__(self, *, load: Callable[[], Callable[[], None]] | None = None) -> None:
+        self._load = load or _load_app_runtime
         self._runtime: ActionRuntime | None = None
         self._model: LanguageModel | None = None
-        self._shutdown: Shutdown | None = None
+        self._unload: Callable[[], None] | None = None
         self._apartment = Apartment(lambda: init_apartment(ApartmentType.MULTI_THREADED))
 
     async def probe(self, capability: Capability) -> Probe:
@@ -212,9 +217,8 @@ class PyWinRtBackend:
         return LanguageModel.get_ready_state()
 
     def _app_runtime(self) -> None:
-        """Load the Windows App Runtime, which a program without a package has to do itself."""
-        if self._shutdown is None:
-            self._shutdown = initialize(options=InitializeOptions.ON_PACKAGE_IDENTITY_NOOP)
+        if self._unload is None:
+            self._unload = self._load()
 
     async def usable_prompt(self, prompt: str) -> int:
         model = self._opened("measure a prompt")
@@ -253,13 +257,18 @@ class PyWinRtBackend:
     async def aclose(self) -> None:
         model, self._model = self._model, None
         runtime, self._runtime = self._runtime, None
-        shutdown, self._shutdown = self._shutdown, None
+        unload, self._unload = self._unload, None
         closings: list[Callable[[], None]] = []
         closings += [one.close for one in (model, runtime) if one is not None]
-        closings += [shutdown] if shutdown is not None else []
+        closings += [unload] if unload is not None else []
         for closing in closings:
             with suppress(WindowsAiError):  # what cannot be closed ends with the process
                 await self._apartment.call("close Windows AI", closing)
+
+
+def _load_app_runtime() -> Callable[[], None]:
+    """Load the Windows App Runtime, which a program without a package has to do itself."""
+    return initialize(options=InitializeOptions.ON_PACKAGE_IDENTITY_NOOP)
 
 
 def _info(found: ActionDefinition) -> ActionInfo:
