@@ -9,12 +9,14 @@ from typing import Any
 
 import anyio
 import pytest
+from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.errors import SashizuError
-from sashizu_core.protocols import Approval, Question
+from sashizu_core.grants import PermissionRequest
+from sashizu_core.protocols import Approval, Question, Tool, ToolContext
 from sashizu_core.sandboxing import Confinement, SandboxInfo
-from sashizu_core.specs import SandboxSpec
+from sashizu_core.specs import SandboxSpec, ToolSpec
 from sashizu_core.testing.fakes import call
-from sashizu_core.types import Limits, ModelRequest, Outcome
+from sashizu_core.types import Limits, ModelRequest, Outcome, StepKind, ToolResult
 
 READS: Mapping[str, Any] = {"tools": {"mcp": ["read_file"], "fs": {"read": True}}}
 
@@ -286,3 +288,49 @@ async def test_a_fork_takes_what_hooks_said_until_its_step(world: Any, hooks: Co
     found = await world.fork(report.run_id, at=second["step"])
     assert [event for event, _ in hooks.ran] == ["PreToolUse", "PostToolUse", "Stop"]
     assert (await world.replay(found.run_id)).differences == ()
+
+
+class Shell(TypedTool[Arguments]):
+    """Runs nothing, and counts how often; `while_running` is called by the first time."""
+
+    name = "shell"
+    description = "Runs a command."
+    arguments = Arguments
+    kind = StepKind.EFFECT
+
+    def __init__(self) -> None:
+        self.ran = 0
+        self.while_running: Any = None
+
+    def parse(self, arguments: str) -> Arguments:
+        return Arguments()
+
+    def requests(self, arguments: Arguments, context: ToolContext) -> Sequence[PermissionRequest]:
+        return ()
+
+    async def run(self, arguments: Arguments, context: ToolContext) -> ToolResult:
+        self.ran += 1
+        self.while_running()
+        return ToolResult("ran")
+
+
+async def test_a_hook_of_today_does_not_have_a_check_in_doubt_made_twice(
+    world: Any, hooks: Commands
+) -> None:
+    shell = Shell()
+
+    @asynccontextmanager
+    async def open_() -> AsyncIterator[Tool]:
+        yield shell
+
+    world.tools["shell"] = ToolSpec("shell", "runs", open_)
+    shell.while_running = world.cut_off
+    fields = {"tools": {"mcp": ["shell"], "shell": {"exec": ["x"]}}, "verify": ["x"]}
+    world.agent("worker", ["done"], **fields)
+    report = await world.run("worker")
+    assert shell.ran == 1
+    world.settings["hooks"] = on(Stop="stop")
+    found = await world.resume(report.run_id)
+    assert shell.ran == 1
+    assert [doubt.tool for doubt in found.doubts] == ["shell"]
+    assert hooks.ran == []

@@ -185,3 +185,21 @@ async def test_a_fork_at_its_step_has_a_program_work_anew(world: Any, program: P
     assert program.worked == 2
     assert [result.answer for result in found.report.results] == ["answer 2"]
     assert (await world.replay(found.run_id)).differences == ()
+
+
+def hook(command: str) -> dict[str, Any]:
+    return {"SessionStart": [{"hooks": [{"type": "command", "command": command}]}]}
+
+
+async def test_a_program_that_was_at_work_is_asked_about_whatever_hooks_there_are_by_now(
+    world: Any, program: Program
+) -> None:
+    worker(world, program)
+    world.settings["hooks"] = hook("of then")
+    program.while_working = world.cut_off
+    report = await world.run("worker")
+    world.settings["hooks"] = hook("of today")
+    found = await world.resume(report.run_id)
+    assert program.worked == 1
+    assert "is not known" in found.report.results[0].error
+    assert (await world.replay(found.run_id)).differences == ()

@@ -22,11 +22,19 @@ from sashizu_core.turn.answer import read_answer
 from sashizu_core.turn.inference import Inference, Ledger
 from sashizu_core.turn.loop import Ending
 from sashizu_core.turn.past import AgentPast
-from sashizu_core.turn.recorded_step import RESTORE_FILES, UNKNOWN_OUTCOME
+from sashizu_core.turn.recorded_step import RESTORE_FILES, UNKNOWN_OUTCOME, RecordedStep
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import UNITS, Amount, Decision, Outcome, StepKind, Usage
 
-__all__ = ["Engine", "EngineJob", "EngineLoop", "EngineResult", "work_of", "written_result"]
+__all__ = [
+    "Engine",
+    "EngineJob",
+    "EngineLoop",
+    "EngineResult",
+    "start_of",
+    "work_of",
+    "written_result",
+]
 
 
 _NOT_ITS_WORK = ("run_hook", "keep_changes", RESTORE_FILES)
@@ -118,9 +126,11 @@ class EngineLoop:
         job = self.job
         request = self.engine.program(job)
         decision = authorize((request,), job.subject)
-        seq = job.steps.next_seq()
-        if (past := job.steps.past) is not None:
-            if decision.allowed and _in_doubt(past, seq):
+        past = job.steps.past
+        known = start_of(past) if past is not None else None
+        seq = known.seq if known is not None else job.steps.next_seq()
+        if past is not None:
+            if decision.allowed and _in_doubt(known):
                 decision = await self._asked_again(request)
             self._leave(past, seq)
         self._common = {
@@ -202,9 +212,14 @@ class EngineLoop:
         return [self.job.steps.recorder.event("tool.ended", fields)]
 
 
-def _in_doubt(past: AgentPast, seq: int) -> bool:
+def start_of(past: AgentPast) -> RecordedStep | None:
+    """The step in which a program began to work, whatever its number; None where none did."""
+    begun = [step for step in past.steps.values() if step.intent.get("tool_type") == "engine"]
+    return max(begun, key=lambda step: step.seq, default=None)
+
+
+def _in_doubt(known: RecordedStep | None) -> bool:
     """Whether the program was at work when the run was interrupted."""
-    known = past.steps.get(seq)
     return known is not None and known.decision is not None and known.decision.allowed
 
 

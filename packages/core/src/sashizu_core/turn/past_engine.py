@@ -11,7 +11,7 @@ import anyio.lowlevel
 
 from sashizu_core.errors import SashizuError
 from sashizu_core.turn.answer import read_answer
-from sashizu_core.turn.engine import work_of
+from sashizu_core.turn.engine import start_of, work_of
 from sashizu_core.turn.inference import Inference
 from sashizu_core.turn.loop import Ending
 from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
@@ -53,8 +53,8 @@ class RecordedEngineLoop:
             StoppedAsRecorded: it was stopped.
         """
         past, recorder = self.past, self.steps.recorder
-        known = past.steps.get(self.steps.next_seq())
-        if known is None or not known.intent:
+        known = start_of(past)
+        if known is None:
             if past.stop is not None:
                 raise StoppedAsRecorded(past.stop)
             raise SashizuError("the program did not begin to work, as it was recorded")

@@ -19,6 +19,7 @@ __all__ = ["PastMoment", "answer_of", "had_hooks", "written_said"]
 Fields = Mapping[str, Any]
 
 _HOOK = "run_hook"
+_AT_CALLS = ("PreToolUse", "PostToolUse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class PastMoment:
         if past is None:
             return cls()
         steps = [step for _, step in sorted(past.steps.items()) if _reacts(step, event, at)]
-        return cls(tuple(steps), past.strict or _asked_since(past, at))
+        return cls(tuple(steps), past.strict or _went_on(past, event, at))
 
     def cut_off(self, source: str, command: str) -> RecordedStep | None:
         """The step in which a hook was running that nobody heard the end of."""
@@ -92,12 +93,15 @@ def _is(step: RecordedStep, source: str, command: str) -> bool:
     return (attrs.get("source"), attrs.get("command")) == (source, command)
 
 
-def _asked_since(past: AgentPast, at: int) -> bool:
-    """Whether a model was asked after a moment, so that all of it had been waited for."""
-    return any(
-        seq >= at and step.intent.get("kind") == "model.requested"
-        for seq, step in past.steps.items()
-    )
+def _went_on(past: AgentPast, event: ReactionEvent, at: int) -> bool:
+    """Whether the agent did something after a moment, so that all of it had been waited for.
+
+    At a call, others of the same answer may have been under way: only a model was asked after it.
+    """
+    later = [step for seq, step in past.steps.items() if seq >= at and step.intent]
+    if event in _AT_CALLS:
+        return any(step.intent["kind"] == "model.requested" for step in later)
+    return not all(_reacts(step, event, at) for step in later)
 
 
 def _attrs(event: Fields) -> Fields:
