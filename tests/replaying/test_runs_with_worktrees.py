@@ -13,12 +13,12 @@ import pytest
 from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import SashizuError
-from sashizu_core.grants import PermissionRequest
+from sashizu_core.grants import PathRequest, PermissionRequest, Subject
 from sashizu_core.protocols import Tool, ToolContext
 from sashizu_core.settings import Settings
-from sashizu_core.specs import ToolSpec
+from sashizu_core.specs import PolicySpec, ToolSpec
 from sashizu_core.testing.fakes import call
-from sashizu_core.types import ModelRequest, Outcome, StepKind, ToolResult
+from sashizu_core.types import Decision, ModelRequest, Outcome, StepKind, ToolResult
 from sashizu_sandbox import plugin as sandbox
 from sashizu_sandbox.worktrees.manifest import load_manifest, worktrees_home
 
@@ -248,3 +248,42 @@ async def test_a_fork_whose_worktree_is_forgotten_says_so(world: Any, repository
     assert found.report.results[0].ok, found.report.results[0].error
     (lack,) = found.lacks
     assert "its files are those of today" in lack
+
+
+class DeniesWriting:
+    """A policy of today."""
+
+    def check(self, request: PermissionRequest, subject: Subject) -> Decision | None:
+        if isinstance(request, PathRequest) and request.access == "write":
+            return Decision("deny", "nothing is written by now")
+        return None
+
+
+@asynccontextmanager
+async def open_policy() -> AsyncIterator[DeniesWriting]:
+    yield DeniesWriting()
+
+
+RULES: Mapping[str, Mapping[str, str]] = {
+    "asked": {"verdict": "ask", "touches": "write", "pattern": "*"},
+    "tool": {"verdict": "deny", "touches": "tool", "pattern": "write_file"},
+}
+
+
+@pytest.mark.parametrize("by", ["asked", "tool", "policy"])
+async def test_a_fork_writes_nothing_again_that_is_not_allowed_by_now(
+    world: Any, repository: Path, by: str
+) -> None:
+    script = turns(writes("one.txt", "1"), writes("two.txt", "2"), "done")
+    world.agent("worker", script, **WRITES)
+    report = await world.run("worker")
+    if by == "policy":
+        world.offered["policies"] = {"denies": PolicySpec("denies", "writing", open_policy)}
+    else:
+        world.settings["policy"] = {"rule": [RULES[by]]}
+    found = await world.fork(report.run_id, at=3)
+    (lack,) = found.lacks
+    assert "step 1" in lack
+    assert "allowed" in lack
+    (entry,) = load_manifest(found.run_id).agents
+    assert not (entry.folder / "one.txt").exists()

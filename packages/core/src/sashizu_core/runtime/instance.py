@@ -432,7 +432,8 @@ class AgentInstance:
             approvals=parts.approvals,
         )
         if parts.past is not None:
-            await restored(parts.past, self._steps, self.place, tools, subject, context)
+            place, policies = self.place, parts.policies
+            await restored(parts.past, self._steps, place, tools, subject, context, policies)
         if plan.targets and not (self._past is not None and self._past.strict):
             await anyio.to_thread.run_sync(self._prepare_for_artifacts)
         self._reactor = self._reacting(subject, context)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sashizu_core.errors import SashizuError
-from sashizu_core.grants import PathRequest, Subject
+from sashizu_core.grants import PathRequest, PermissionRequest, Subject, ToolRequest
 from sashizu_core.permissions import authorize
-from sashizu_core.protocols import Tool, ToolContext
+from sashizu_core.protocols import Policy, Tool, ToolContext
 from sashizu_core.runtime.places import Place
 from sashizu_core.runtime.run_past import RunPast
 from sashizu_core.turn.past import AgentPast
@@ -44,6 +44,10 @@ class _Made:
         return self.past.text(str((self.step.intent.get("blobs") or ("",))[0]))
 
 
+_Still = Callable[[_Made, Sequence[PermissionRequest]], str]
+"""Says why a call is not allowed by now; empty if it is."""
+
+
 async def restored(
     run_past: RunPast,
     steps: StepContext,
@@ -51,8 +55,9 @@ async def restored(
     tools: Mapping[str, Tool],
     subject: Subject,
     context: ToolContext,
+    policies: Sequence[Policy] = (),
 ) -> None:
-    """Make the writes of file tools again that are on record of an agent.
+    """Make the writes of file tools again that are on record of an agent, and allowed by now.
 
     Both events of it have no number: an agent's steps are those of its history.
 
@@ -72,7 +77,11 @@ async def restored(
     common = {"step_kind": StepKind.IDEMPOTENT.value, "op": RESTORE_FILES, "tool": "files"}
     recorder.write([recorder.event("tool.requested", common)])
     await recorder.durable()
-    lacks = [lack async for lack in _lacks(run_past, past, place, tools, subject, context)]
+
+    def still(made: _Made, requests: Sequence[PermissionRequest]) -> str:
+        return _why_not(made, requests, subject, policies)
+
+    lacks = [lack async for lack in _lacks(run_past, past, place, tools, still, context)]
     attrs = {"begun": place.begun, "lacks": lacks[:MOST_LACKS]}
     recorder.write([recorder.event("tool.ended", {**common, "status": "ok", "attrs": attrs})])
     run_past.lacks += lacks
@@ -83,7 +92,7 @@ async def _lacks(
     past: AgentPast,
     place: Place,
     tools: Mapping[str, Tool],
-    subject: Subject,
+    still: _Still,
     context: ToolContext,
 ) -> AsyncIterator[str]:
     """Make the calls again, and tell of those that cannot be."""
@@ -95,7 +104,7 @@ async def _lacks(
             "those of today"
         )
     for made in sorted(_calls(run_past, past), key=lambda each: _time(each.step)):
-        if why := await _again(made, tools, subject, context):
+        if why := await _again(made, tools, still, context):
             yield f"the folder of {past.name!r} lacks {made.told}: {why}"
 
 
@@ -125,8 +134,24 @@ def _changes(step: RecordedStep) -> bool:
     )
 
 
+def _why_not(
+    made: _Made,
+    requests: Sequence[PermissionRequest],
+    subject: Subject,
+    policies: Sequence[Policy],
+) -> str:
+    """Why a call is not allowed by now; what somebody has allowed is not asked for again."""
+    asked = (ToolRequest(str(made.step.intent.get("tool"))), *requests)
+    found, then = authorize(asked, subject, policies), made.step.decision
+    if found.allowed or (found.verdict == "ask" and then is not None and then.decided_by == "user"):
+        return ""
+    if found.verdict == "ask":
+        return f"it is allowed only where somebody says so by now ({found.reason})"
+    return f"it is not allowed any more ({found.reason})"
+
+
 async def _again(
-    made: _Made, tools: Mapping[str, Tool], subject: Subject, context: ToolContext
+    made: _Made, tools: Mapping[str, Tool], still: _Still, context: ToolContext
 ) -> str:
     """Make one call again; says why that cannot be done."""
     tool = tools.get(str(made.step.intent.get("tool")))
@@ -141,9 +166,8 @@ async def _again(
             return ""  # it failed then
         if made.step.intent.get("redactions"):
             return "what it wrote held a secret, which is not on record"
-        decision = authorize(requests, subject)
-        if decision.verdict == "deny":
-            return f"it is not allowed any more ({decision.reason})"
+        if why := still(made, requests):
+            return why
         result = await tool.run(arguments, context)
     except SashizuError as error:
         return str(error)
