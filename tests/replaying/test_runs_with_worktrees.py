@@ -14,13 +14,16 @@ from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import SashizuError
 from sashizu_core.grants import PathRequest, PermissionRequest, Subject
+from sashizu_core.ids import new_run_id
 from sashizu_core.protocols import Tool, ToolContext
 from sashizu_core.settings import Settings
 from sashizu_core.specs import PolicySpec, ToolSpec
 from sashizu_core.testing.fakes import call
 from sashizu_core.types import Decision, ModelRequest, Outcome, StepKind, ToolResult
 from sashizu_sandbox import plugin as sandbox
-from sashizu_sandbox.worktrees.manifest import load_manifest, worktrees_home
+from sashizu_sandbox.worktrees.git import Git
+from sashizu_sandbox.worktrees.isolation import open_worktrees
+from sashizu_sandbox.worktrees.manifest import Manifest, load_manifest, worktrees_home
 
 WRITES: Mapping[str, Any] = {
     "tools": {"mcp": ["read_file", "write_file"], "fs": {"read": True, "write": True}},
@@ -287,3 +290,59 @@ async def test_a_fork_writes_nothing_again_that_is_not_allowed_by_now(
     assert "allowed" in lack
     (entry,) = load_manifest(found.run_id).agents
     assert not (entry.folder / "one.txt").exists()
+
+
+@pytest.mark.parametrize("killed_at", ["move", "update-ref", "", "save"])
+async def test_a_worktree_is_taken_up_wherever_the_one_before_was_killed_over_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    ids = [new_run_id() for _ in range(3)]
+    async with open_worktrees(repository, ids[0]) as first:
+        tree = await first.separate("worker", "one")
+        (tree.root / "new.txt").write_text("of then", "utf-8")
+        assert await tree.conclude() is not None
+    async with open_worktrees(repository, ids[1]) as second:
+        with monkeypatch.context() as patch:
+            patch.setattr(Git, "run", killing(killed_at))
+            patch.setattr(Manifest, "save", saving(ids[0], killed_at))
+            with pytest.raises(Killed):
+                await second.take_up("worker", "two", "one")
+    async with open_worktrees(repository, ids[2]) as third:
+        tree = await third.take_up("worker", "three", "one")
+        (tree.root / "more.txt").write_text("more", "utf-8")
+        changes = await tree.conclude()
+        assert changes is not None
+        assert [file.path for file in changes.files] == ["more.txt", "new.txt"]
+        plan = await third.merge_plan()
+        assert plan is not None
+        assert len(plan.clean) == 1
+
+
+class Killed(BaseException):
+    """Nothing after it is done."""
+
+
+def killing(word: str) -> Any:
+    """Ends before a command of git; after the last one if it is empty."""
+    run = Git.run
+
+    async def killed(self: Git, *words: str, **options: Any) -> bytes:
+        if words[0] == word or words[:2] == ("worktree", word):
+            raise Killed
+        printed = await run(self, *words, **options)
+        if not word and words[0] == "update-ref":
+            raise Killed
+        return printed
+
+    return killed
+
+
+def saving(run_id: str, killed_at: str) -> Any:
+    save = Manifest.save
+
+    def killed(self: Manifest) -> None:
+        if killed_at == "save" and self.run_id == run_id:
+            raise Killed
+        save(self)
+
+    return killed

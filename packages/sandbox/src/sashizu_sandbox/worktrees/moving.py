@@ -61,6 +61,13 @@ def free_folder(manifest: Manifest, agent: str) -> Path:
     return manifest.folder / (f"{slug}-{count + 1}" if count else slug)
 
 
+async def _back(git: Git, entry: AgentEntry, base: str) -> None:
+    """Have a branch begin anew; one that was killed over it may have done so already."""
+    branch = f"refs/heads/{entry.branch}"
+    if await git.object(branch) != base:
+        await git.run("update-ref", branch, base, entry.commit)
+
+
 async def moved_here(
     git: Git,
     manifest: Manifest,
@@ -88,6 +95,7 @@ async def moved_here(
         folder=free_folder(manifest, agent),
         git_folder=entry.git_folder,
         branch=entry.branch,
+        commit=entry.commit,
         base=base,
         was=(*entry.was, entry.agent_id),
     )
@@ -96,7 +104,9 @@ async def moved_here(
     manifest.save()  # first the note: whoever looks for it goes by which folder is there
     await git.run("worktree", "move", str(entry.folder), str(taken.folder))
     if entry.commit:  # what was kept is in its files, and is kept anew at the end
-        await git.run("update-ref", f"refs/heads/{entry.branch}", base, entry.commit)
+        await _back(git, entry, base)
+        taken.commit = ""
+        manifest.save()
     old.agents.remove(entry)
     old.save()
     return taken
