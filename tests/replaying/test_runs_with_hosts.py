@@ -12,6 +12,8 @@ import pytest
 from sashizu_core.hosts import HostedWork
 from sashizu_core.ids import AgentId
 from sashizu_core.protocols import Approval, Approver, Question
+from sashizu_core.recorded import RecordedRun
+from sashizu_core.repeating.joining import joined
 from sashizu_core.specs import HostSpec
 from sashizu_core.types import AgentReport, Limits, Outcome, Usage
 
@@ -112,3 +114,35 @@ async def test_a_fork_of_another_agent_keeps_what_it_came_to(world: Any, host: H
     found = await world.fork(report.run_id, at=0, agent="later")
     assert len(host.works) == 1
     assert [result.answer for result in found.report.results] == ["answer 1", "second"]
+
+
+def record(run_id: str, *events: dict[str, Any]) -> RecordedRun:
+    found = [{"run_id": run_id, **event} for event in events]
+    return RecordedRun(run_id, found, lambda _digest: None, {}, False)
+
+
+def work(agent_id: str, steps: int, **begun: Any) -> list[dict[str, Any]]:
+    """An agent that began in a process of its own, made some calls, and was cut off."""
+    attrs = {"host": "process", **begun}
+    found = [{"kind": "agent.started", "agent_id": agent_id, "attrs": attrs}]
+    for step in range(steps):
+        about = {"agent_id": agent_id, "step": step}
+        found.append({**about, "kind": "model.requested", "op": "chat"})
+        found.append({**about, "kind": "budget.held", "budget_held": 100})
+        found.append({**about, "kind": "model.answered", "status": "ok"})
+        found.append({**about, "kind": "budget.settled", "budget_spent": 70})
+    return found
+
+
+def test_what_an_agent_spent_as_it_began_anew_counts_though_it_came_less_far() -> None:
+    child = {"kind": "agent.started", "agent_id": "a-child", "parent_agent_id": "a", "attrs": {}}
+    earlier = record("one", *work("a", 3), child)
+    found = joined(record("two", *work("b", 2, goes_on="a")), earlier)
+    assert {event["agent_id"] for event in found.events} == {"b"}
+
+
+def test_what_an_agent_came_to_is_taken_where_the_next_run_had_not_heard_of_it() -> None:
+    ended = {"kind": "agent.ended", "agent_id": "a", "status": "ok"}
+    earlier = record("one", *work("a", 3), ended)
+    found = joined(record("two", *work("b", 0, goes_on="a")), earlier)
+    assert {event["agent_id"] for event in found.events} == {"a"}

@@ -24,10 +24,12 @@ def not_taken_over(events: Iterable[Fields], earlier: Iterable[Fields]) -> set[s
     """The agent instances of an earlier run of which the one that went on holds less."""
     new, old = _by_agent(events), _by_agent(earlier)
     took = _taken_over(new)
+    anew = {agent_id for agent_id, known in old.items() if agent_id in took and _begins_anew(known)}
+    over = anew | _beneath(anew, old)
     return {
         agent_id
         for agent_id, known in old.items()
-        if not _holds_all(new.get(took.get(agent_id, ""), ()), known)
+        if agent_id not in over and not _holds_all(new.get(took.get(agent_id, ""), ()), known)
     }
 
 
@@ -92,6 +94,32 @@ def _holds_all(events: Sequence[Fields], earlier: Sequence[Fields]) -> bool:
         return False
     final = _ended_by_itself(earlier)
     return not final or any(event["kind"] == "agent.ended" for event in events)
+
+
+def _begins_anew(events: Sequence[Fields]) -> bool:
+    """Whether who goes on takes nothing over: its work in a process of its own is one step.
+
+    What it spent as it began anew is in its own record alone, however far it came.
+    """
+    hosted = any("host" in (event.get("attrs") or {}) for event in _beginnings(events))
+    return hosted and not _ended_by_itself(events)
+
+
+def _beneath(above: Iterable[str], agents: Mapping[str, Sequence[Fields]]) -> set[str]:
+    """All agents that some of them started, and those they did."""
+    found, more = set[str](), {*above}
+    while more:
+        more = {
+            agent_id
+            for agent_id, events in agents.items()
+            if any(event.get("parent_agent_id") in more for event in _beginnings(events))
+        } - found
+        found |= more
+    return found
+
+
+def _beginnings(events: Iterable[Fields]) -> Iterator[Fields]:
+    return (event for event in events if event["kind"] == "agent.started")
 
 
 def _ended_by_itself(events: Iterable[Fields]) -> bool:
