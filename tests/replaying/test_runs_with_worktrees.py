@@ -346,3 +346,19 @@ def saving(run_id: str, killed_at: str) -> Any:
         save(self)
 
     return killed
+
+
+async def test_a_run_that_changed_many_files_is_replayed_as_it_was(
+    world: Any, repository: Path, program: None
+) -> None:
+    def many() -> Any:
+        (entry,) = load_manifest("last").agents
+        for number in range(400):
+            (entry.folder / f"{number:03}-{'n' * 200}").touch()
+        return "done"
+
+    world.agent("worker", turns([call("program", "p")], many), **PROGRAMS)
+    report = await world.run("worker")
+    assert report.results[0].changes is not None
+    assert len(report.results[0].changes.files) == 401
+    assert (await world.replay(report.run_id)).differences == ()

@@ -19,8 +19,10 @@ _NEVER = frozenset({"run.planned", "run.confirmed", "budget.rebalanced", "securi
 _IDS = {
     "run.started": ("forks", "resumes", "at_agent", "at_step", "heads", "spent_before"),
     "agent.started": ("number", "goes_on"),
+    "agent.ended": ("artifact_count", "changed_count"),
 }
-"""Members of `attrs` that name another run, or the order in which agents happened to begin."""
+"""Members of `attrs` that name another run, tell the order in which agents happened to begin, or
+count what is on record in part."""
 
 
 def not_repeated(kind: str) -> bool:
@@ -107,7 +109,7 @@ def _difference(step: int, old: Sequence[Fields], new: Sequence[Fields]) -> Dive
 
 
 def _settled(event: Fields) -> Fields:
-    """Without what names another run, and the order in which agents happened to begin."""
+    """Without what differs though the same is done."""
     attrs, ids = event.get("attrs"), _IDS.get(str(event["kind"]))
     if not isinstance(attrs, Mapping) or ids is None:
         return event

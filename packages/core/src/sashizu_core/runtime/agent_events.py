@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from sashizu_core.permissions import effective, grants_sha256
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.runtime.plan import AgentPlan
-from sashizu_core.types import UNITS, AgentReport, Artifact, Limits
+from sashizu_core.types import UNITS, AgentReport, Artifact, ChangedFile, Limits
 
 __all__ = ["counted_limits", "end_fields", "start_fields"]
 
@@ -17,6 +18,9 @@ ARTIFACT_BYTES = 40_000
 
 ARTIFACT_OVERHEAD = 120
 """Bytes of one artifact beside its path."""
+
+CHANGED_BYTES = 12_000
+"""Bytes that the paths of changed files may take beside the artifacts."""
 
 
 def start_fields(plan: AgentPlan, node: BudgetNode | None) -> dict[str, Any]:
@@ -60,6 +64,18 @@ def _recorded(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
     return recorded
 
 
+def _named(files: Sequence[ChangedFile]) -> list[str]:
+    """The paths of as many files as fit into one line of the record."""
+    named: list[str] = []
+    room = CHANGED_BYTES
+    for file in files:
+        room -= len(json.dumps(file.path)) + 2
+        if room < 0:
+            break
+        named.append(file.path)
+    return named
+
+
 def end_fields(report: AgentReport) -> dict[str, Any]:
     """The columns of `agent.ended`."""
     usage = report.usage
@@ -82,8 +98,9 @@ def end_fields(report: AgentReport) -> dict[str, Any]:
         fields["attrs"]["changes"] = {
             "branch": report.changes.branch,
             "commit": report.changes.commit,
-            "files": [file.path for file in report.changes.files],
+            "files": _named(report.changes.files),
         }
+        fields["attrs"]["changed_count"] = len(report.changes.files)
     if report.status != "ok":
         fields["error_type"] = report.outcome.value
     return fields
