@@ -257,6 +257,29 @@ def test_what_is_declared_is_compared_with_what_was_seen(rollouts: Path, tmp_pat
     assert (row["seen_answers"], row["declared_of_seen"], row["seen"]) == (1, 22, 30)
 
 
+def test_what_an_agent_cost_is_never_added_to_what_is_declared(
+    rollouts: Path, tmp_path: Path
+) -> None:
+    imported(tmp_path / "audit", "codex", rollouts)
+    store = AuditStore(tmp_path / "audit")
+    ((declared_run,),) = store.query("SELECT CAST(run_id AS VARCHAR) FROM runs").rows
+    who = {"run_id": uuid7(), "agent_id": uuid7(), "agent_name": "codex/main"}
+    with AuditWriter(tmp_path / "audit", options=SMALL) as writer:
+        writer.write([Event("agent.started", who)])
+        writer.write([Event("model.answered", {**who, "tokens": 30, "cost_nusd": 10**9})])
+
+    def sums(name: str, run: str) -> set[tuple[object, ...]]:
+        canned = find_canned(name)
+        rows = store.query(canned.sql, canned.values((), lambda _: run)).dicts()
+        return {(row["tokens"], row["usd"], row["declared"]) for row in rows}
+
+    assert sums("cost-by-agent", "") == {(30, 1.0, 34), (None, None, 102)}
+    assert sums("trees", "") == {(30, 1.0, None), (None, None, 136)}
+    assert sums("cost-by-path", declared_run) == {(None, None, 34), (None, None, 102)}
+    assert sums("burn-rate", declared_run) == {(None, None, 136)}
+    assert sums("burn-rate", who["run_id"]) == {(30, 1.0, None)}
+
+
 @pytest.mark.parametrize("program", ["codex", "claude"])
 def test_no_file_fills_the_memory_with_calls_or_sessions(
     tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
@@ -299,7 +322,8 @@ def test_what_is_imported_is_never_told_as_seen(rollouts: Path, tmp_path: Path) 
         assert store.query(f"SELECT DISTINCT declared_by FROM {view}").rows == (("codex",),)
     statuses = store.query("SELECT DISTINCT status FROM agent_executions").rows
     assert statuses == (("declared",),)
-    assert statistics_of(tmp_path / "audit").tokens == 0
+    numbers = statistics_of(tmp_path / "audit")
+    assert (numbers.tokens, numbers.declared_tokens) == (0, 136)
     assert verify_record(tmp_path / "audit").exit_code == 0
 
 

@@ -203,6 +203,7 @@ def _stats_lines(found: Statistics) -> list[str]:
         f"kinds     {kinds}",
         f"runs      {found.runs} with {found.agents} agents, written by {found.writers} writers",
         f"billed    {found.tokens} tokens, {found.usd:.4f} USD",
+        f"declared  {found.declared_tokens} tokens",
         f"segments  {found.segments_hot} hot, {found.segments_sealed} sealed",
         f"tables    {found.tables}",
         f"dropped   {found.pruned_events} events",

@@ -18,8 +18,10 @@ SELECT count(*), count(DISTINCT writer_id), count(DISTINCT run_id),
 FROM events
 """
 _BILLS = """
-SELECT coalesce(sum(tokens), 0), coalesce(round(sum(cost_usd), 6), 0) FROM token_usage
-WHERE declared_by IS NULL
+SELECT coalesce(sum(tokens) FILTER (declared_by IS NULL), 0),
+       coalesce(round(sum(cost_usd) FILTER (declared_by IS NULL), 6), 0),
+       coalesce(sum(tokens) FILTER (declared_by IS NOT NULL), 0)
+FROM token_usage
 """
 _KINDS = "SELECT kind, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC, 1"
 
@@ -28,7 +30,8 @@ _KINDS = "SELECT kind, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC, 1"
 class Statistics:
     """Numbers of one record. Times are UTC; `kinds` counts events by kind.
 
-    `tokens` and `usd` are without what other programs declared.
+    `tokens` and `usd` are what was seen; `declared_tokens` are what other programs told, which may
+    be the same once more.
     """
 
     store_id: str
@@ -40,6 +43,7 @@ class Statistics:
     last: str | None
     tokens: int
     usd: float
+    declared_tokens: int
     segments_hot: int
     segments_sealed: int
     tables: int
@@ -62,7 +66,7 @@ def statistics_of(folder: Path) -> Statistics:
     store_id = record_id(folder)
     store = AuditStore(folder)
     ((events, writers, runs, agents, first, last),) = store.query(_COUNTS).rows
-    ((tokens, usd),) = store.query(_BILLS).rows
+    ((tokens, usd, declared),) = store.query(_BILLS).rows
     kinds = {str(kind): int(count) for kind, count in store.query(_KINDS).rows}
     files = find_segments(folder)
     prunings = read_dropped(read_digests(folder).leaves).prunings
@@ -76,6 +80,7 @@ def statistics_of(folder: Path) -> Statistics:
         last,
         int(tokens),
         float(usd),
+        int(declared),
         sum(not file.sealed for file in files),
         sum(file.sealed for file in files),
         len(read_manifest(folder).tables),
