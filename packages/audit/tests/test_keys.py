@@ -18,7 +18,8 @@ from sashizu_audit.checkpoints import tree_root, tree_roots
 from sashizu_audit.cli import app
 from sashizu_audit.keys import let_evolve, rotate_key, signer_of
 from sashizu_audit.notes import PublicKey, open_signer, read_notes
-from sashizu_audit.pruning import Retention, prune_record
+from sashizu_audit.pruning import prune_record
+from sashizu_audit.retention import Retention
 from sashizu_audit.sealing import seal_record
 from sashizu_audit.signing import make_checkpoint, signing_lock
 from sashizu_audit.spool import WriterOptions

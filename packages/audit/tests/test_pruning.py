@@ -20,8 +20,9 @@ from sashizu_audit.cli import app
 from sashizu_audit.holds import HeldRun, change_hold, keeping_holds, read_holds
 from sashizu_audit.layout import open_layout
 from sashizu_audit.notes import Signer, open_signer, read_notes
-from sashizu_audit.pruning import PruneReport, Retention, prune_record
+from sashizu_audit.pruning import prune_record
 from sashizu_audit.rebuilding import rebuild_tables
+from sashizu_audit.retention import PruneReport, Retention
 from sashizu_audit.seal_lock import sealing_lock
 from sashizu_audit.sealing import seal_record
 from sashizu_audit.segments import sealed_segments

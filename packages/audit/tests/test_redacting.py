@@ -13,8 +13,9 @@ from sashizu_audit import AuditStore, AuditWriter, verify_record
 from sashizu_audit.cli import app
 from sashizu_audit.holds import change_hold, read_holds
 from sashizu_audit.notes import Signer, open_signer
-from sashizu_audit.pruning import Retention, prune_record
+from sashizu_audit.pruning import prune_record
 from sashizu_audit.redacting import redact_record
+from sashizu_audit.retention import Retention
 from sashizu_audit.scanning import scan_record
 from sashizu_audit.sealing import seal_record
 from sashizu_audit.segments import SegmentFile, find_segments, sealed_segments

@@ -21,8 +21,9 @@ from sashizu_audit.chain import link, split_line
 from sashizu_audit.checkpoints import tree_root
 from sashizu_audit.keys import let_evolve, rotate_key, signer_of
 from sashizu_audit.notes import PublicKey, open_signer, read_notes
-from sashizu_audit.pruning import Retention, prune_record
+from sashizu_audit.pruning import prune_record
 from sashizu_audit.redacting import redact_record
+from sashizu_audit.retention import Retention
 from sashizu_audit.sealing import seal_record
 from sashizu_audit.segments import find_segments, sealed_segments
 from sashizu_audit.signing import make_checkpoint

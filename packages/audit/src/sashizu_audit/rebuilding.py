@@ -10,7 +10,7 @@ from sashizu_core.errors import RecordError
 from sashizu_audit.caching import remove_strays
 from sashizu_audit.manifest import Manifest, Sealed, read_manifest, write_manifest
 from sashizu_audit.packing import described
-from sashizu_audit.pruning import pruned_events
+from sashizu_audit.retention import pruned_events
 from sashizu_audit.seal_lock import sealing_lock
 from sashizu_audit.sealing import grouped, take_in
 from sashizu_audit.segments import sealed_segments

@@ -24,7 +24,7 @@ from sashizu_audit.options import (
 
 if TYPE_CHECKING:
     from sashizu_audit.holds import HeldRun, Hold
-    from sashizu_audit.pruning import PruneReport
+    from sashizu_audit.retention import PruneReport
     from sashizu_audit.sealing import SealReport
     from sashizu_audit.store import AuditStore
 
@@ -173,7 +173,8 @@ def prune(
     Only what is sealed can go. A held run stays, and so does what is not as it was written.
     """
     from sashizu_audit.keys import signer_of
-    from sashizu_audit.pruning import Retention, prune_record
+    from sashizu_audit.pruning import prune_record
+    from sashizu_audit.retention import Retention
     from sashizu_audit.verify import record_id
 
     folder, settings = folder_of(ctx, store), settings_of(ctx)
