@@ -7,12 +7,13 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sashizu_audit import AuditStore, AuditWriter, foreign, verify_record
+from sashizu_audit import AuditStore, AuditWriter, foreign, importing, verify_record
 from sashizu_audit.canned import find_canned
 from sashizu_audit.claude_sessions import read_claude
 from sashizu_audit.cli import app
@@ -27,6 +28,7 @@ from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.events import Event
 from sashizu_core.ids import uuid7
 from sashizu_core.redaction import Redactor
+from sashizu_core.settings import Settings
 from typer.testing import CliRunner
 
 SMALL = WriterOptions(ballast_bytes=0)
@@ -450,6 +452,30 @@ def test_sessions_are_imported_by_command_without_secrets(rollouts: Path, tmp_pa
     assert key.encode() not in written
     again = CliRunner().invoke(app, [*words, "--json"])
     assert json.loads(again.stdout)["known"] == 3
+
+
+def test_into_a_record_that_is_full_nothing_is_imported(rollouts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    (folder / "blobs").mkdir(parents=True)
+    with (folder / "blobs" / "x").open("wb") as file:
+        file.truncate(2 * 1024 * 1024)
+    told = SimpleNamespace(settings=Settings({"audit": {"dir": str(folder), "quota_mib": 2}}))
+    result = CliRunner().invoke(app, ["import", "codex", str(rollouts)], obj=told)
+    assert isinstance(result.exception, RecordError)
+    assert "nothing was imported" in str(result.exception)
+    assert not (folder / "hot").exists()
+
+
+def test_an_import_ends_when_the_record_is_full_and_the_next_one_goes_on(
+    rollouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "_MEASURED", 1)
+    folder = tmp_path / "audit"
+    roomy = WriterOptions(ballast_bytes=1024 * 1024 - 4096)  # what is written takes the rest
+    with pytest.raises(RecordError, match="ended after 1 sessions"):
+        import_sessions(folder, "codex", rollouts, roomy, unchanged, quota_mib=1)
+    more = import_sessions(folder, "codex", rollouts, roomy, unchanged, quota_mib=2)
+    assert (more.known, more.sessions) == (1, 1)
 
 
 def test_unknown_programs_and_places_are_refused(tmp_path: Path) -> None:

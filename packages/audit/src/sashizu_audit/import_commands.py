@@ -49,8 +49,15 @@ def import_(
         )
     own = core_settings_of(ctx).plugin("secrets", SecretsSettings)
     redactor = Redactor(secret_variables(os.environ, own.variables), patterns=own.patterns)
-    options = writer_options(settings_of(ctx))
-    done = import_sessions(folder_of(ctx, store), program, path, options, redactor.fields)
+    settings = settings_of(ctx)
+    done = import_sessions(
+        folder_of(ctx, store),
+        program,
+        path,
+        writer_options(settings),
+        redactor.fields,
+        quota_mib=settings.quota_mib,
+    )
     if as_json:
         say_json(done, typer.echo)
         return

@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import anyio
-from sashizu_core.errors import RecordError, SashizuError
+from sashizu_core.errors import SashizuError
 from sashizu_core.events import Event
 
+from sashizu_audit.quota import share_of_quota
 from sashizu_audit.settings import AuditSettings
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.writer import AuditWriter
 
-__all__ = ["open_sink", "seal_if_due", "share_of_quota", "writer_options"]
+__all__ = ["open_sink", "seal_if_due", "writer_options"]
 
 _MIB = 1024 * 1024
 _MANY = 64
@@ -47,7 +48,7 @@ async def open_sink(
     Raises:
         RecordError: the record cannot be opened, takes more room than it may, or cannot be ended.
     """
-    filled = share_of_quota(settings) if settings.quota_mib else 0.0
+    filled = share_of_quota(settings.folder, settings.quota_mib)
     writer = AuditWriter(settings.folder, options=writer_options(settings), parent=parent)
     try:
         if filled >= _NEARLY:
@@ -60,28 +61,6 @@ async def open_sink(
             await anyio.to_thread.run_sync(writer.close, limiter=limiter)
             if settings.seal_mib and parent is None:
                 await anyio.to_thread.run_sync(seal_if_due, settings, limiter=limiter)
-
-
-def share_of_quota(settings: AuditSettings) -> float:
-    """Which part of the room that the record may take it takes.
-
-    Raises:
-        RecordError: all of it: it takes no further run.
-    """
-    from sashizu_audit.usage import measure
-
-    folder, most = settings.folder, settings.quota_mib * _MIB
-    try:
-        total = measure(folder).total
-    except OSError:
-        return 0.0  # not there yet, or whoever opens it tells
-    if total >= most:
-        raise RecordError(
-            f"the record in {str(folder)!r} takes {total // _MIB} MiB and may take "
-            f"{settings.quota_mib}, so nothing was done. Drop what is old with `sashizu audit "
-            "prune`, or allow more with quota_mib in [audit]"
-        )
-    return total / most
 
 
 def _close_to_quota(settings: AuditSettings, filled: float) -> Event:
