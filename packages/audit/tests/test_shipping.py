@@ -306,6 +306,29 @@ def test_a_far_side_that_answers_anything_else_is_told(
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sleep 20",
+        "sh -c 'sleep 20 & wait'",  # who inherited the pipe outlives who is ended
+        """sh -c 'read line; echo "{\\"have\\": {}}"; sleep 20'""",
+    ],
+)
+def test_a_far_side_that_says_nothing_is_given_up(folder: Path, command: str) -> None:
+    with pytest.raises(RecordError, match=r"silent for 0\.1 s") as caught:
+        ship_by_command(folder, command, silence_s=0.1)
+    assert "next attempt goes on" in str(caught.value)
+
+
+def test_a_far_side_that_stops_taking_is_given_up(folder: Path, tmp_path: Path) -> None:
+    path = next((folder / "hot").iterdir())
+    with path.open("ab") as file:
+        file.write(b"x" * 2_000_000)  # more than a pipe holds
+    answers = """sh -c 'read line; echo "{\\"have\\": {}}"; sleep 20'"""
+    with pytest.raises(RecordError, match="silent"):
+        ship_by_command(folder, answers, silence_s=0.1)
+
+
 def test_a_command_that_cannot_be_meant_is_said_to_be_wrong(folder: Path) -> None:
     for command, kind in (("'x", UsageError), (" ", UsageError), ("/no/such/it", RecordError)):
         with pytest.raises(kind):

@@ -35,6 +35,12 @@ def ship(
     check: Annotated[
         bool, typer.Option("--check", help="Compare what is there already byte for byte.")
     ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=1.0, metavar="SECONDS", help="How long the far side of --command may be silent."
+        ),
+    ] = 120.0,
     as_json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -51,7 +57,7 @@ def ship(
     if to is not None:
         shipped = ship_to(folder, to.absolute(), check=check)
     else:
-        shipped = ship_by_command(folder, command, check=check)
+        shipped = ship_by_command(folder, command, check=check, silence_s=timeout)
     if as_json:
         say_json(asdict(shipped), typer.echo)
     else:

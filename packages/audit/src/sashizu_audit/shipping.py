@@ -21,14 +21,12 @@ them:
 from __future__ import annotations
 
 import getpass
-import shlex
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 import orjson
 from sashizu_core.errors import RecordError, UsageError
@@ -36,15 +34,13 @@ from sashizu_core.events import Event
 
 from sashizu_audit.checkpoints import Digests, read_digests
 from sashizu_audit.disk import is_locked
-from sashizu_audit.options import plain
+from sashizu_audit.far_side import SILENCE_S, BrokenOff, far_side
 from sashizu_audit.receiving import CHUNK, MOST_BYTES, NOTE, Receiver, open_receiver
 from sashizu_audit.segments import SegmentFile, find_segments
 from sashizu_audit.spool import BRIEF
 from sashizu_audit.writer import AuditWriter
 
 __all__ = ["Shipped", "receive", "ship_by_command", "ship_to"]
-
-_MOST_LINE = 256 * 1024**2
 
 
 @dataclass(slots=True)
@@ -80,41 +76,19 @@ def ship_to(folder: Path, to: Path, *, check: bool = False) -> Shipped:
         return _ship(folder, receiver, check)
 
 
-def ship_by_command(folder: Path, command: str, *, check: bool = False) -> Shipped:
+def ship_by_command(
+    folder: Path, command: str, *, check: bool = False, silence_s: float = SILENCE_S
+) -> Shipped:
     """Send what is new to `sashizu audit receive`, which this command starts. Blocks.
 
     Raises:
         UsageError: the command cannot be read.
-        RecordError: it cannot be started, or the far side cannot take anything.
+        RecordError: it cannot be started, the far side cannot take anything, or it neither took nor
+            said anything for `silence_s` seconds.
     """
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise UsageError(f"the command {command!r} cannot be read: {error}") from error
-    if not words:
-        raise UsageError("the command is empty")
-    try:
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - who calls us says what to run
-    except OSError as error:
-        raise RecordError(f"{command!r} cannot be started: {error}") from error
-    with _watched(process, command) as far:
+    with far_side(command, silence_s) as far:
         far.greet(_store(folder))
         return _ship(folder, far, check)
-
-
-@contextmanager
-def _watched(process: subprocess.Popen[bytes], command: str) -> Iterator[_Piped]:
-    try:
-        yield _Piped(process, command)
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            with suppress(OSError):
-                pipe.close()
-        process.wait()
 
 
 def _store(folder: Path) -> bytes:
@@ -191,7 +165,7 @@ def _send(item: _Item, far: _Far, there: int, check: bool, shipped: Shipped) -> 
     try:
         far.take(item.name, offset, item.digest(), item.chunks(offset, item.size))
     except RecordError as error:
-        if isinstance(error, _Broken):
+        if isinstance(error, BrokenOff):
             raise
         raise _Refused(str(error)) from error
     shipped.files += 1
@@ -244,61 +218,7 @@ def _record(folder: Path) -> None:
         writer.flush()
 
 
-# --- over a command -------------------------------------------------------------------------------
-
-
-class _Broken(RecordError):
-    """The far side is gone."""
-
-
-class _Piped:
-    """The far side behind a command."""
-
-    def __init__(self, process: subprocess.Popen[bytes], command: str) -> None:
-        self._process, self._command = process, command
-        self._have: Mapping[str, int] = {}
-
-    def greet(self, store: bytes) -> None:
-        answer = self._ask({"store": store.decode("utf-8", "replace")})
-        found = answer.get("have")
-        if not isinstance(found, dict) or not all(isinstance(n, int) for n in found.values()):
-            raise self._broken()
-        self._have = found
-
-    def have(self) -> Mapping[str, int]:
-        return self._have
-
-    def digest(self, name: str) -> str:
-        return str(self._ask({"digest": name}).get("sha256"))
-
-    def take(self, name: str, offset: int, digest: str, chunks: Iterable[bytes]) -> None:
-        data = list(chunks)
-        size = sum(map(len, data))
-        self._ask({"path": name, "offset": offset, "bytes": size, "sha256": digest}, data)
-
-    def _ask(self, message: Mapping[str, object], data: Iterable[bytes] = ()) -> dict[str, Any]:
-        to, answers = self._process.stdin, self._process.stdout
-        assert to is not None
-        assert answers is not None
-        try:
-            to.write(orjson.dumps(message) + b"\n")
-            for one in data:
-                to.write(one)
-            to.flush()
-            found = orjson.loads(answers.readline(_MOST_LINE))
-        except (OSError, orjson.JSONDecodeError) as error:
-            raise self._broken() from error
-        if not isinstance(found, dict):
-            raise self._broken()
-        if "refused" in found:
-            raise RecordError(plain(str(found["refused"])[:400]))
-        return found
-
-    def _broken(self) -> _Broken:
-        return _Broken(
-            f"{self._command!r} ended or answered something else; what it has taken stays, and "
-            "the next attempt goes on from there"
-        )
+# --- the far side ---------------------------------------------------------------------------------
 
 
 def receive(folder: Path, questions: IO[bytes], answers: IO[bytes]) -> None:
