@@ -26,7 +26,8 @@ class AuditSettings(Table):
     `blobs`, their texts without secrets, for `blob_days` days in at most `blob_mib` MiB.
 
     When a run ends and segments of more than `seal_mib` MiB wait to be sealed, or very many, it
-    seals them; 0 leaves that to `audit seal`. `audit prune` drops what is older than `keep_days`
+    seals them, and while it goes on what ended a minute ago; 0 leaves that to `audit seal`.
+    `audit prune` drops what is older than `keep_days`
     days. A record of more than `quota_mib` MiB takes no further run; 0 sets no such bound.
 
     `otel` says where spans of runs are sent as they end.

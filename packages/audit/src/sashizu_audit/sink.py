@@ -12,14 +12,12 @@ from sashizu_core.events import Event
 from sashizu_audit.quota import share_of_quota
 from sashizu_audit.settings import AuditSettings
 from sashizu_audit.spool import WriterOptions
+from sashizu_audit.upkeep import much_waits, start_upkeep
 from sashizu_audit.writer import AuditWriter
 
 __all__ = ["open_sink", "seal_if_due", "writer_options"]
 
 _MIB = 1024 * 1024
-_MANY = 64
-"""So many small segments make queries slow, whatever their size."""
-
 _NEARLY = 0.8
 """From this part of its room on the record says that it is close to its bound."""
 
@@ -43,13 +41,15 @@ async def open_sink(
 ) -> AsyncIterator[AuditWriter]:
     """A writer, until the block ends; then its segment is closed and on disk.
 
-    `parent` is the `child_handoff()` of the process that started this one.
+    `parent` is the `child_handoff()` of the process that started this one; without one the record
+    is looked after meanwhile, see `sashizu_audit.upkeep`.
 
     Raises:
         RecordError: the record cannot be opened, takes more room than it may, or cannot be ended.
     """
     filled = share_of_quota(settings.folder, settings.quota_mib)
     writer = AuditWriter(settings.folder, options=writer_options(settings), parent=parent)
+    stop = start_upkeep(settings, writer.store_id) if parent is None else None
     try:
         if filled >= _NEARLY:
             writer.write([_close_to_quota(settings, filled)])
@@ -58,6 +58,8 @@ async def open_sink(
         with anyio.CancelScope(shield=True):
             # A limiter of its own: tools that were given up may still hold all usual threads.
             limiter = anyio.CapacityLimiter(1)
+            if stop is not None:
+                await anyio.to_thread.run_sync(stop, limiter=limiter)
             await anyio.to_thread.run_sync(writer.close, limiter=limiter)
             if settings.seal_mib and parent is None:
                 await anyio.to_thread.run_sync(seal_if_due, settings, limiter=limiter)
@@ -73,16 +75,7 @@ def seal_if_due(settings: AuditSettings) -> bool:
 
     What fails is tried again when the next run ends.
     """
-    from sashizu_audit.disk import is_locked
-    from sashizu_audit.layout import segment_paths
-
-    waiting = count = 0
-    for path in segment_paths(settings.folder):
-        with suppress(OSError):
-            size = path.stat().st_size
-            if size and not is_locked(path):
-                waiting, count = waiting + size, count + 1
-    if waiting < settings.seal_mib * _MIB and count < _MANY:
+    if not much_waits(settings):
         return False
     from sashizu_audit.sealing import seal_record
 

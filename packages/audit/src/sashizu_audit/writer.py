@@ -74,6 +74,11 @@ class AuditWriter:
         return self._spool.lines.writer_id
 
     @property
+    def store_id(self) -> str:
+        """Names the record."""
+        return self._layout.store_id
+
+    @property
     def path(self) -> Path:
         """The segment that is being written."""
         return self._spool.segment.path
