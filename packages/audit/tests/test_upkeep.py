@@ -11,7 +11,7 @@ from pathlib import Path
 from time import time_ns
 
 import pytest
-from sashizu_audit import AuditWriter, upkeep, verify_record
+from sashizu_audit import AuditWriter, health, upkeep, verify_record
 from sashizu_audit.checkpoints import read_digests
 from sashizu_audit.keys import signer_of
 from sashizu_audit.sealing import seal_record
@@ -119,6 +119,25 @@ def test_silence_is_signed_each_hour_if_there_is_a_key(folder: Path) -> None:
         hours.after_s = 3700.0
         assert due() == ["sign"]
     assert verify_record(folder, key=public).exit_code == 0
+
+
+def test_the_doctor_misses_what_should_have_been_signed_while_somebody_writes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Path(os.environ["SASHIZU_HOME"]) / "keys"
+    now_s = time_ns() / 1e9
+
+    def state() -> tuple[str, bool]:
+        found = {one.check: one for one in health.examine(folder, settings(folder), keys)}
+        return found["checkpoints"].state, "signs every hour" in found["checkpoints"].text
+
+    monkeypatch.setattr(health, "_jail", lambda _: iter(()))
+    assert main([str(folder), "sign"]) == 0
+    with AuditWriter(folder, options=SMALL):
+        assert state() == ("ok", False)
+        monkeypatch.setattr(health, "time", lambda: now_s + 3 * 3600)
+        assert state() == ("notice", True)
+    assert state() == ("ok", False)  # nobody was there who could have
 
 
 def test_each_look_has_done_what_is_due_and_tells_a_failure_once(

@@ -30,6 +30,8 @@ __all__ = ["Checked", "examine"]
 _MIB = 1024 * 1024
 _BEGINNING_S = 60.0
 _LONG_DAYS = 7
+_SILENT_S = 2 * 3600.0
+"""A checkpoint older than this is missed where somebody writes who makes one every hour."""
 _LITTLE = 256 * _MIB
 _MANY = 256
 
@@ -179,10 +181,25 @@ def _checkpoints(at: _Place) -> Iterator[Checked]:
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         yield Checked("checkpoints", "problem", "the newest is no digest; `sashizu audit verify`")
         return
-    days = int((time() - made / 1e9) // 86_400)
+    age_s = time() - made / 1e9
+    days, hours = int(age_s // 86_400), int(age_s // 3600)
+    text = f"{len(digests.leaves)}, the newest {f'{days} days' if days else f'{hours} hours'} old"
     late = days > _LONG_DAYS
-    text = f"{len(digests.leaves)}, the newest {days} days old"
+    if age_s > _SILENT_S and _one_should_sign(at):
+        late = True
+        text += "; somebody has been writing for long, and signs every hour: its log says why not"
     yield Checked("checkpoints", "notice" if late else "ok", text)
+
+
+def _one_should_sign(at: _Place) -> bool:
+    """Whether a writer that looks after the record has been at work for long enough."""
+    if not (at.keys / f"{record_id(at.folder)}.pem").exists():
+        return False
+    before_ms = (time() - _SILENT_S) * 1000
+    return any(
+        int(file.writer_id.replace("-", "")[:12], 16) < before_ms and is_locked(file.path)
+        for file in hot_segments(at.folder).values()
+    )
 
 
 def _key(at: _Place) -> Iterator[Checked]:
