@@ -5,7 +5,9 @@ import subprocess
 import sys
 import tomllib
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,13 @@ def wanted(member: Path) -> list[str]:
     return [*found["dependencies"], *(name for extra in extras for name in extra)]
 
 
+def copied(pattern: str, folder: Path) -> None:
+    for path in ROOT.glob(pattern):
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+
+
 def each(members: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("member", members, ids=lambda member: member.name)
 
@@ -77,6 +86,44 @@ def test_members_ask_for_each_other_by_minor_version(member):
 @each(WITH_CODE)
 def test_modules_that_tell_their_version_tell_that_of_the_package(member):
     assert getattr(import_module(module(member)), "__version__", VERSION) == VERSION
+
+
+def test_a_new_version_reaches_every_place_that_names_one(tmp_path, monkeypatch):
+    """What `scripts/bump` writes; what it has to leave alone is not looked at."""
+    for pattern in ("packages/*/pyproject.toml", "packages/*/src/*/__init__.py"):
+        copied(pattern, tmp_path)
+    places = ("docs/reference/driver.md", "packages/gpu-driver/native/windows/sashizu.inf")
+    for path in (*places, "CHANGELOG.md"):
+        copied(path, tmp_path)
+    loader = SourceFileLoader("bump", str(ROOT / "scripts" / "bump"))
+    bump = module_from_spec(spec_from_loader("bump", loader))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loader.exec_module(bump)
+    monkeypatch.setattr(bump, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bump", "7.8.9"])
+    monkeypatch.setenv("UV", "true")  # nothing to lock here
+
+    bump.main()
+
+    found = re.findall(r"\bsashizu[-/](\d[\w.]*\d)", (tmp_path / places[0]).read_text("utf-8"))
+    assert len(found) >= 5
+    assert set(found) == {"7.8.9"}
+    assert re.search(
+        r"^DriverVer = .*,7\.8\.9\.0$", (tmp_path / places[1]).read_text(), re.MULTILINE
+    )
+    for member in sorted(tmp_path.glob("packages/*/pyproject.toml")):
+        assert project(member.parent)["version"] == "7.8.9"
+        assert all("~=7.8.0" in need for need in wanted(member.parent) if "sashizu" in need)
+    telling = [path.read_text() for path in tmp_path.glob("packages/*/src/*/__init__.py")]
+    assert {
+        line for text in telling for line in re.findall("^__version__ = .*", text, re.MULTILINE)
+    } == {'__version__ = "7.8.9"'}
+    assert "\n## 7.8.9 - 20" in (tmp_path / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_manual_names_the_driver_of_this_version():
+    text = (ROOT / "docs" / "reference" / "driver.md").read_text("utf-8")
+    assert set(re.findall(r"\bsashizu[-/](\d[\w.]*\d)", text)) == {VERSION}
 
 
 @each(MEMBERS)
