@@ -24,7 +24,8 @@ print(json.dumps([int(code), sorted(file for file in files if file)]))
 """
 RUN = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 ALONE = (
-    *("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--import-mode=importlib"),
+    *("-q", "-p", "no:cacheprovider", "--noconftest", "-c", "/dev/null"),
+    "--import-mode=importlib",
     *("-W", "error", "-W", "ignore::pytest.PytestUnknownMarkWarning"),  # plugins stay outside
 )
 SHARED = Path(__file__).resolve().parent.parent / "tests"  # what the tests of all drivers share

@@ -9,7 +9,9 @@ import threading
 
 import pytest
 from driver_checks import DriverChecks
+from sashizu_core.testing.device import DeviceContract
 from sashizu_gpu_driver.native import abi
+from sashizu_gpu_driver.native.backend import NativeBackend
 from sashizu_gpu_driver.native.driver import NativeDriver, filled
 from sashizu_gpu_driver.native.errors import (
     DriverBusy,
@@ -57,6 +59,15 @@ class TestWindows(DriverChecks):
     @pytest.fixture
     def open_driver(self, open_driver):
         return open_driver
+
+
+class TestBackend(DeviceContract):
+    @pytest.fixture
+    def backend(self, open_driver):
+        open_driver().submit([GpuSample("gpu-0", "First"), GpuSample("gpu-1", "Two", power_w=3.5)])
+        backend = NativeBackend()
+        yield backend
+        backend.close()
 
 
 def test_a_buffer_is_seen_by_whoever_knows_its_name(open_driver):
