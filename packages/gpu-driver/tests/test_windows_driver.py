@@ -13,7 +13,7 @@ import pytest
 
 NATIVE = Path(__file__).resolve().parent.parent / "native"
 PYTHON = Path(os.environ.get("SASHIZU_WINPYTHON", NATIVE.parents[2] / ".winpython")).resolve()
-# What the driver for Windows takes and the one for Wine does not: nobody has seen it at work.
+# What the driver for Windows takes and the one for Wine does not: only an emulator answered it.
 UNSEEN = {
     *("ObOpenObjectByPointer", "PsGetProcessExitStatus", "PsGetProcessImageFileName"),
     *("RtlAddAccessAllowedAce", "RtlCreateAcl", "RtlCreateSecurityDescriptor"),
