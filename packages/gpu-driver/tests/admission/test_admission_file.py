@@ -1,6 +1,7 @@
 """The file of the ledger, whoever made it."""
 
 import sqlite3
+import time
 
 from sashizu_core.processes import this_process
 from sashizu_gpu_driver.admission.asked import Ask, Card
@@ -45,3 +46,21 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path):
     file.close()
 
     assert (answer.outcome, answer.need) == ("placed", 7)
+
+
+def test_who_finds_another_process_making_the_file_waits_for_it(tmp_path, monkeypatch):
+    path = tmp_path / "admission.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def other_is_done(_):
+        if other.in_transaction:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr(time, "sleep", other_is_done)
+    file = AdmissionFile(path)
+    number = Controller(file).enter(Ask("one", 5), this_process(), 100.0)
+    file.close()
+    other.close()
+
+    assert number == 1
