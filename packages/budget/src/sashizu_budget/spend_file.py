@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,9 @@ __all__ = ["HELD", "LIMIT", "OVER", "SPENT", "open_spend_file"]
 
 BUSY_S = 10.0
 """How long a transaction waits for another process, in seconds."""
+
+POLL_S = 0.01
+"""How long to wait before a file is asked for again that another process is making, in seconds."""
 
 KEPT_S = 30 * 86_400
 """How long rows are kept after they ended, in seconds."""
@@ -131,7 +135,7 @@ def open_spend_file(path: Path, now_ns: int) -> sqlite3.Connection:
         ) from error
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        _keep_a_log(db)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("BEGIN IMMEDIATE")
@@ -150,6 +154,20 @@ def open_spend_file(path: Path, now_ns: int) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _keep_a_log(db: sqlite3.Connection) -> None:
+    """Have readers and a writer at once. SQLite's own patience does not cover this."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(POLL_S)  # another process makes the file
+        else:
+            return
 
 
 def _check(version: int) -> None:
