@@ -28,7 +28,10 @@ def parse_bytes(value: Any) -> int:
         raise ValueError("write a size such as '6GiB' or '800MB'")
     unit = found[2] or ""
     base = 1024 if unit.endswith("i") else 1000
-    return int(float(found[1]) * base ** (_POWERS[unit[0]] if unit else 0))
+    try:
+        return int(float(found[1]) * base ** (_POWERS[unit[0]] if unit else 0))
+    except OverflowError:
+        raise ValueError("that is no size of anything") from None
 
 
 Size = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0, le=1 << 50)]

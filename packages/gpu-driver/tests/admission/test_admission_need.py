@@ -1,7 +1,9 @@
 """How much memory a model is thought to take, by what its files tell."""
 
 import json
+import os
 import struct
+import sys
 from contextlib import suppress
 
 import pytest
@@ -89,6 +91,76 @@ def test_a_folder_tells_its_shape_in_config_json(tmp_path, key):
     (tmp_path / "config.json").write_text(json.dumps({key: config} if key else config))
 
     assert shape_of(tmp_path).numbers == LLAMA_TOKEN
+
+
+SANE = {"num_hidden_layers": 32, "num_attention_heads": 32, "hidden_size": 4096}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"head_dim": -128},
+        {"num_key_value_heads": -8},
+        {"head_dim": True},
+        {"hidden_size": 1},
+        {"num_hidden_layers": 10**400},
+    ],
+)
+def test_sizes_that_no_model_has_are_refused(tmp_path, lie):
+    (tmp_path / "config.json").write_text(json.dumps(SANE | lie))
+
+    with pytest.raises(ShapeError):
+        shape_of(tmp_path)
+
+
+def test_fewer_heads_than_none_are_refused(tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(gguf(LLAMA | {"llama.attention.head_count_kv": [4, -2, 4]}))
+
+    with pytest.raises(ShapeError, match="fewer heads"):
+        shape_of(file)
+
+
+def test_a_file_that_tells_of_itself_without_end_is_not_read(tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, 0, 1 << 40) + bytes(100))
+
+    with pytest.raises(ShapeError, match="are read"):
+        shape_of(file)
+
+
+def test_a_config_without_end_is_not_read(tmp_path):
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(1 << 30)
+
+    with pytest.raises(ShapeError, match="longer than"):
+        shape_of(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder of Windows has no pipes")
+def test_a_pipe_among_the_weights_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.gguf")
+
+    with pytest.raises(ShapeError, match="neither"):
+        shape_of(tmp_path)
+
+
+def test_more_than_any_device_has_is_refused_before_it_is_asked_for(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(SANE))
+
+    with pytest.raises(ConfigError, match=r"takes .* bytes by its files: give vram"):
+        need(tmp_path, context=1 << 30, slots=10_000)
+
+
+def test_a_size_beyond_all_numbers_is_refused():
+    with pytest.raises(ValueError, match="no size of anything"):
+        LocalTable.model_validate({"vram": "9" * 400 + "TB"})
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/weights", "a\0b"])
+def test_a_path_that_is_none_is_told_with_the_model(path):
+    with pytest.raises(ConfigError, match=r"\[models.one\]: the weights .* cannot be read"):
+        need(path)
 
 
 def test_files_that_do_not_tell_it_are_named_with_what_to_do(tmp_path):

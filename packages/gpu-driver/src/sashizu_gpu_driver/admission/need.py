@@ -9,7 +9,10 @@ from sashizu_core.local_models import LocalTable
 
 from sashizu_gpu_driver.admission.shape import ShapeError, shape_of
 
-__all__ = ["need_of"]
+__all__ = ["MOST", "need_of"]
+
+MOST = 1 << 50
+"""No model takes more, in bytes: as in `vram` of the settings."""
 
 WEIGHTS = 1.1
 """What loaded weights take of their files' size; the rest is buffers."""
@@ -26,20 +29,27 @@ def need_of(name: str, local: LocalTable) -> int:
     small is remembered.
 
     Raises:
-        ConfigError: there are no weights, or their files do not tell the sizes.
+        ConfigError: there are no weights, or their files do not tell the sizes, or absurd ones.
     """
     if local.vram is not None:
         return local.vram
     assert local.weights is not None
-    path = local.weights.expanduser()
     try:
+        path = local.weights.expanduser()
         files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
         size = sum(one.stat().st_size for one in files)
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"[models.{name}]: the weights {str(path)!r} cannot be read: {error.strerror}"
+            f"[models.{name}]: the weights {str(local.weights)!r} cannot be read: {why}"
         ) from error
-    return int(size * WEIGHTS) + RUNTIME + _remembered(name, path, local)
+    need = int(size * WEIGHTS) + RUNTIME + _remembered(name, path, local)
+    if need > MOST:
+        raise ConfigError(
+            f"[models.{name}]: {str(path)!r} with {local.context} tokens for each of "
+            f"{local.slots or 1} calls takes {need:.3g} bytes by its files: give vram = '6GiB'"
+        )
+    return need
 
 
 def _remembered(name: str, weights: Path, local: LocalTable) -> int:

@@ -20,6 +20,15 @@ Value = int | float | str | bool | list[int]
 _HEAD = 64 * 1024**2
 """So much of a file is read at most to find its shape, in bytes: vocabularies are in there too."""
 
+_CONFIG = 16 * 1024**2
+"""So long a `config.json` is read at most, in bytes."""
+
+_PAIRS = 10_000
+"""So many things a GGUF file tells of itself at most: those of today tell some dozens."""
+
+_MOST = 1 << 32
+"""No model remembers more numbers of one token."""
+
 _FORMATS = dict(enumerate(("<B", "<b", "<H", "<h", "<I", "<i", "<f", "<?")))
 _FORMATS |= dict(enumerate(("<Q", "<q", "<d"), start=10))
 """GGUF's numbers of kinds of values, and what `struct` calls them; 8 is a text, 9 a row."""
@@ -50,14 +59,28 @@ def shape_of(weights: Path) -> Shape:
     try:
         config = weights / "config.json"
         if config.is_file():
-            return _of_config(json.loads(config.read_bytes()))
+            return _of_config(json.loads(_whole(config)))
         files = sorted(weights.glob("*.gguf")) if weights.is_dir() else [weights]
-        for file in files:
+        for file in filter(Path.is_file, files):  # opening a pipe would wait for its writer
             with file.open("rb") as opened:
                 return _of_gguf(_Reader(opened, min(file.stat().st_size, _HEAD)).facts())
     except (OSError, ValueError, struct.error, RecursionError) as error:
         raise ShapeError(str(error)) from error
     raise ShapeError("there is neither a config.json nor a file in GGUF's format")
+
+
+def _whole(config: Path) -> bytes:
+    with config.open("rb") as opened:
+        found = opened.read(_CONFIG + 1)
+    if len(found) > _CONFIG:
+        raise ShapeError(f"config.json is longer than {_CONFIG} bytes")
+    return found
+
+
+def _shape(numbers: int) -> Shape:
+    if not 0 < numbers <= _MOST:
+        raise ShapeError("by the sizes it tells, no token or more than any model is remembered")
+    return Shape(numbers)
 
 
 def _of_config(config: Any) -> Shape:
@@ -67,11 +90,10 @@ def _of_config(config: Any) -> Shape:
     nested = config.get("text_config")
     found = nested if isinstance(nested, dict) else config
     heads = _number(found, "num_attention_heads")
-    size = found.get("head_dim") or _number(found, "hidden_size") // heads
-    groups = found.get("num_key_value_heads") or heads
-    if not (isinstance(size, int) and isinstance(groups, int)):
-        raise ShapeError("head_dim or num_key_value_heads is no whole number")
-    return Shape(2 * _number(found, "num_hidden_layers") * groups * size)
+    told, grouped = found.get("head_dim"), found.get("num_key_value_heads")
+    size = _number(found, "head_dim") if told else _number(found, "hidden_size") // heads
+    groups = _number(found, "num_key_value_heads") if grouped else heads
+    return _shape(2 * _number(found, "num_hidden_layers") * groups * size)
 
 
 def _of_gguf(facts: Mapping[str, Value]) -> Shape:
@@ -85,13 +107,15 @@ def _of_gguf(facts: Mapping[str, Value]) -> Shape:
     layers = _number(own, "block_count")
     heads = own.get("attention.head_count")
     groups = own.get("attention.head_count_kv", heads)
+    if isinstance(groups, list) and min(groups, default=0) < 0:
+        raise ShapeError("it has fewer heads than none")
     total = sum(groups) if isinstance(groups, list) else layers * _number({"": groups}, "")
     if "attention.key_length" in own:
         key = _number(own, "attention.key_length")
         value = _number(own, "attention.value_length") if "attention.value_length" in own else key
     else:
         key = value = _number(own, "embedding_length") // _number(own, "attention.head_count")
-    return Shape(total * (key + value))
+    return _shape(total * (key + value))
 
 
 def _number(found: Mapping[str, Any], name: str) -> int:
@@ -113,6 +137,8 @@ class _Reader:
         magic, version, _, pairs = struct.unpack("<4sIQQ", self._take(24))
         if magic != b"GGUF" or version not in (2, 3):
             raise ShapeError("it is not a file in GGUF's format, version 2 or 3")
+        if pairs > _PAIRS:
+            raise ShapeError(f"it tells {pairs} things, and {_PAIRS} are read")
         facts: dict[str, Value] = {}
         for _ in range(pairs):
             key = self._string()
