@@ -1,7 +1,7 @@
 """Who is placed where, and who waits."""
 
 import pytest
-from sashizu_core.devices import Device, Known, Stats
+from sashizu_core.devices import Device, DeviceProcess, Known, Stats, Unknown
 from sashizu_core.processes import Owner
 from sashizu_gpu_driver.admission.asked import Ask, Card, Rules
 from sashizu_gpu_driver.admission.controller import Controller, QueueFull
@@ -397,6 +397,30 @@ def test_an_idle_device_is_not_one_that_is_held_back(told, held_back):
     card = card_of(device, Stats("small", readings), (), 0)
 
     assert card.throttled is held_back
+
+
+def device_that_tells(total=24 * GIB, free=24 * GIB, used=()):
+    readings = {"memory_total_bytes": total, "memory_free_bytes": free}
+    stats = Stats("small", {name: Known(one, "test", 0) for name, one in readings.items()})
+    nobody = Unknown("test")
+    processes = [
+        DeviceProcess(pid, "compute", Known(one, "test", 0), nobody, ours=True)
+        for pid, one in enumerate(used, start=7)
+    ]
+    device = Device("small", "A card", "nvidia", "gpu", "dedicated")
+    return card_of(device, stats, processes, 0, lambda pid: 7)
+
+
+@pytest.mark.parametrize("absurd", [-1, 1 << 64, float("nan"), float("inf")])
+def test_memory_that_no_device_has_is_not_believed(absurd):
+    assert device_that_tells(total=absurd).unusable
+    assert device_that_tells(free=absurd).free is None
+    assert device_that_tells(used=[absurd]).used is None
+
+
+def test_processes_that_share_memory_use_no_more_than_there_is():
+    assert device_that_tells(used=[20 * GIB, 20 * GIB]).used == {7: 24 * GIB}
+    assert device_that_tells(used=[25 * GIB]).used is None
 
 
 def test_what_a_load_is_seen_to_use_is_remembered(desk):

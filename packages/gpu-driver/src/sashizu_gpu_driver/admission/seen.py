@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from sashizu_core.devices import Device, DeviceProcess, Known, Stats, Unknown
+from sashizu_core.devices import Device, DeviceProcess, Known, Reading, Stats, Unknown
 
 from sashizu_gpu_driver.admission.asked import Card
+from sashizu_gpu_driver.admission.need import MOST
 
 __all__ = ["HOST", "card_of", "host_card", "is_short"]
 
@@ -31,14 +32,15 @@ def card_of(
     total, free = stats.get("memory_total_bytes"), stats.get("memory_free_bytes")
     busy = stats.number("busy_percent")
     throttle = stats.get("throttle")
-    known = total if isinstance(total, Known) else None
+    size = _bytes(total)
+    known = total if isinstance(total, Known) and size is not None else None
     why = "" if known is not None else f"its memory is unknown: {_reason(total)}"
     return Card(
         device=device.id,
-        total=int(stats.number("memory_total_bytes") or 0),
-        reserved=int(stats.number("memory_reserved_bytes") or 0),
-        free=int(free.value) if isinstance(free, Known) else None,
-        used=_used(processes, top_of),
+        total=size or 0,
+        reserved=_bytes(stats.get("memory_reserved_bytes")) or 0,
+        free=_bytes(free),
+        used=_used(processes, top_of, size or 0),
         integrated=device.memory in ("unified", "shared"),
         busy=busy / 100 if busy is not None else None,
         temperature_c=stats.number("temperature_c"),
@@ -56,22 +58,30 @@ def _slowed(throttle: str) -> bool:
     return bool(set(throttle.split(", ")) - {"none", "idle", "setting", "display"})
 
 
-def _reason(reading: object) -> str:
-    return reading.reason if isinstance(reading, Unknown) else ""
+def _reason(reading: Reading) -> str:
+    return reading.reason if isinstance(reading, Unknown) else f"it has {reading.value} bytes"
+
+
+def _bytes(reading: Reading, most: int = MOST) -> int | None:
+    """A size, None where it is unknown or none that memory has."""
+    if not isinstance(reading, Known) or isinstance(reading.value, str):
+        return None
+    return int(reading.value) if 0 <= reading.value <= most else None
 
 
 def _used(
-    processes: Sequence[DeviceProcess] | Unknown, top_of: Callable[[int], int]
+    processes: Sequence[DeviceProcess] | Unknown, top_of: Callable[[int], int], most: int
 ) -> dict[int, int] | None:
-    """Bytes by process, or None if one of them is not known for sure."""
+    """Bytes by process, or None if one of them is not known for sure, or more than there is."""
     if isinstance(processes, Unknown):
         return None
     found: dict[int, int] = {}
     for process in processes:
-        if not isinstance(process.used_bytes, Known) or process.ours is not True:
+        used = _bytes(process.used_bytes, most)
+        if used is None or process.ours is not True:
             return None
         top = top_of(process.pid)
-        found[top] = found.get(top, 0) + int(process.used_bytes.value)
+        found[top] = min(found.get(top, 0) + used, most)  # what they share is told of each
     return found
 
 
