@@ -194,6 +194,13 @@ def test_a_load_that_runs_out_of_memory_asks_for_more_the_next_time(desk):
     assert desk.ask("one", 10).need == int(12.5 * GIB)
 
 
+def test_the_next_time_is_more_also_where_a_quarter_of_it_is_nothing(desk):
+    for need in (0, 3):
+        placed = desk.ask(f"tiny {need}", need / GIB, SMALL)
+
+        assert desk.controller.failed(placed.place, out_of_memory=True) == need + (64 << 20)
+
+
 def test_another_failure_teaches_nothing_and_gives_the_place_back(desk):
     placed = desk.ask("one", 20, SMALL)
 

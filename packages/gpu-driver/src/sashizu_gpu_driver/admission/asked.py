@@ -79,7 +79,7 @@ class Rules:
     its process is stopped, or was in a container that is gone. Whether a process is there, the
     kernel says; where it cannot, what that process holds is its own as long as it says so, every
     `beat_s`, and no longer than `lease_s` after it last did. `grown` is by what an estimate is
-    multiplied that was too small.
+    multiplied that was too small; it grows by `grown_bytes` at least.
     """
 
     headroom: float = 0.08
@@ -94,6 +94,7 @@ class Rules:
     beat_s: float = 10.0
     lease_s: float = 60.0
     grown: float = 1.25
+    grown_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class Controller:
                 return 0
             key, need = row
             if out_of_memory:
-                need = int(need * self.rules.grown)
+                need = max(int(need * self.rules.grown), need + self.rules.grown_bytes)
                 learn(db, key, need)
             db.execute("DELETE FROM places WHERE id = ?", (place,))
             return int(need)
