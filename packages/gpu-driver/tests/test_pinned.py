@@ -182,6 +182,31 @@ def test_memory_that_its_sender_could_cut_is_refused() -> None:
         os.fstat(fd)
 
 
+def test_memory_that_its_sender_cuts_while_it_is_looked_at_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import fcntl
+
+    ours = os.memfd_create("loose", os.MFD_ALLOW_SEALING)
+    os.ftruncate(ours, 2 * PAGE)
+    look = os.fstat
+
+    def cut_after(fd: int) -> os.stat_result:
+        seen = look(fd)
+        os.ftruncate(ours, PAGE)
+        fcntl.fcntl(ours, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        return seen
+
+    theirs = os.dup(ours)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", cut_after)
+        with pytest.raises(DeviceError, match="cut by its sender"):
+            adopt(theirs)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        look(theirs)
+    os.close(ours)
+
+
 def test_what_is_no_memory_is_refused(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(writer)

@@ -182,21 +182,18 @@ def adopt(fd: int, *, writable: bool = False) -> SharedMemory:
         DeviceError: it is something else, or its sender could cut it while it is read.
     """
     try:
+        # The seal first: a size that is read before it may be another one when it is set.
+        sealed = bool(_seals(fd) & _SEAL_SHRINK)
         size = os.fstat(fd).st_size
-        problem = _why_not(fd, size)
-        if not problem:
+        if size > 0 and sealed:
             return SharedMemory(fd, size, writable=writable, reason="its sender knows")
+        problem = (
+            "could be cut by its sender while it is read" if size > 0 else "is empty or no memory"
+        )
     except OSError as error:
         problem = f"cannot be mapped: {error.strerror}"
     os.close(fd)
     raise DeviceError(f"what was handed over {problem}")
-
-
-def _why_not(fd: int, size: int) -> str:
-    """Why it is not safe to read a descriptor as memory; empty if it is."""
-    if size <= 0:
-        return "is empty or no memory"
-    return "" if _seals(fd) & _SEAL_SHRINK else "could be cut by its sender while it is read"
 
 
 def free_huge_pages(root: Path = Path("/")) -> int:
