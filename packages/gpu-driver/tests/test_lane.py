@@ -1,5 +1,6 @@
 """Bytes that pass from one process to another through two small slots."""
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -116,6 +117,55 @@ def test_who_is_silent_for_too_long_is_not_waited_for(lane):
 
     with pytest.raises(DeviceError, match="timed out"):
         lane.writer.send(b"hello")
+
+
+def test_what_is_still_read_is_not_written_over_after_a_failure(lane):
+    lane.ours.settimeout(0.01)
+    with pytest.raises(DeviceError, match="timed out"):
+        lane.writer.send(b"first")
+    pieces = lane.reader.receive(100)
+    piece = next(pieces)
+
+    with pytest.raises(DeviceError, match="in the middle"):
+        lane.writer.send(b"other")
+
+    assert bytes(piece) == b"first"
+
+
+def test_who_left_pieces_out_receives_nothing_else(lane):
+    lane.ours.sendall((10).to_bytes(8, "little") + b"p")
+    next(lane.reader.receive(100))
+
+    with pytest.raises(DeviceError, match="in the middle"):
+        next(lane.reader.receive(100))
+
+
+def test_memory_without_room_for_two_slots_is_no_lane(lane):
+    with contextlib.closing(new_memory(1)) as memory:
+        with pytest.raises(DeviceError, match="no lane"):
+            LaneWriter(memory, lane.ours).send(b"hello")
+        with pytest.raises(DeviceError, match="no lane"):
+            next(LaneReader(memory, lane.theirs).receive(100))
+
+
+class Dribbling:
+    """A socket that gives what came byte by byte."""
+
+    def __init__(self, notes):
+        self.notes = notes
+        self.sendall = notes.sendall
+
+    def recv(self, _count, _flags=0):
+        return self.notes.recv(1)
+
+
+def test_a_size_that_comes_in_parts_is_a_size(lane):
+    lane.memory.view[:3] = b"abc"
+    lane.ours.sendall((3).to_bytes(8, "little") + b"p")
+
+    pieces = LaneReader(lane.memory, Dribbling(lane.theirs)).receive(100)
+
+    assert [bytes(piece) for piece in pieces] == [b"abc"]
 
 
 def test_another_process_reads_what_was_written_here():

@@ -36,15 +36,19 @@ class LaneWriter:
     def __init__(self, memory: SharedMemory, notes: socket.socket) -> None:
         self._memory = memory
         self._notes = notes
+        self._midway = False
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         """Pass bytes to the reader; returns when it has seen them all.
 
         Raises:
-            DeviceError: the reader is gone, or did not answer within the socket's timeout.
+            DeviceError: the reader is gone, or did not answer within the socket's timeout. Then the
+                lane is of no use any more: the reader may still read what another piece would be
+                written over.
         """
+        slot = _slot(self._memory, midway=self._midway)
         with memoryview(data).cast("B") as whole:
-            slot = _slot(self._memory)
+            self._midway = True
             try:
                 self._notes.sendall(_SIZE.pack(len(whole)))
                 under_way = 0
@@ -60,6 +64,7 @@ class LaneWriter:
                     under_way -= self._answers()
             except OSError as error:
                 raise DeviceError(f"the reader of a lane is gone: {error}") from error
+            self._midway = False
 
     def _answers(self) -> int:
         found = self._notes.recv(1)
@@ -74,22 +79,24 @@ class LaneReader:
     def __init__(self, memory: SharedMemory, notes: socket.socket) -> None:
         self._memory = memory
         self._notes = notes
+        self._midway = False
 
     def receive(self, most: int) -> Generator[memoryview]:
         """What the writer sends next, of at most so many bytes, piece by piece.
 
         A piece is the memory itself, and good until the next one is asked for: the writer may write
         to it at any time, so copy what is checked before it is used. Look at all pieces: what is
-        left out is still under way.
+        left out is still under way, and nothing else can be received.
 
         Raises:
             DeviceError: the writer is gone, sends more than that, or was silent for longer than the
                 socket's timeout.
         """
+        slot = _slot(self._memory, midway=self._midway)
+        self._midway = True
         (left,) = _SIZE.unpack(self._exactly(_SIZE.size))
         if left > most:
             raise DeviceError(f"a lane's writer sends {left} bytes, and {most} may come")
-        slot = _slot(self._memory)
         number = 0
         while left:
             if self._exactly(1) != _PIECE:
@@ -99,6 +106,7 @@ class LaneReader:
             left -= size
             number += 1
             self._done()
+        self._midway = False
 
     def _done(self) -> None:
         try:
@@ -107,14 +115,22 @@ class LaneReader:
             raise DeviceError(f"the writer of a lane is gone: {error}") from error
 
     def _exactly(self, count: int) -> bytes:
-        try:
-            found = self._notes.recv(count, socket.MSG_WAITALL)
-        except OSError as error:
-            raise DeviceError(f"the writer of a lane is gone: {error}") from error
-        if len(found) != count:
-            raise DeviceError("the writer of a lane is gone")
+        found = b""
+        while len(found) < count:  # with a timeout, a socket does not wait for all of it
+            try:
+                part = self._notes.recv(count - len(found))
+            except OSError as error:
+                raise DeviceError(f"the writer of a lane is gone: {error}") from error
+            if not part:
+                raise DeviceError("the writer of a lane is gone")
+            found += part
         return found
 
 
-def _slot(memory: SharedMemory) -> int:
+def _slot(memory: SharedMemory, *, midway: bool) -> int:
+    """The size of a slot, in bytes."""
+    if midway:
+        raise DeviceError("this lane stopped in the middle of what it passed; make another one")
+    if memory.size < SLOTS:
+        raise DeviceError(f"{memory.size} byte(s) are no lane; half a megabyte is enough")
     return memory.size // SLOTS
