@@ -8,11 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sashizu_core.devices import Devices
+from sashizu_core.devices import Device, Devices, Known, Stats
 from sashizu_core.testing import DeviceContract
 from sashizu_gpu_driver.fake import FakeBackend, FakeDevice, FakeProcess, FakeState
 from sashizu_gpu_driver.native import abi
 from sashizu_gpu_driver.native.backend import NativeBackend
+from sashizu_gpu_driver.native.collecting import sampled
 from sashizu_gpu_driver.native.driver import NativeDriver
 from sashizu_gpu_driver.native.errors import (
     DriverAbsent,
@@ -414,6 +415,37 @@ def test_who_holds_memory_is_submitted_when_it_is_listed(bench):
     devices.processes("GPU-1")
 
     assert [(one.pid, one.gpu_bytes) for one in bench.open().processes()] == [(7, 5 * MIB)]
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        {"memory_used_bytes": 25 * MIB},
+        {"memory_used_bytes": -1},
+        {"memory_total_bytes": 1 << 70, "memory_used_bytes": 1 << 69},
+        {"temperature_c": 900},
+    ],
+)
+def test_one_device_that_tells_nonsense_silences_no_other(bench, absurd):
+    _, card = measured(**absurd)
+    odd = card.model_copy(update={"id": "GPU-0"})
+    sane = card.model_copy(update={"readings": {"busy_percent": 7}})
+    other = FakeBackend(FakeState(devices=[odd, sane]))
+
+    Devices([NativeBackend(bench.open), other]).sample()
+
+    first, second = bench.open().gpus()
+    assert (first.id, second.id, second.busy_percent) == ("GPU-0", "GPU-1", 7)
+    assert first.memory_used in (None, 6 * MIB)
+    assert first.temperature_c is None
+
+
+def test_what_was_measured_long_ago_is_not_submitted():
+    stats = Stats("GPU-1", {"busy_percent": Known(40, "fake", 0)})
+    device = Device("GPU-1", "A card", "nvidia")
+
+    assert sampled(device, stats, 10**9) is not None
+    assert sampled(device, stats, 4000 * 10**9) is None
 
 
 def test_a_device_without_a_name_that_fits_is_left_out(bench):

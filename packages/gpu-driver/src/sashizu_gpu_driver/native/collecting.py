@@ -13,17 +13,21 @@ _WAYS = {"nvidia": "cuda", "amd": "rocm", "intel": "level-zero"}
 _FIELDS = (
     *("memory_total_bytes", "memory_used_bytes", "busy_percent", "temperature_c", "power_w"),
 )
-_MOST_C = 1000.0
-"""Beyond that no measurement is one; the interface counts in thousandths of 32 bits."""
+_MOST_BYTES, _MOST_C, _MOST_W, _OLDEST_S = float(1 << 50), 300.0, 1e6, 3600.0
+"""Beyond that nothing is a measurement. The driver refuses it, and then hears of no device."""
 
 
 def sampled(device: Device, stats: Stats, now_ns: int) -> GpuSample | None:
     """One device as the driver takes it, as old as the oldest of its values.
 
-    None where the driver's interface has no room for what the device is called.
+    What no device has is unknown. None where the driver's interface has no room for what the device
+    is called, or all of it is long past.
     """
     ages = [one.age_s(now_ns) for name in _FIELDS if isinstance(one := stats.get(name), Known)]
-    total, used = stats.number("memory_total_bytes"), stats.number("memory_used_bytes")
+    if (age_s := max(ages, default=0.0)) > _OLDEST_S:
+        return None
+    total = _within(stats.number("memory_total_bytes"), _MOST_BYTES)
+    used = _within(stats.number("memory_used_bytes"), _MOST_BYTES if total is None else total)
     way = "npu" if device.kind == "npu" else _WAYS.get(device.vendor)
     sample = GpuSample(
         id=device.id,
@@ -36,8 +40,8 @@ def sampled(device: Device, stats: Stats, now_ns: int) -> GpuSample | None:
         memory_used=None if used is None else int(used),
         busy_percent=_within(stats.number("busy_percent"), 100.0),
         temperature_c=_within(stats.number("temperature_c"), _MOST_C),
-        power_w=_within(stats.number("power_w"), 1e6),
-        age_s=max(ages, default=0.0),
+        power_w=_within(stats.number("power_w"), _MOST_W),
+        age_s=age_s,
     )
     try:
         sample.frame(0)
