@@ -306,6 +306,7 @@ def test_a_far_side_that_answers_anything_else_is_told(
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes cannot be waited for there")
 @pytest.mark.parametrize(
     "command",
     [
@@ -320,6 +321,7 @@ def test_a_far_side_that_says_nothing_is_given_up(folder: Path, command: str) ->
     assert "next attempt goes on" in str(caught.value)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes cannot be waited for there")
 def test_a_far_side_that_stops_taking_is_given_up(folder: Path, tmp_path: Path) -> None:
     path = next((folder / "hot").iterdir())
     with path.open("ab") as file:

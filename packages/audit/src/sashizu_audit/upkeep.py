@@ -22,7 +22,7 @@ from sashizu_core.home import state_home
 from sashizu_audit.settings import AuditSettings
 from sashizu_audit.writer_lines import SYSTEM_CLOCK, Clock
 
-__all__ = ["LOOK_S", "Program", "Task", "Upkeep", "Work", "much_waits", "start_upkeep"]
+__all__ = ["LOOK_S", "Program", "Task", "Upkeep", "Work", "is_silent", "much_waits", "start_upkeep"]
 
 LOOK_S = 60.0
 """Seconds between two looks, and how long what has ended waits for what may follow it."""
@@ -61,6 +61,19 @@ class _Waiting:
 def much_waits(settings: AuditSettings) -> bool:
     """Whether so much waits to be sealed that whoever ends should do it."""
     return _is_much(settings, _waiting(settings.folder))
+
+
+def is_silent(folder: Path, clock: Clock = SYSTEM_CLOCK) -> bool:
+    """Whether the newest checkpoint is so old that the next is due.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        made_ns = (folder / "checkpoints" / "checkpoint").stat().st_mtime_ns
+    except FileNotFoundError:
+        return True
+    return clock.wall_ns() - made_ns >= SIGN_S * 1e9
 
 
 class Upkeep:
@@ -120,12 +133,7 @@ class Upkeep:
         """Whether nothing was signed for long, and there is a key to do it with."""
         if not (state_home() / "keys" / f"{self._store_id}.pem").exists():
             return False
-        newest = self._settings.folder / "checkpoints" / "checkpoint"
-        try:
-            made_ns = newest.stat().st_mtime_ns
-        except FileNotFoundError:
-            return True
-        return self._clock.wall_ns() - made_ns >= SIGN_S * 1e9
+        return is_silent(self._settings.folder, self._clock)
 
 
 def start_upkeep(settings: AuditSettings, store_id: str) -> Callable[[], None]:
