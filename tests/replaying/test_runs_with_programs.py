@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from sashizu_core.errors import SashizuError
+from sashizu_core.events import Event
 from sashizu_core.grants import ExecRequest
 from sashizu_core.ids import new_agent_id
 from sashizu_core.protocols import Approval, Model, Question
 from sashizu_core.sandboxing import NoSandbox, SandboxInfo
 from sashizu_core.specs import SandboxSpec
 from sashizu_core.testing.fakes import ScriptedModel, scripted_model
-from sashizu_core.turn.engine import EngineJob, EngineResult
+from sashizu_core.turn.engine import EngineJob, EngineLoop, EngineResult
 from sashizu_core.types import Amount, Limits, ModelInfo, Outcome, Usage
 
 PROGRAM = "/usr/bin/program"
@@ -203,3 +204,21 @@ async def test_a_program_that_was_at_work_is_asked_about_whatever_hooks_there_ar
     assert program.worked == 1
     assert "is not known" in found.report.results[0].error
     assert (await world.replay(found.run_id)).differences == ()
+
+
+async def test_a_record_that_lacks_what_a_program_spent_is_refused(
+    world: Any, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = EngineLoop._ended
+
+    def as_it_was(loop: EngineLoop, *args: Any) -> list[Event]:
+        (event,) = ended(loop, *args)
+        attrs = {name: value for name, value in event.fields["attrs"].items() if name != "spent"}  # type: ignore[attr-defined]
+        return [Event(event.kind, {**event.fields, "attrs": attrs})]
+
+    monkeypatch.setattr(EngineLoop, "_ended", as_it_was)
+    worker(world, program)
+    program.fails = True
+    report = await world.run("worker", budget=Limits(tokens=50_000))
+    with pytest.raises(SashizuError, match="another version of sashizu"):
+        await world.replay(report.run_id)

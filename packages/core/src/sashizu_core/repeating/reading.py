@@ -170,6 +170,8 @@ def _unkept(event: Mapping[str, Any]) -> str:
         return "it had hooks, whose answers were not kept"
     if event.get("tool_type") == "engine" and status == "ok":
         return "an agent was a program of its own, whose answer was not kept"
+    if event.get("tool_type") == "engine" and "spent" not in (event.get("attrs") or {}):
+        return "another version of sashizu wrote what a program of its own did"
     return ""
 
 
