@@ -541,3 +541,8 @@ async def test_limits_that_are_given_hold_for_all_runs_that_went_on_from_one_ano
     assert second.report.results[0].ok
     limits = world.query("SELECT budget_limit AS n FROM runs ORDER BY started")
     assert limits[0]["n"] > limits[1]["n"] > limits[2]["n"]
+
+
+async def test_a_run_is_not_gone_on_with_without_a_record(world: Any) -> None:
+    with pytest.raises(UsageError, match="could be gone on with twice"):
+        await world.resume("last", crashed=False, audit=False)

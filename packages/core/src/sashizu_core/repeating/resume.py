@@ -51,12 +51,15 @@ async def resume(
         registry: None wires the installed plugins.
         budget: what the whole run may use, what it has spent included; None takes what it had.
         options: what `delegate_parallel` takes besides: `approver`, `deadline_s`, `jobs`, `sinks`,
-            `on_text`, `on_line`, `on_start`, `run_id`, `audit`.
+            `on_text`, `on_line`, `on_start`, `run_id`.
 
     Raises:
-        UsageError: there is no such run, it is still at work, has ended, or was gone on with.
+        UsageError: there is no such run, it is still at work, has ended, or was gone on with; or
+            what is done now is not to be recorded.
         SashizuError: content was not kept, the record is not intact, or its folder is gone.
     """
+    if options.get("audit") is False:
+        raise UsageError("a run that is gone on with without a record could be gone on with twice")
     known, settings, registry = await open_known(run, settings, registry)
     _check(known)
     await anyio.to_thread.run_sync(check_folders, known, registry)
