@@ -13,8 +13,8 @@ from sashizu_core.errors import UsageError
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.bracket import RunStatus, bracketed, deadline
-from sashizu_core.runtime.instance import RunParts
 from sashizu_core.runtime.opened_run import check_ledger, opened_run, sources_of
+from sashizu_core.runtime.run_parts import RunParts
 from sashizu_core.types import BudgetState, Limits
 
 from sashizu_gateway.clients import Client

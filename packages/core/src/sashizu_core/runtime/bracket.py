@@ -14,8 +14,8 @@ from sashizu_core.control import RunHandle
 from sashizu_core.events import Event
 from sashizu_core.runtime.agent_events import counted_limits
 from sashizu_core.runtime.asked import Asked
-from sashizu_core.runtime.instance import RunParts
 from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.runtime.run_parts import RunParts
 from sashizu_core.turn.steps import LAST_WORDS_S
 from sashizu_core.turn.windows import nearly_used_up, window_text
 from sashizu_core.types import Amount, RunReport

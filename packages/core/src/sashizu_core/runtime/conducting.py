@@ -19,12 +19,13 @@ from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, handoff_of
 from sashizu_core.runtime.bracket import bracketed, deadline
 from sashizu_core.runtime.hosted import Instance, above_all, instance_of
-from sashizu_core.runtime.instance import AgentInstance, RunParts
+from sashizu_core.runtime.instance import AgentInstance
 from sashizu_core.runtime.measuring import devices_measured
 from sashizu_core.runtime.opened_run import OpenedRun, check_ledger, opened_run
 from sashizu_core.runtime.places import with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.run_parts import RunParts
 from sashizu_core.runtime.spawning import Spawning, spawning_plans
 from sashizu_core.trust import TrustStore
 from sashizu_core.types import AgentReport, ModelInfo, RunReport, Task

@@ -24,13 +24,13 @@ from sashizu_core.runtime.asked import Asked, asked_by, handoff_of
 from sashizu_core.runtime.bracket import bracketed, deadline, run_status
 from sashizu_core.runtime.conversation import Conversation, save_conversation
 from sashizu_core.runtime.hosted import Instance, above_all, instance_of
-from sashizu_core.runtime.instance import RunParts
 from sashizu_core.runtime.measuring import devices_measured
 from sashizu_core.runtime.opened_run import check_ledger, guarded, opened_run, sources_of
 from sashizu_core.runtime.places import with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_agents
 from sashizu_core.runtime.redacting import redacted_messages, redacted_report
 from sashizu_core.runtime.repeated_plans import repeated_plans
+from sashizu_core.runtime.run_parts import RunParts
 from sashizu_core.runtime.spawning import spawning_plans
 from sashizu_core.runtime.written_plan import read_history
 from sashizu_core.settings import Settings

@@ -28,16 +28,11 @@ from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.asking_again import may_again
 from sashizu_core.runtime.child_limits import Lent, SpawnBounds
 from sashizu_core.runtime.hosted_past import as_recorded, written_report
-from sashizu_core.runtime.instance import (
-    Above,
-    AgentInstance,
-    AgentProgress,
-    RunParts,
-    repeated_run,
-)
+from sashizu_core.runtime.instance import AgentInstance
 from sashizu_core.runtime.places import Place
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
+from sashizu_core.runtime.run_parts import Above, AgentProgress, RunParts, repeated_run
 from sashizu_core.runtime.running_low import share_of
 from sashizu_core.runtime.teaching import Lessons
 from sashizu_core.runtime.written_plan import written_plan

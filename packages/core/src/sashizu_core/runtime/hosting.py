@@ -18,11 +18,12 @@ from sashizu_core.protocols import Approver, Budget
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, asked_by
 from sashizu_core.runtime.bracket import deadline, sandbox_events
-from sashizu_core.runtime.instance import Above, AgentInstance
+from sashizu_core.runtime.instance import AgentInstance
 from sashizu_core.runtime.opened_run import guarded, opened_run, sources_of
 from sashizu_core.runtime.opening import span_of
 from sashizu_core.runtime.plan import plan_child
 from sashizu_core.runtime.received import beneath
+from sashizu_core.runtime.run_parts import Above
 from sashizu_core.runtime.spawning import spawning_plans
 from sashizu_core.settings import Settings
 from sashizu_core.types import AgentReport, Limits

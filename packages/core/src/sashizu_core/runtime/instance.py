@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from sashizu_core.approvals import Approvals
-from sashizu_core.control import RunHandle
 from sashizu_core.errors import RecordError, SashizuError
-from sashizu_core.events import Event
 from sashizu_core.grants import Subject
-from sashizu_core.ids import AgentId, RunId, span_id
+from sashizu_core.ids import AgentId, span_id
 from sashizu_core.permissions import readable
 from sashizu_core.prompt import first_messages, is_aside
 from sashizu_core.protocols import (
-    Admission,
-    Budget,
-    BudgetNode,
     Busy,
-    Model,
-    Policy,
     Refused,
-    Tool,
     ToolContext,
-    ToolSource,
 )
 from sashizu_core.reactions.book import ReactionBook
 from sashizu_core.runtime.agent_events import end_fields, start_fields
-from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, verify_artifacts, versions
+from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, versions
 from sashizu_core.runtime.asking_again import may_again, may_run_again
+from sashizu_core.runtime.concluding import Concluding
 from sashizu_core.runtime.confining import Confining
 from sashizu_core.runtime.held import starts_programs
-from sashizu_core.runtime.places import Place, Places
+from sashizu_core.runtime.places import Place
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
 from sashizu_core.runtime.restoring import restored
-from sashizu_core.runtime.run_past import RunPast
+from sashizu_core.runtime.run_parts import Above, AgentProgress, RunParts, repeated_run
 from sashizu_core.runtime.running_low import degradation_of, share_of
 from sashizu_core.runtime.serving import tools_of_servers
 from sashizu_core.runtime.showing import shown_lines
@@ -52,10 +42,8 @@ from sashizu_core.runtime.taking_over import take_over_beneath
 from sashizu_core.runtime.teaching import Lessons, lessons_of
 from sashizu_core.runtime.verification import failed, outranked, unverified, verify
 from sashizu_core.runtime.written_plan import read_lessons, written_plan
-from sashizu_core.sandboxing import Confinement, Sandbox
-from sashizu_core.skills.shelf import Shelf
+from sashizu_core.sandboxing import Confinement
 from sashizu_core.turn.answer import Answer, read_answer
-from sashizu_core.turn.attempts import ProviderGate
 from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
 from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
 from sashizu_core.turn.loop import AgentLoop, Ending
@@ -63,9 +51,6 @@ from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
 from sashizu_core.turn.past_engine import RecordedEngineLoop, worked
 from sashizu_core.turn.past_reactions import had_hooks
 from sashizu_core.turn.reacting import Reacting, Reactor
-from sashizu_core.turn.record import Recorder
-from sashizu_core.turn.recorded_step import RecordedStep
-from sashizu_core.turn.shares import SharePools
 from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
 from sashizu_core.turn.toolcalls import ToolBox
 from sashizu_core.types import (
@@ -73,20 +58,15 @@ from sashizu_core.types import (
     AgentStatus,
     Amount,
     Artifact,
-    ChangedFile,
-    Changes,
     Criterion,
     Message,
     Outcome,
-    SpendWindow,
-    StepKind,
 )
 
 if TYPE_CHECKING:
-    from sashizu_core.runtime.hosted import Hosts
-    from sashizu_core.runtime.spawning import ChildSpawner, Spawning
+    from sashizu_core.runtime.spawning import ChildSpawner
 
-__all__ = ["Above", "AgentInstance", "AgentProgress", "RunParts", "repeated_run"]
+__all__ = ["AgentInstance"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,109 +77,6 @@ _STATUS: dict[Outcome, AgentStatus] = {
     Outcome.DEADLINE: "timeout",
     Outcome.CANCELLED: "cancelled",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class AgentProgress:
-    """One agent instance at one moment.
-
-    `state` is `waiting`, `working` or the status it ended with; `tokens` is what was billed so far.
-    """
-
-    agent: str
-    agent_id: str
-    state: str
-    step: int
-    tool: str
-    tokens: int
-    limit: int | None
-    depth: int = 0
-    parent_agent_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunParts:
-    """What all agents of a run share.
-
-    `nodes` are the ledger's from `root` upwards, as far as this process knows them; `windows` are
-    those of spend above them, as they were when the run began. `document` is what the run was
-    asked, as text for the record; `past` is the run that is made again or gone on with; `numbers`
-    counts the agents that it has.
-    """
-
-    run_id: RunId
-    recorder: Recorder
-    places: Places
-    handle: RunHandle
-    models: dict[str, Model]
-    tools: dict[str, Tool]
-    gates: dict[tuple[str, str], ProviderGate]
-    policies: Sequence[Policy]
-    approvals: Approvals | None
-    budget: Budget | None
-    root: BudgetNode | None
-    sandbox: Sandbox | None
-    max_turns: int
-    max_output_tokens: int
-    on_text: Callable[[str, str], None] | None
-    on_line: Callable[[str, str], None] | None
-    spawning: Spawning | None = None
-    sources: Sequence[ToolSource] = ()
-    shelf: Shelf | None = None
-    book: ReactionBook | None = None
-    hosts: Hosts | None = None
-    warn_at: float = 1.0
-    pools: SharePools | None = None
-    admission: Admission | None = None
-    nodes: tuple[BudgetNode, ...] = ()
-    windows: Sequence[SpendWindow] = ()
-    document: str = ""
-    past: RunPast | None = None
-    numbers: Iterator[int] = field(default_factory=count)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for a person: what of a repository is not used, and why."""
-        shelf = self.shelf.notes if self.shelf is not None else ()
-        return (*shelf, *(self.book.notes if self.book is not None else ()))
-
-    def gate(self, model: Model) -> ProviderGate:
-        """The limiter that all callers of a provider with the same key share."""
-        key = (model.info.provider, model.info.endpoint)
-        if key not in self.gates:
-            governs = self.admission is not None and self.admission.governs(model.info)
-            self.gates[key] = ProviderGate(admission=self.admission if governs else None)
-        return self.gates[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Above:
-    """What an agent instance is beneath: nothing, or the one that started it.
-
-    `step` is the number of its step that did. `nodes` are those of the ledger from `node` up to the
-    run's.
-    """
-
-    depth: int = 0
-    agent_id: AgentId | None = None
-    agent_name: str = ""
-    span_id: object = None
-    step: int = -1
-    node: BudgetNode | None = None
-    nodes: tuple[BudgetNode, ...] = ()
-
-    @classmethod
-    def of(cls, parent: AgentInstance) -> Above:
-        """What the children of an agent instance are beneath."""
-        span = parent._recorder.context.get("span_id")
-        return cls(
-            parent.depth + 1,
-            parent.agent_id,
-            parent.plan.name,
-            span,
-            node=parent.node,
-            nodes=parent.nodes,
-        )
 
 
 class AgentInstance:
@@ -283,6 +160,19 @@ class AgentInstance:
     def depth(self) -> int:
         """How many agents are above it."""
         return self._above.depth
+
+    @property
+    def above_children(self) -> Above:
+        """What its children are beneath."""
+        span = self._recorder.context.get("span_id")
+        return Above(
+            self.depth + 1,
+            self.agent_id,
+            self.plan.name,
+            span,
+            node=self.node,
+            nodes=self.nodes,
+        )
 
     def left_place(self) -> None:
         """Give up what nobody else could change where it worked, after it has ended."""
@@ -616,89 +506,13 @@ class AgentInstance:
     # --- the end ----------------------------------------------------------------------------------
 
     async def _conclude(self, ending: Ending) -> AgentReport:
-        """Verify what was declared, and keep what was changed.
-
-        An answer without its artifacts, or whose changes cannot be kept, is no success.
-        """
-        artifacts: tuple[Artifact, ...] = ()
-        missing: tuple[str, ...] = ()
+        """Verify what was declared, and keep what was changed."""
+        concluding = Concluding(self.plan, self.place, self._parts.places, self._steps)
+        report = partial(self._report, ending)
         if self._past is not None and self._past.strict:
-            return await self._concluded_as_recorded(self._past, ending)
-        with anyio.CancelScope(shield=True):
-            try:
-                if self.plan.targets:
-                    artifacts, missing = await anyio.to_thread.run_sync(
-                        verify_artifacts,
-                        self.place.workspace,
-                        self.plan.targets,
-                        self._before,
-                        self._tools.written if self._tools is not None else (),
-                    )
-                changes = await self._keep(artifacts)
-            except RecordError:
-                raise
-            except Exception as error:
-                if not isinstance(error, SashizuError):
-                    logger.exception("what %s made cannot be kept", self.plan.name)
-                return _not_kept(self._report(ending, artifacts, missing), error)
-        return replace(self._report(ending, artifacts, missing), changes=changes)
-
-    async def _concluded_as_recorded(self, past: AgentPast, ending: Ending) -> AgentReport:
-        """What was verified and kept then: today's files may be others."""
-        attrs = past.ended.get("attrs") or {}
-        artifacts = tuple(
-            Artifact(str(each["path"]), str(each["sha256"]), int(each["bytes"]))
-            for each in attrs.get("artifacts") or ()
-        )
-        missing = tuple(map(str, attrs.get("missing") or ()))
-        try:
-            changes = await self._keep(artifacts)
-        except SashizuError as error:
-            return _not_kept(self._report(ending, artifacts, missing), error)
-        return replace(self._report(ending, artifacts, missing), changes=changes)
-
-    async def _keep(self, artifacts: tuple[Artifact, ...]) -> Changes | None:
-        """Bring home what was made in a folder of its own: on record before a file is touched."""
-        kept = self._kept_then()
-        if self.place.folder is None and kept is None:
-            return None
-        recorder, common = self._recorder, {"step": self._steps.next_seq(), "op": "keep_changes"}
-        common["step_kind"] = StepKind.IDEMPOTENT.value
-        common["tool"] = self.plan.isolation
-
-        async def keep() -> Changes | None:
-            await self._parts.places.bring_home(self.place, artifacts, self.plan.folder)
-            return await self.place.conclude()
-
-        def outcome(
-            changes: Changes | None,  # noqa: ARG001 - `agent.ended` names them
-            error: BaseException | None,
-            took_ns: int,
-        ) -> Sequence[Event]:
-            status = "ok" if error is None else "error"
-            return [
-                recorder.event("tool.ended", {**common, "status": status, "duration_ns": took_ns})
-            ]
-
-        async def recall(step: RecordedStep) -> Changes | None:
-            if step.outcome.get("status") == "error":
-                raise SashizuError("as it was recorded")
-            return kept[0] if kept is not None else None
-
-        intent = [recorder.event("tool.requested", common)]
-        return await self._steps.step(StepKind.IDEMPOTENT, intent, keep, outcome, recall)
-
-    def _kept_then(self) -> tuple[Changes | None] | None:
-        """What was kept of a recorded agent's own folder; None where it had none."""
-        past = self._past
-        step = past.steps.get(self._steps.count) if past is not None and past.strict else None
-        if past is None or step is None or step.intent.get("op") != "keep_changes":
-            return None
-        said = (past.ended.get("attrs") or {}).get("changes")
-        if said is None:
-            return (None,)
-        files = tuple(ChangedFile(str(path), "modified") for path in said["files"])
-        return (Changes(str(said["branch"]), "", str(said["commit"]), "", files),)
+            return await concluding.as_recorded(self._past, report)
+        written = self._tools.written if self._tools is not None else ()
+        return await concluding.now(report, self._before, written)
 
     def _report(
         self,
@@ -746,17 +560,6 @@ class AgentInstance:
 
     def _unchecked(self) -> tuple[Criterion, ...]:
         return read_answer("", self.plan.definition.success_criteria).criteria
-
-
-def _not_kept(report: AgentReport, error: Exception) -> AgentReport:
-    return replace(report, status="error", error=f"its work is not kept: {error}")
-
-
-def repeated_run(parts: RunParts, plan: AgentPlan) -> object:
-    """The run that all events of an agent repeat; None where it does something itself."""
-    if plan.past is not None and plan.past.strict:
-        return plan.past.run_id
-    return parts.recorder.context.get("replay_of")
 
 
 def _recorded_stop(group: BaseExceptionGroup[StoppedAsRecorded]) -> Outcome:

@@ -22,12 +22,12 @@ from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, handoff_of
 from sashizu_core.runtime.child_opening import OwnedStack
 from sashizu_core.runtime.hosted import Hosts
-from sashizu_core.runtime.instance import RunParts
 from sashizu_core.runtime.opening import Opened, run_context
 from sashizu_core.runtime.places import Places
 from sashizu_core.runtime.plan import AgentPlan, Sources
 from sashizu_core.runtime.received import under_handoff
 from sashizu_core.runtime.redacting import redacted_error, run_redactor
+from sashizu_core.runtime.run_parts import RunParts
 from sashizu_core.runtime.shared_budget import SharedBudget
 from sashizu_core.runtime.spawning import Spawning, spawns
 from sashizu_core.runtime.written_run import written_run

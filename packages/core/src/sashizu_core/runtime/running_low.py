@@ -16,7 +16,7 @@ from sashizu_core.turn.standing import Clock, Standing
 from sashizu_core.turn.windows import spent_before
 
 if TYPE_CHECKING:
-    from sashizu_core.runtime.instance import RunParts
+    from sashizu_core.runtime.run_parts import RunParts
 
 __all__ = ["degradation_of", "share_of"]
 

@@ -24,10 +24,11 @@ from sashizu_core.runtime.child_limits import SpawnBounds, Started
 from sashizu_core.runtime.child_slots import WorkSlot
 from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.hosted import HostedInstance, Instance, instance_of
-from sashizu_core.runtime.instance import Above, AgentInstance, AgentProgress, RunParts
+from sashizu_core.runtime.instance import AgentInstance
 from sashizu_core.runtime.opening import Opened, require_prices
 from sashizu_core.runtime.places import Place, with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_child, without_tools
+from sashizu_core.runtime.run_parts import AgentProgress, RunParts
 from sashizu_core.trust import TrustStore
 from sashizu_core.types import AgentReport, Limits, Task
 
@@ -249,7 +250,7 @@ class Spawning:
         else:
             place = await self.parts.places.of(plan, agent_id)
         return instance_of(
-            plan, self.parts, agent_id, place, above=replace(Above.of(above), step=step)
+            plan, self.parts, agent_id, place, above=replace(above.above_children, step=step)
         )
 
 

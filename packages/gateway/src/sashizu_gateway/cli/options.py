@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from sashizu_core.limits import narrowed, parse_budget_flags, parse_duration, parse_limits
 from sashizu_core.runtime.asked import Asked, asked_by
-from sashizu_core.runtime.instance import RunParts
+from sashizu_core.runtime.run_parts import RunParts
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.turn.windows import nearly_used_up, window_text
 from sashizu_core.types import Amount, BudgetState, Limits, Usage
