@@ -8,6 +8,7 @@ from sashizu_core.devices import (
     DeviceBackend,
     DeviceError,
     DeviceLost,
+    Devices,
     Hint,
     Known,
     Unknown,
@@ -84,6 +85,20 @@ def test_a_file_that_is_not_there_makes_the_backend_missing(tmp_path: Path) -> N
     assert "none.json" in probe.reason
     with pytest.raises(DeviceError):
         backend.devices()
+
+
+def test_a_backend_that_fails_takes_no_other_along(tmp_path: Path) -> None:
+    file = tmp_path / "devices.json"
+    write_state(file, one())
+    sane = FakeState(devices=[FakeDevice(id="other-0", readings={"busy_percent": 1})])
+    devices = Devices([FakeBackend(file), FakeBackend(sane)])
+    devices.sample()
+    file.write_text("{")
+
+    snapshot = devices.sample()
+
+    assert list(snapshot.stats) == ["other-0"]
+    assert "devices.json" in snapshot.lost["fake-0"]
 
 
 def test_without_a_file_there_is_no_fake() -> None:

@@ -221,7 +221,7 @@ class Devices:
         for backend, own in found.tellers:
             try:
                 told.append((backend, backend.stats(own)))
-            except DeviceLost as error:
+            except DeviceError as error:
                 reasons.append(str(error))
         # Where the most believed has lost it, what the kernel still remembers is worth nothing.
         first = told[0][1].device if told else ""
@@ -243,7 +243,10 @@ class Devices:
         ]
 
     def _happened(self, backend: DeviceBackend) -> list[DeviceEvent]:
-        happened = backend.events()
+        try:
+            happened = backend.events()
+        except DeviceError:
+            return []  # what it measures says that it fails
         if not happened:
             return []
         names = {
