@@ -3,6 +3,8 @@
 import sqlite3
 import time
 
+import pytest
+from sashizu_core.errors import SashizuError
 from sashizu_core.processes import this_process
 from sashizu_gpu_driver.admission.asked import Ask, Card
 from sashizu_gpu_driver.admission.controller import Controller
@@ -46,6 +48,28 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path):
     file.close()
 
     assert (answer.outcome, answer.need) == ("placed", 7)
+
+
+def version_4(path):
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 4")
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.write_bytes(b"no ledger" * 100), "end all runs and delete it"),
+        (version_4, "use the newest sashizu"),
+        (lambda path: path.mkdir(), "no model was placed$"),
+    ],
+)
+def test_a_ledger_that_cannot_be_used_is_told_with_what_to_do(tmp_path, spoil, said):
+    path = tmp_path / "admission.sqlite"
+    spoil(path)
+
+    with pytest.raises(SashizuError, match=said):
+        Controller(AdmissionFile(path)).enter(Ask("one", 5), this_process(), 100.0)
 
 
 def test_who_finds_another_process_making_the_file_waits_for_it(tmp_path, monkeypatch):

@@ -39,6 +39,10 @@ ALTER TABLE waiting ADD COLUMN agent TEXT NOT NULL DEFAULT ''
 """
 
 
+class _OtherVersion(sqlite3.DatabaseError):
+    """The file is that of another version."""
+
+
 class AdmissionFile:
     """The file; opened with the first use. Thread-safe; not for use after a fork."""
 
@@ -70,7 +74,7 @@ class AdmissionFile:
             except (OSError, sqlite3.Error) as error:
                 raise SashizuError(
                     f"the ledger of devices in {str(self.path)!r} cannot be used: {error}; "
-                    "no model was placed"
+                    f"no model was placed{_remedy(error)}"
                 ) from error
 
     def close(self) -> None:
@@ -79,6 +83,16 @@ class AdmissionFile:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
+
+
+def _remedy(error: Exception) -> str:
+    """What a person can do about a file that stays as it is."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, _OtherVersion):
+        return "; use the newest sashizu that is installed here"
+    if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return "; end all runs and delete it: it says only what runs now and what loads took"
+    return ""
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -135,5 +149,5 @@ def _steps(version: int) -> str:
     """What makes a file of that version one of this."""
     steps = {0: SCHEMA, 1: _FROM_1 + _FROM_2, 2: _FROM_2, VERSION: ""}
     if version not in steps:
-        raise sqlite3.DatabaseError(f"it has version {version}, and {VERSION} is known here")
+        raise _OtherVersion(f"it has version {version}, and {VERSION} is known here")
     return steps[version]
