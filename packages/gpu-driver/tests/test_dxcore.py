@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sashizu_core.devices import DeviceError, Unknown
 from sashizu_core.testing import DeviceContract
+from sashizu_gpu_driver.windows import dxcore
 from sashizu_gpu_driver.windows.backend import WindowsBackend
 from sashizu_gpu_driver.windows.dxcore import Adapters
 
@@ -203,3 +204,11 @@ def test_counters_that_are_missing_are_told_beside_what_is_there(windows):
     probe = windows.backend().probe()
 
     assert (probe.state, "0xC0000BB9" in probe.reason) == ("ok", True)
+
+
+def test_a_python_of_32_bits_does_not_call_what_is_laid_out_for_64(monkeypatch):
+    monkeypatch.setattr(dxcore, "_PLATFORM", "win32")
+    monkeypatch.setattr(dxcore, "_WIDE", False)
+
+    with pytest.raises(DeviceError, match="64 bits"):
+        dxcore.load()

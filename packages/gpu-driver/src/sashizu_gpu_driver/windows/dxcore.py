@@ -24,6 +24,9 @@ Kind = Literal["gpu", "npu"]
 _PLATFORM: str = sys.platform  # as text, so that type checkers read what follows everywhere
 
 
+_WIDE = sys.maxsize > 1 << 32
+
+
 def _guid(text: str) -> Any:
     return (ctypes.c_uint8 * 16).from_buffer_copy(uuid.UUID(text).bytes_le)
 
@@ -299,10 +302,12 @@ def load() -> Adapters:
     """Those of this machine.
 
     Raises:
-        DeviceError: this is not Windows, or one without DXCore.
+        DeviceError: this is not Windows, or one without DXCore, or a Python of 32 bits.
     """
     if _PLATFORM != "win32":
         raise DeviceError(f"DXCore is on Windows; this is {_PLATFORM}")
+    if not _WIDE:
+        raise DeviceError("DXCore is asked by a Python of 64 bits; this one has 32")
     try:
         library: Any = getattr(ctypes, "WinDLL")("dxcore")  # noqa: B009 - only Windows has it
         return Adapters(library)
