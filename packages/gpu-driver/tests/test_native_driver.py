@@ -5,6 +5,7 @@ import importlib.util
 import mmap
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from sashizu_gpu_driver.native.collecting import sampled
 from sashizu_gpu_driver.native.driver import NativeDriver
 from sashizu_gpu_driver.native.errors import (
     DriverAbsent,
+    DriverError,
     DriverForbidden,
     DriverFull,
     DriverMismatch,
@@ -335,6 +337,31 @@ def test_a_machine_without_the_driver_says_so_and_what_to_do(tmp_path):
     probe = NativeBackend(lambda: NativeDriver.open(nowhere)).probe()
     assert probe.state == "missing"
     assert "load the module" in probe.reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files of devices are Linux's")
+def test_a_closed_handle_asks_no_file_that_has_its_number_since(monkeypatch):
+    import fcntl
+
+    asked, real = [], fcntl.ioctl
+
+    def ioctl(fd, function, frame):
+        if fd < 0:
+            real(fd, function, frame)
+        asked.append(fd)
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    transport = open_transport("/dev/null")
+    call, number = transport.call, transport.fileno()
+    transport.close()
+    with open("/dev/null") as stranger:  # noqa: PTH123 - for its number
+        assert stranger.fileno() == number
+        with pytest.raises(DriverError, match="closed"):
+            call(abi.POOL_FREE, abi.PoolFree())
+        with pytest.raises(DriverError, match="closed"):
+            transport.map(abi.PoolMap(bytes=4096))
+
+    assert not asked
 
 
 def test_a_file_that_is_no_driver_is_a_mismatch(tmp_path):

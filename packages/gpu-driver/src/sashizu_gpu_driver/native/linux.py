@@ -23,9 +23,16 @@ assert sys.platform != "win32"
 import fcntl  # noqa: E402 - only where it is
 
 
-def _caller(fd: int) -> Callable[[Function, Structure], None]:
-    """`LinuxTransport.call`, without a look-up that could be done once."""
+def _caller(fd: int) -> tuple[Callable[[Function, Structure], None], Callable[[], None]]:
+    """`LinuxTransport.call`, without a look-up that could be done once; and what ends it.
+
+    The number of a file that is closed may be that of any other file soon.
+    """
     ioctl = fcntl.ioctl
+
+    def end() -> None:
+        nonlocal fd
+        fd = -1
 
     def call(function: Function, frame: Structure) -> None:
         try:
@@ -35,8 +42,10 @@ def _caller(fd: int) -> Callable[[Function, Structure], None]:
             if status is None:
                 raise DriverError(f"{function.name}: {error.strerror}") from error
             raise refused(function.name, status) from None
+        except ValueError:  # what `ioctl` says of -1
+            raise DriverError(f"{function.name}: the handle is closed") from None
 
-    return call
+    return call, end
 
 
 class LinuxTransport:
@@ -54,9 +63,11 @@ class LinuxTransport:
             raise DriverAbsent(
                 f"{path} cannot be opened ({error.strerror}): load the module sashizu"
             ) from error
-        self.call = _caller(self._fd)
+        self.call, self._end_calls = _caller(self._fd)
 
     def map(self, place: PoolMap) -> mmap.mmap:
+        if self._fd < 0:  # without a file there would be memory all the same
+            raise DriverError(f"buffer {place.handle} cannot be mapped: the handle is closed")
         try:
             return mmap.mmap(self._fd, place.bytes, offset=place.offset)
         except OSError as error:
@@ -68,5 +79,6 @@ class LinuxTransport:
 
     def close(self) -> None:
         if self._fd >= 0:
+            self._end_calls()
             os.close(self._fd)
             self._fd = -1
