@@ -50,7 +50,7 @@ test_alone() { # MEMBER
   local module=sashizu_${1//-/_} place=$work/$1
   local wheels=("$work/dist/$module"-*.whl)
   if [ -n "${PYTHON:-}" ]; then
-    install "$place" '' "${wheels[@]}"
+    install "$place" '' -r "$work/test.txt" "${wheels[@]}"
     import_all "$place" "$module"
     rm -rf "$place"
   fi
