@@ -334,3 +334,4 @@ async def test_a_hook_of_today_does_not_have_a_check_in_doubt_made_twice(
     assert shell.ran == 1
     assert [doubt.tool for doubt in found.doubts] == ["shell"]
     assert hooks.ran == []
+    assert (await world.replay(found.run_id)).differences == ()
