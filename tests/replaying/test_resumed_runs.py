@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 from pydantic import Field
 from sashizu_audit.recorded import recorded_run
 from sashizu_core.approval_file import ApprovalRule, WrittenApprovals
+from sashizu_core.builtin import plugin as builtin
 from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.control import RunHandle
 from sashizu_core.errors import SashizuError, UsageError
@@ -18,8 +20,10 @@ from sashizu_core.events import Event
 from sashizu_core.grants import PermissionRequest
 from sashizu_core.protocols import Approval, Question, Tool, ToolContext
 from sashizu_core.repeating.reading import known_run
+from sashizu_core.settings import Settings
 from sashizu_core.specs import ToolSpec
 from sashizu_core.testing.fakes import MemorySink, call
+from sashizu_core.trust import TrustStore
 from sashizu_core.types import Limits, ModelRequest, Outcome, StepKind, Task, ToolResult
 
 READS: Mapping[str, Any] = {"tools": {"mcp": ["read_file"], "fs": {"read": True}}}
@@ -546,3 +550,32 @@ async def test_limits_that_are_given_hold_for_all_runs_that_went_on_from_one_ano
 async def test_a_run_is_not_gone_on_with_without_a_record(world: Any) -> None:
     with pytest.raises(UsageError, match="could be gone on with twice"):
         await world.resume("last", crashed=False, audit=False)
+
+
+async def test_agents_of_a_repository_do_not_go_on_after_its_trust_was_taken_back(
+    world: Any,
+) -> None:
+    def crash(request: ModelRequest) -> str:
+        world.cut_off()
+        return "done"
+
+    model = world.agent("worker", crash)
+    world.agents.clear()
+    folder = world.place / ".sashizu" / "agents"
+    folder.mkdir(parents=True)
+    file = folder / "worker.yaml"
+    file.write_text(f"name: worker\ngoal: Do it.\nmodel: {model.info.name}\n", "utf-8")
+    world.offered["agents"] = {each.name: each for each in builtin.register_agents(Settings())}
+    digest = sha256(file.read_bytes()).hexdigest()
+    TrustStore().trust(world.place, {".sashizu/agents/worker.yaml": digest})
+    report = await world.run("worker")
+    TrustStore().revoke(world.place)
+    with pytest.raises(UsageError, match=r"'worker' .* nothing is trusted any more"):
+        await world.resume(report.run_id)
+    TrustStore().trust(world.place, {"agent.md": "0" * 64})
+    found = await world.resume(report.run_id, crashed=False)
+    assert found.report.results[0].ok
+    TrustStore().revoke(world.place)
+    with pytest.raises(UsageError, match="nothing is trusted any more"):
+        await world.fork(found.run_id, at=0)
+    assert (await world.replay(found.run_id)).differences == ()

@@ -17,6 +17,7 @@ from sashizu_core.runtime.asked import asked_by
 from sashizu_core.runtime.written_plan import definition_from
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.supervisor.report import Supervision
+from sashizu_core.trust import TrustStore, trust_command
 from sashizu_core.types import Limits, RunReport
 
 __all__ = ["Doubt", "WentOn", "check_folders", "go_on", "heads", "open_known", "same_folder"]
@@ -113,6 +114,8 @@ async def go_on(
         SashizuError: see `delegate_parallel`.
     """
     known.past.policy = settings.policy
+    known.past.brought = known.asked.brought
+    await anyio.to_thread.run_sync(_check_trust, known)
     await anyio.to_thread.run_sync(_check_servers, known, registry)
     doubts = tuple(_doubts(known))
     said = {name: value for name, value in options.items() if value is not None}
@@ -131,6 +134,23 @@ async def go_on(
     report, supervision = await carried_out(replace(asked, past=known.past), known)
     lacks = tuple(known.past.lacks)
     return WentOn(asked.run_id, known.recorded.run_id, report, doubts, lacks, supervision)
+
+
+def _check_trust(known: KnownRun) -> None:
+    """Refuse to go on with agents of a repository of which nothing is trusted any more. Blocks.
+
+    Raises:
+        UsageError: names one of them.
+    """
+    begun = [agent.past.name for agent in known.past.agents if not agent.past.strict]
+    names = [*begun, *(task.agent for task in known.asked.tasks)]
+    brought = next((name for name in names if name in known.asked.brought), "")
+    root = known.asked.root
+    if brought and not TrustStore().files(root):
+        raise UsageError(
+            f"the agent {brought!r} comes from the repository {str(root)!r}, of which nothing is "
+            f"trusted any more: look at it with `{trust_command(root)}`, then go on"
+        )
 
 
 def _check_servers(known: KnownRun, registry: Registry) -> None:

@@ -54,7 +54,8 @@ class RunPast:
 
     `recomputes` says that all of it is made again, and nothing else is done; `carries` that what
     was spent counts against the limits; `model` is an agent and whom it goes on with; `policy` is
-    what the operator allows by now. `link` is what the record of the new run says of the old one.
+    what the operator allows by now; `brought` are agents that a repository brought.
+    `link` is what the record of the new run says of the old one.
     `diverged` collects what was not as it is recorded; `fresh` are texts, by digest, that came up
     since. `lacks` are sentences about files that agents which go on do not have. `agents` are all
     of them, in the order in which they began, but for `foreign` ones: those that programs of other
@@ -66,6 +67,7 @@ class RunPast:
     carries: bool = False
     model: tuple[str, str] | None = None
     policy: OperatorPolicy | None = None
+    brought: tuple[str, ...] = ()
     link: Mapping[str, Any] = field(default_factory=dict)
     diverged: list[Diverged] = field(default_factory=list)
     lacks: list[str] = field(default_factory=list)

@@ -35,7 +35,10 @@ _TABLES = ("run", "spawn", "policy")
 
 @dataclass(frozen=True, slots=True)
 class WrittenRun:
-    """What a run was asked. `supervised` is what a supervisor was asked, None for other runs."""
+    """What a run was asked. `supervised` is what a supervisor was asked, None for other runs.
+
+    `brought` are the names of those of its `agents` that came from the repository.
+    """
 
     tasks: tuple[Task, ...]
     budget: Limits
@@ -50,6 +53,7 @@ class WrittenRun:
     conversation: bool
     beneath: bool
     supervised: Mapping[str, Any] | None
+    brought: tuple[str, ...] = ()
 
 
 def written_run(asked: Asked, catalogue: Catalogue, redactor: Redactor) -> str:
@@ -69,6 +73,10 @@ def written_run(asked: Asked, catalogue: Catalogue, redactor: Redactor) -> str:
         "conversation": asked.conversation is not None,
         "beneath": asked.received is not None,
         "supervised": asked.supervised,
+        "brought": [
+            *(asked.past.brought if asked.past is not None else ()),
+            *(entry.name for entry in catalogue if entry.scope == "repository"),
+        ],
     }
     return written(json.loads(json.dumps(values, default=str)), redactor)
 
@@ -102,6 +110,7 @@ def read_run(values: Mapping[str, Any]) -> WrittenRun:
             conversation=values["conversation"],
             beneath=values["beneath"],
             supervised=values["supervised"],
+            brought=tuple(map(str, values.get("brought", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise other_version(error) from error
