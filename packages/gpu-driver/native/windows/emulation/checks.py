@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import layout
-from machine import IMAGE, PID, Machine
+from kernel import IMAGE, PID, Kernel
 
 CREATE, CLOSE, CONTROL, CLEANUP = 0, 2, 14, 18  # IRP_MJ_
 PENDING, CANCELLED = 0x103, 0xC0000120
@@ -31,7 +31,7 @@ class Checks:
 
     def __init__(self, driver: Path, vectors: dict[str, Any]) -> None:
         self.failed = 0
-        self._machine = Machine(driver)
+        self._machine = Kernel(driver)
         self._driver = self._machine.room(layout.DRIVER_BYTES)
         self._vectors = vectors
         self._statuses = {name: row[2] for name, row in vectors["statuses"].items()}

@@ -1,8 +1,8 @@
-"""A processor that runs the driver, and as much of a Windows kernel as it asks for.
+"""As much of a Windows kernel as the driver asks for.
 
-Speakeasy emulates the processor and loads the file. What the kernel does is here, and not that of
-speakeasy, which answers most calls and does nothing: memory, handles, references, locks, the device
-and its link are counted, so that what is wrong or left behind can be seen.
+Speakeasy has a kernel too, which answers most calls and does nothing. Here memory, handles,
+references, locks, the device and its link are counted, so that what is wrong or left behind can be
+seen.
 """
 
 from __future__ import annotations
@@ -11,28 +11,22 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import layout
-from speakeasy import Speakeasy
+from processor import Processor
 
-KEPT = ("rsp", "rbx", "rbp", "rsi", "rdi", "r12", "r13", "r14", "r15")  # by whoever is called
-NOBODY, PID, IMAGE = 0xDEAD, 4242, b"python.exe"
+PID, IMAGE = 4242, b"python.exe"
 MISSING, NO_SUCH_PROCESS, STILL_RUNNING = 0xC0000034, 0xC000000B, 0x103
 SYNCHRONIZATION_EVENT = 1
 FREED = b"\xdd"
 ONE_SECOND = 10_000_000  # ticks of the performance counter
 
 
-class Machine:
-    """One driver, loaded and not yet begun.
-
-    `faults` holds what no driver may do, as sentences: waiting for ever, giving back what it does
-    not have, completing a request twice, touching memory that is not there.
-    """
+class Kernel(Processor):
+    """One driver, loaded and not yet begun, and all that it has of the system."""
 
     def __init__(self, driver: Path) -> None:
-        self.faults: list[str] = []
+        super().__init__(driver)
         self.pool: dict[int, int] = {}
         self.handles: dict[int, str] = {}
         self.held: Counter[int] = Counter()
@@ -50,31 +44,30 @@ class Machine:
         self._ticks = 0
         self._names: dict[int, str] = {}
         self._thread: tuple[int, int] | None = None
-        self._waiter: dict[str, int] | None = None
+        self._waiter: dict[str, int] = {}
         self._opened = 0x100
-        self._machine = Speakeasy()
-        self._module = self._machine.load_module(str(driver))
         self._process = self.room(16)
         self._thread_object = self.room(16)
         self._image = self.room(16, IMAGE + bytes(6))
-        self._identities = {
-            self.room(16): name for name in ("system", "administrators", "everybody")
-        }
-        self._supply()
+        names = ("system", "administrators", "everybody")
+        self._identities = {self.room(16): name for name in names}
+        self.stand_in(self._functions())
+        self.give("SeExports", self.room(8, struct.pack("<Q", self._exports())))
 
-    def _supply(self) -> None:
-        for name, (answer, count) in self._functions().items():
-            self._machine.add_api_hook(
-                self._hook(answer, count), module="*", api_name=name, argc=count
-            )
+    def call(self, address: int, *words: int) -> int:
+        """Run a function of the driver to its end; what it answered, 32 bits."""
+        answer = super().call(address, *words)
+        if self._spun or self._regions:
+            self.faults.append("it came back with a lock")
+            self._spun, self._regions = set(), 0
+        return answer
+
+    def _exports(self) -> int:
         system, administrators, everybody = self._identities
         exports = bytearray(struct.pack("<Q", everybody) * (layout.IDENTITIES // 8))
         struct.pack_into("<Q", exports, layout.IDENTITY_OF_SYSTEM, system)
         struct.pack_into("<Q", exports, layout.IDENTITY_OF_ADMINISTRATORS, administrators)
-        pointer = self.room(8, struct.pack("<Q", self.room(len(exports), bytes(exports))))
-        for address, (_, name) in self._module.imports.items():
-            if name == "SeExports":
-                self.write(address, struct.pack("<Q", pointer))
+        return self.room(len(exports), bytes(exports))
 
     def _functions(self) -> dict[str, tuple[Callable[..., int], int]]:
         return {
@@ -113,48 +106,6 @@ class Machine:
             "ZwCreateSection": (self._create_section, 7),
             "ZwClose": (self._close, 1),
         }
-
-    def _hook(self, answer: Callable[..., int], count: int) -> Callable[..., int]:
-        def called(_emulator: Any, _name: str, _original: Any, words: list[int]) -> int:
-            return answer(*words[:count])
-
-        return called
-
-    # --- what checks use --------------------------------------------------------------------------
-
-    @property
-    def entry(self) -> int:
-        return self._module.base + self._module.ep
-
-    def holds(self, address: int) -> bool:
-        """Whether this place is one of the driver."""
-        return self._module.base <= address < self._module.base + self._module.image_size
-
-    def call(self, address: int, *words: int) -> int:
-        """Run a function of the driver to its end; what it answered, 32 bits."""
-        self._machine.call(address, list(words))
-        run = self._machine.emu.curr_run
-        if run.error:
-            self.faults.append(f"{run.error['type']} at {run.error['address']}")
-        if self._spun or self._regions:
-            self.faults.append("it came back with a lock")
-            self._spun, self._regions = set(), 0
-        return int(run.ret_val or 0) & 0xFFFFFFFF
-
-    def room(self, size: int, data: bytes = b"") -> int:
-        """Memory that no driver asked for; its address."""
-        at = self._machine.mem_alloc(size)
-        self.write(at, data or bytes(size))
-        return at
-
-    def read(self, at: int, size: int) -> bytes:
-        return bytes(self._machine.mem_read(at, size))
-
-    def write(self, at: int, data: bytes) -> None:
-        self._machine.mem_write(at, data)
-
-    def number(self, at: int, size: int = 8) -> int:
-        return int.from_bytes(self.read(at, size), "little")
 
     # --- memory, handles and references -----------------------------------------------------------
 
@@ -323,7 +274,7 @@ class Machine:
         kind, is_set = self._events[item]
         if not is_set and not limit:
             self.faults.append("it waits for ever")
-            self._machine.stop()
+            self.stop()
         self._events[item] = (kind, is_set and kind != SYNCHRONIZATION_EVENT)
         return 0
 
@@ -338,21 +289,14 @@ class Machine:
         if self._thread is None or self.thread_ended:
             return 0
         start, word = self._thread
-        self._waiter = {name: self._machine.reg_read(name) for name in KEPT}
-        self._machine.reg_write("rcx", word)
-        self._machine.set_pc(start)
+        self._waiter = self.leave_for(start, word)
         return 0
 
     def _end_thread(self, _status: int) -> int:
         """Go on where the thread was waited for, as if that wait came back."""
         self.thread_ended = True
-        if self._waiter is None:
+        if self._waiter:
+            self.come_back(self._waiter)
+        else:
             self.faults.append("what is no thread ends as one")
-            return 0
-        for name, value in self._waiter.items():
-            self._machine.reg_write(name, value)
-        back = self.number(self._waiter["rsp"])
-        self._machine.reg_write("rsp", self._waiter["rsp"] + 8)
-        self._machine.reg_write("rax", 0)
-        self._machine.set_pc(back)
         return 0
