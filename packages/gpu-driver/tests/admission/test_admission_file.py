@@ -8,7 +8,7 @@ from sashizu_core.errors import SashizuError
 from sashizu_core.processes import this_process
 from sashizu_gpu_driver.admission.asked import Ask, Card
 from sashizu_gpu_driver.admission.controller import Controller
-from sashizu_gpu_driver.admission.file import AdmissionFile
+from sashizu_gpu_driver.admission.file import AdmissionFile, LedgerDamaged
 
 GIB = 1 << 30
 
@@ -70,6 +70,17 @@ def test_a_ledger_that_cannot_be_used_is_told_with_what_to_do(tmp_path, spoil, s
 
     with pytest.raises(SashizuError, match=said):
         Controller(AdmissionFile(path)).enter(Ask("one", 5), this_process(), 100.0)
+
+
+def test_a_ledger_that_is_damaged_under_way_is_told_apart_from_one_that_is_locked(tmp_path):
+    path = tmp_path / "admission.sqlite"
+    file = AdmissionFile(path)
+    Controller(file).enter(Ask("one", 5), this_process(), 100.0)
+    file.close()
+    path.write_bytes(path.read_bytes()[:100] + b"\xff" * 8000)
+
+    with pytest.raises(LedgerDamaged, match="delete it"):
+        Controller(file).enter(Ask("one", 5), this_process(), 100.0)
 
 
 def test_who_finds_another_process_making_the_file_waits_for_it(tmp_path, monkeypatch):

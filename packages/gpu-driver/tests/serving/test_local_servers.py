@@ -16,6 +16,7 @@ from sashizu_core.errors import ConfigError, ModelError, SashizuError
 from sashizu_core.processes import this_process
 from sashizu_core.settings import load_settings
 from sashizu_gpu_driver.admission.asked import Rules
+from sashizu_gpu_driver.admission.file import LedgerDamaged
 from sashizu_gpu_driver.serving import keeper, local
 from sashizu_gpu_driver.serving.beating import beating
 from sashizu_gpu_driver.serving.opening import local_models
@@ -351,9 +352,9 @@ async def test_an_answer_is_not_lost_to_a_ledger_that_cannot_be_written(lab, mon
     os.kill(place.keeper.pid, signal.SIGTERM)
 
 
-def test_a_keeper_does_not_end_what_is_in_use_because_the_ledger_is_locked(monkeypatch):
-    asked = iter([SashizuError("locked"), SashizuError("locked"), True])
-    done = []
+def kept_while(monkeypatch, *answers):
+    """What a keeper does whose ledger answers so, whether the server may leave."""
+    asked, done = iter(answers), []
 
     class Ledger:
         def may_leave(self, *_):
@@ -382,8 +383,17 @@ def test_a_keeper_does_not_end_what_is_in_use_because_the_ledger_is_locked(monke
         keep_s=0,
     )
     keeper._keep(order, Server(), Ledger())
+    return done
 
-    assert done == ["stopped", 7]
+
+def test_a_keeper_does_not_end_what_is_in_use_because_the_ledger_is_locked(monkeypatch):
+    locked = SashizuError("locked")
+
+    assert kept_while(monkeypatch, locked, locked, True) == ["stopped", 7]
+
+
+def test_a_keeper_whose_ledger_is_damaged_does_not_stay_for_ever(monkeypatch):
+    assert kept_while(monkeypatch, LedgerDamaged("no database")) == ["stopped"]
 
 
 def test_two_servers_cannot_answer_at_one_place(tmp_path):

@@ -14,7 +14,7 @@ from sashizu_core.errors import SashizuError
 
 from sashizu_gpu_driver.admission.rows import SCHEMA
 
-__all__ = ["AdmissionFile"]
+__all__ = ["AdmissionFile", "LedgerDamaged"]
 
 BUSY_S = 10.0
 """How long a transaction waits for another process, in seconds."""
@@ -39,6 +39,10 @@ ALTER TABLE waiting ADD COLUMN agent TEXT NOT NULL DEFAULT ''
 """
 
 
+class LedgerDamaged(SashizuError):
+    """The file is no ledger any more, and will not become one again."""
+
+
 class _OtherVersion(sqlite3.DatabaseError):
     """The file is that of another version."""
 
@@ -56,6 +60,7 @@ class AdmissionFile:
         """One transaction: all of it, or nothing.
 
         Raises:
+            LedgerDamaged: the file is no ledger.
             SashizuError: the file cannot be made, read or written.
         """
         with self._lock:
@@ -72,7 +77,7 @@ class AdmissionFile:
                         db.execute("ROLLBACK")
                     raise
             except (OSError, sqlite3.Error) as error:
-                raise SashizuError(
+                raise (LedgerDamaged if _is_damaged(error) else SashizuError)(
                     f"the ledger of devices in {str(self.path)!r} cannot be used: {error}; "
                     f"no model was placed{_remedy(error)}"
                 ) from error
@@ -85,12 +90,16 @@ class AdmissionFile:
             self._connection = None
 
 
+def _is_damaged(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def _remedy(error: Exception) -> str:
     """What a person can do about a file that stays as it is."""
-    code = getattr(error, "sqlite_errorcode", None)
     if isinstance(error, _OtherVersion):
         return "; use the newest sashizu that is installed here"
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if _is_damaged(error):
         return "; end all runs and delete it: it says only what runs now and what loads took"
     return ""
 

@@ -23,7 +23,7 @@ from sashizu_core.errors import SashizuError
 from sashizu_core.processes import this_process
 
 from sashizu_gpu_driver.admission.controller import Controller
-from sashizu_gpu_driver.admission.file import AdmissionFile
+from sashizu_gpu_driver.admission.file import AdmissionFile, LedgerDamaged
 from sashizu_gpu_driver.serving.order import Order, Told
 from sashizu_gpu_driver.serving.tied import Guard, dies_with_us, tie_children
 
@@ -186,6 +186,9 @@ def _keep(order: Order, server: subprocess.Popen[bytes], controller: Controller)
     while server.poll() is None:
         try:
             leaves = controller.may_leave(order.place, time.monotonic(), order.keep_s)
+        except LedgerDamaged:
+            _stop(server)  # nobody will ever say that it is not used any more
+            return
         except SashizuError:
             leaves = False  # a full disk or a lock is no reason to end what is in use
         if leaves:
