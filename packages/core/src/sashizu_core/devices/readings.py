@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 __all__ = ["FIELDS", "Known", "Reading", "Stats", "Unknown"]
@@ -73,7 +74,7 @@ class Stats:
     readings: Mapping[str, Reading] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a field that nobody else would find.
+        """Refuse a field that nobody else would find; have infinity and NaN be unknown.
 
         Raises:
             ValueError: it is not one of `FIELDS`.
@@ -81,6 +82,13 @@ class Stats:
         if not self.readings.keys() <= FIELDS.keys():
             unheard = sorted(set(self.readings) - set(FIELDS))
             raise ValueError(f"no such field of a device: {', '.join(unheard)}; see FIELDS")
+        odd = {
+            name: Unknown("what was told is no number", one.source)
+            for name, one in self.readings.items()
+            if isinstance(one, Known) and isinstance(one.value, float) and not isfinite(one.value)
+        }
+        if odd:  # JSON has no word for them
+            object.__setattr__(self, "readings", {**self.readings, **odd})
 
     def get(self, name: str) -> Reading:
         """What is known of a field.
