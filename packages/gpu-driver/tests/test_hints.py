@@ -58,6 +58,37 @@ def test_policy_and_nice_are_put_back_together(pid: int) -> None:
     assert (os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid)) == before
 
 
+THREADS = """
+import threading
+for _ in range(2):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+print(flush=True)
+input()
+"""
+
+
+def test_all_threads_of_a_process_are_scheduled_in_another_way_and_put_back() -> None:
+    command = [sys.executable, "-c", THREADS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        threads = [int(each.name) for each in Path(f"/proc/{child.pid}/task").iterdir()]
+        assert len(threads) == 3
+
+        def now() -> list[tuple[int, int]]:
+            return [
+                (os.getpriority(os.PRIO_PROCESS, each), os.sched_getscheduler(each))
+                for each in threads
+            ]
+
+        before = now()
+        result = apply_hint(child.pid, Hint(nice=15, policy="batch"))
+        assert now() == [(15, os.SCHED_BATCH)] * 3
+        result.undo()
+        assert now() == before
+        child.kill()
+
+
 @pytest.mark.parametrize("nice", [LOWEST_NICE - 1, -20, 20])
 def test_nobody_is_preferred_to_what_keeps_the_machine_alive(pid: int, nice: int) -> None:
     result = apply_hint(pid, Hint(nice=nice))

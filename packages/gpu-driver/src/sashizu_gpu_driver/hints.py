@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sashizu_core.devices import DeviceError, Hint, HintResult
@@ -51,8 +51,7 @@ def apply_hint(pid: int, hint: Hint, *, root: Path = Path("/")) -> HintResult:
             done.append(part())  # noqa: PERF401 - what was done is needed where a part fails
     except _Refused as refused:
         for _, undo in reversed(done):
-            with contextlib.suppress(OSError):
-                undo()
+            _as_far_as_possible(undo)
         return HintResult("unsupported" if refused.unsupported else "denied", reason=str(refused))
     how = ", ".join(how for how, _ in done)
     return HintResult("applied", how=how, undo=lambda: _undo(pid, born, done, root))
@@ -95,29 +94,73 @@ def _born(pid: int, root: Path) -> str:
 def _nice(pid: int, nice: int) -> Done:
     if not LOWEST_NICE <= nice <= 19:
         raise _Refused(f"nice {nice} was asked for; it may be {LOWEST_NICE} to 19")
+    before: dict[int, int] = {}
+
+    def set_one(thread: int) -> None:
+        had = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, nice)
+        before[thread] = had
+
+    def put_back() -> None:
+        _each(pid, before, lambda thread: os.setpriority(os.PRIO_PROCESS, thread, before[thread]))
+
     try:
-        before = os.getpriority(os.PRIO_PROCESS, pid)
-        os.setpriority(os.PRIO_PROCESS, pid, nice)
+        _each(pid, _threads(pid), set_one)
     except OSError as error:
+        _as_far_as_possible(put_back)
         raise _Refused(
             f"nice {nice}: {error.strerror}; less than now needs CAP_SYS_NICE or RLIMIT_NICE"
         ) from None
-    return f"nice {before} to {nice}", lambda: os.setpriority(os.PRIO_PROCESS, pid, before)
+    return f"nice {before[pid]} to {nice}", put_back
 
 
 def _policy(pid: int, policy: str) -> Done:
     wanted = getattr(os, _POLICIES[policy])
-    try:
-        before, parameter = os.sched_getscheduler(pid), os.sched_getparam(pid)
-        if before not in _WORDS or _WORDS[before] in ("fifo", "rr"):
+    before: dict[int, tuple[int, os.sched_param]] = {}
+
+    def set_one(thread: int) -> None:
+        had = os.sched_getscheduler(thread), os.sched_getparam(thread)
+        if _WORDS.get(had[0]) not in _POLICIES:
             raise _Refused(f"process {pid} has a real-time policy, which is left alone")
-        os.sched_setscheduler(pid, wanted, os.sched_param(0))
+        os.sched_setscheduler(thread, wanted, os.sched_param(0))
+        before[thread] = had
+
+    def put_back() -> None:
+        _each(pid, before, lambda thread: os.sched_setscheduler(thread, *before[thread]))
+
+    try:
+        _each(pid, _threads(pid), set_one)
     except OSError as error:
+        _as_far_as_possible(put_back)
         raise _Refused(f"policy {policy}: {error.strerror}") from None
-    return (
-        f"policy {_WORDS[before]} to {policy}",
-        lambda: os.sched_setscheduler(pid, before, parameter),
-    )
+    except _Refused:
+        _as_far_as_possible(put_back)
+        raise
+    return f"policy {_WORDS[before[pid][0]]} to {policy}", put_back
+
+
+def _as_far_as_possible(undo: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):
+        undo()
+
+
+def _threads(pid: int) -> list[int]:
+    """The threads of a process, each of which the kernel schedules by itself; the first is `pid`.
+
+    What they start later is scheduled as they are (sched(7)).
+    """
+    others = {int(each.name) for each in Path(f"/proc/{pid}/task").iterdir()} - {pid}
+    return [pid, *sorted(others)]
+
+
+def _each(pid: int, threads: Iterable[int], change: Callable[[int], None]) -> None:
+    """Change each thread but those that have ended; the process itself must be there."""
+    for thread in tuple(threads):
+        try:
+            change(thread)
+        except ProcessLookupError:
+            if thread == pid:
+                raise
 
 
 def _cgroup(pid: int, root: Path) -> Path:
