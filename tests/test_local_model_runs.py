@@ -24,14 +24,17 @@ class Place:
         self.log = folder / "starts.log"
         (folder / "work").mkdir()
         (folder / "work" / "a.py").write_text("print('hello')\n")
-        memory = {"memory_total_bytes": 24 * GIB, "memory_free_bytes": 24 * GIB}
-        card = {"id": "GPU-1", "vendor": "nvidia", "readings": memory, "processes": None}
-        (folder / "card.json").write_text(json.dumps({"devices": [card]}))
+        self.free(24 * GIB)
         self.config = folder / "config" / "sashizu"
         (self.config / "agents").mkdir(parents=True)
         (self.config / "agents" / "looker.yaml").write_text(
             "name: looker\ngoal: Look at it.\nmodel: tiny\ntools:\n  fs: {read: true}\n"
         )
+
+    def free(self, free: int) -> None:
+        memory = {"memory_total_bytes": 24 * GIB, "memory_free_bytes": free}
+        card = {"id": "GPU-1", "vendor": "nvidia", "readings": memory, "processes": None}
+        (self.folder / "card.json").write_text(json.dumps({"devices": [card]}))
 
     def settings(self, size: str, more: str = "") -> None:
         with socket.socket() as one:
@@ -92,6 +95,28 @@ def test_a_model_that_fits_nowhere_ends_the_agent_with_the_sizes(place):
     assert found.returncode != 0
     assert "no device ever has more than" in found.stdout + found.stderr
     assert not place.log.exists()
+
+
+def test_an_agent_that_waits_too_long_for_its_model_goes_on_with_its_fallback(place):
+    place.free(2 * GIB)  # others have the rest, and may give it back
+    place.settings("6GiB")
+    settings = place.config / "sashizu.toml"
+    settings.write_text(
+        settings.read_text().replace("slots = 2", "slots = 2, spill_after = '0.3s'")
+    )
+    agent = place.config / "agents" / "looker.yaml"
+    agent.write_text(agent.read_text() + "fallback: offline\n")
+
+    found = place.sashizu("delegate", "looker", "--goal", "look")
+
+    assert found.returncode == 0, found.stderr
+    assert not place.log.exists()
+    sql = """select kind, coalesce(attrs ->> 'outcome', attrs ->> 'how') as what from events
+             where kind in ('admission.decided', 'budget.degraded') order by ts_ns"""
+    asked = place.sashizu("audit", "sql", "--format", "json", sql)
+    told = [row["what"] for row in json.loads(asked.stdout)]
+    assert told[0] == "queued"
+    assert told[-2:] == ["spilled", "fallback"]
 
 
 def test_a_server_that_is_started_here_has_to_answer_here(place):
