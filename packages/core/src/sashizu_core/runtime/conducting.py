@@ -18,8 +18,8 @@ from sashizu_core.protocols import BudgetNode
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, handoff_of
 from sashizu_core.runtime.bracket import bracketed, deadline
-from sashizu_core.runtime.hosted import Instance, above_all, instance_of
 from sashizu_core.runtime.instance import AgentInstance
+from sashizu_core.runtime.instances import Instance, above_all, instance_of
 from sashizu_core.runtime.measuring import devices_measured
 from sashizu_core.runtime.opened_run import OpenedRun, check_ledger, opened_run
 from sashizu_core.runtime.places import with_isolation

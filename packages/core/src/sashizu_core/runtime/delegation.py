@@ -23,7 +23,7 @@ from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, asked_by, handoff_of
 from sashizu_core.runtime.bracket import bracketed, deadline, run_status
 from sashizu_core.runtime.conversation import Conversation, save_conversation
-from sashizu_core.runtime.hosted import Instance, above_all, instance_of
+from sashizu_core.runtime.instances import Instance, above_all, instance_of
 from sashizu_core.runtime.measuring import devices_measured
 from sashizu_core.runtime.opened_run import check_ledger, guarded, opened_run, sources_of
 from sashizu_core.runtime.places import with_isolation

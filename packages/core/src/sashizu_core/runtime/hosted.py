@@ -7,111 +7,55 @@ between are recorded there.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
-from sashizu_core.agents import AgentDefinition, Catalogue
-from sashizu_core.approvals import Approvals
 from sashizu_core.errors import BudgetRefused, RecordError, SashizuError
 from sashizu_core.grants import SpawnRequest, Subject
-from sashizu_core.handoff import Handoff, Lease, hand_off
-from sashizu_core.hosts import AgentHost, HostedWork
+from sashizu_core.handoff import Handoff
+from sashizu_core.hosts import AgentHost
 from sashizu_core.ids import AgentId, span_id
-from sashizu_core.protocols import Approval, Approver, BudgetNode, Busy, Question, Refused
 from sashizu_core.runtime.agent_events import end_fields, start_fields
-from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.asking_again import may_again
 from sashizu_core.runtime.child_limits import Lent, SpawnBounds
+from sashizu_core.runtime.handed_work import handed_work
+from sashizu_core.runtime.host_at_work import AskedHere, at_work
 from sashizu_core.runtime.hosted_past import as_recorded, written_report
-from sashizu_core.runtime.instance import AgentInstance
+from sashizu_core.runtime.opened_hosts import Hosts
 from sashizu_core.runtime.places import Place
 from sashizu_core.runtime.plan import AgentPlan
+from sashizu_core.runtime.process_lease import process_lease
 from sashizu_core.runtime.redacting import redacted_report
 from sashizu_core.runtime.run_parts import Above, AgentProgress, RunParts, repeated_run
 from sashizu_core.runtime.running_low import share_of
 from sashizu_core.runtime.teaching import Lessons
 from sashizu_core.runtime.written_plan import written_plan
 from sashizu_core.turn.answer import read_answer
-from sashizu_core.turn.inference import record_refusal, refusal
 from sashizu_core.turn.steps import LAST_WORDS_S
 from sashizu_core.types import (
-    UNITS,
     AgentReport,
     AgentStatus,
     Amount,
-    Decision,
-    Limits,
     Message,
     Outcome,
     Usage,
 )
 
-if TYPE_CHECKING:
-    from sashizu_core.runtime.opening import Opened
-
-__all__ = ["HostedInstance", "Hosts", "Instance", "above_all", "instance_of"]
+__all__ = ["HostedInstance"]
 
 logger = logging.getLogger(__name__)
+
+_DEEP = 1000
+"""Levels where nothing bounds them."""
 
 _STATUS: Mapping[Outcome, AgentStatus] = {
     Outcome.DEADLINE: "timeout",
     Outcome.CANCELLED: "cancelled",
 }
-
-
-class Hosts:
-    """Who starts processes for the agents of a run."""
-
-    def __init__(self, asked: Asked, catalogue: Catalogue) -> None:
-        self.asked = asked
-        self._catalogue = catalogue
-        self._opened: dict[str, AgentHost] = {}
-        self._first = 0
-
-    async def open(self, plans: Sequence[AgentPlan], opened: Opened) -> None:
-        """Open what plans ask for, and let processes start.
-
-        Raises:
-            UsageError: there is no ledger that can lease.
-        """
-        plans = [plan for plan in plans if plan.past is None or not plan.past.strict]
-        coming = Counter(plan.host for plan in plans if plan.host)
-        below = {name for plan in plans for name in self._of_agents_below(plan)}
-        for name in {**coming, **dict.fromkeys(below)}:
-            if name not in self._opened:
-                self._opened[name] = await opened.host(name, self.asked.root)
-            count = coming[name] + (name in below)
-            await self._opened[name].expect(min(count, self.asked.jobs))
-
-    def _of_agents_below(self, plan: AgentPlan) -> Iterator[str]:
-        """The hosts of agents that an agent may start here."""
-        if plan.host or not any("spawn" in spec.needs for spec in plan.tools.values()):
-            return
-        named = plan.definition.spawn.agents
-        for entry in self._catalogue:
-            if "*" in named or entry.name in named:
-                said = self.asked.isolation
-                name = entry.definition.isolation if said == "auto" else said
-                if name is not None and name in self.asked.registry.hosts:
-                    yield name
-
-    def instance(
-        self, plan: AgentPlan, parts: RunParts, agent_id: AgentId, place: Place, above: Above
-    ) -> HostedInstance:
-        """An agent instance that waits to be run."""
-        self._first += above.agent_id is None or self.asked.received is not None
-        host = self._opened.get(plan.host)  # none for what is only taken from a record
-        return HostedInstance(plan, parts, agent_id, place, above, host, self)
-
-    def next_of_first(self) -> int:
-        """How many of the agents that the run began with have no share yet, one less each time."""
-        self._first -= 1
-        return max(1, self._first + 1)
 
 
 class HostedInstance:
@@ -292,12 +236,16 @@ class HostedInstance:
             lent = self.bounds.lend(max(2, among))  # the others may start agents, too
         handoff, lease, started = self._handoff(), None, 0
         try:
-            handed, lease = await self._handed_off(handoff, lent, among)
+            parts = self._parts
+            handed, lease = await process_lease(
+                handoff, self.plan, parts.budget, self.node, lent, among, self._recorder
+            )
             if self.depth:  # who starts one starts others: the next need not wait
                 await host.expect(2)
-            approvals = self._parts.approvals
-            approver = _AskedHere(approvals) if approvals is not None else None
-            await _at_work(host, self._handed_work(handed), approver, found)
+            approver = AskedHere(parts.approvals) if parts.approvals is not None else None
+            root = self.place.workspace.root
+            work = handed_work(self.plan, handed, self._hosts.asked, root)
+            await at_work(host, work, approver, found)
         finally:
             if lease is not None:
                 spent = lease.settle()
@@ -305,22 +253,6 @@ class HostedInstance:
                 self._tokens, started = spent.tokens, max(0, spent.agents - 1)
             lent.ended(started)
             self._recorder.child_ended(handoff.audit_parent)
-
-    async def _handed_off(self, handoff: Handoff, lent: Lent, among: int) -> tuple[Handoff, Lease]:
-        """A lease for the other process, as soon as there is room for one."""
-        node = self.node
-        while True:
-            limits = _share(node, self.plan.limits, lent, among)
-            answer = hand_off(handoff, self._parts.budget, node, self.plan.name, limits)
-            if isinstance(answer, Refused):
-                record_refusal(self._recorder, answer)
-                raise refusal(answer)
-            if not isinstance(answer, Busy) and _can_begin(limits):
-                return answer
-            if not isinstance(answer, Busy):
-                answer[1].settle()
-            assert node is not None
-            await node.room(_least(limits))
 
     def _handoff(self) -> Handoff:
         context = self._recorder.context
@@ -338,27 +270,6 @@ class HostedInstance:
             folder=self.plan.folder,
             recorded=self._hosts.asked.audit,
             audit_parent=self._recorder.child_handoff(),
-        )
-
-    def _handed_work(self, handoff: Handoff) -> HostedWork:
-        asked = self._hosts.asked
-        return HostedWork(
-            handoff=handoff,
-            task=replace(
-                self.plan.task,
-                agent=self.plan.name,
-                model=self.plan.model,
-                limits=Limits(),
-                deadline_s=None,
-            ),
-            definition=_plain(self.plan.definition),
-            model=self.plan.model,
-            workspace=self.place.workspace.root,
-            settings_root=asked.root,
-            every_model=asked.model,
-            isolation=asked.isolation,
-            audit=asked.audit,
-            definitions=tuple(map(_plain, asked.agents)),
         )
 
     # --- the end ----------------------------------------------------------------------------------
@@ -418,124 +329,3 @@ class HostedInstance:
         text = written_report(report, self._spent, recorder.redactor)
         fields |= recorder.keep(text, last_words=True)
         await recorder.record([recorder.event("agent.ended", fields)])
-
-
-Instance = AgentInstance | HostedInstance
-
-
-def instance_of(
-    plan: AgentPlan,
-    parts: RunParts,
-    agent_id: AgentId,
-    place: Place,
-    *,
-    above: Above | None = None,
-    conversation_id: str = "",
-    history: Sequence[Message] = (),
-) -> Instance:
-    """An agent instance that waits to be run, here or in a process of its own."""
-    if plan.host:
-        assert parts.hosts is not None
-        return parts.hosts.instance(plan, parts, agent_id, place, above or Above())
-    return AgentInstance(
-        plan,
-        parts,
-        agent_id,
-        place,
-        conversation_id=conversation_id,
-        history=history,
-        above=above,
-    )
-
-
-def above_all(asked: Asked, parts: RunParts) -> Above | None:
-    """What the first agents of a run are beneath: None, or an agent of another process."""
-    if asked.received is None:
-        return None
-    handoff = asked.received.handoff
-    span = parts.recorder.context.get("parent_span_id")
-    return Above(handoff.depth + 1, handoff.agent_id or None, "", span)
-
-
-REPOSITORY = "repo:"
-"""What the names of agents begin with that come from a repository."""
-
-_DEEP = 1000
-"""Levels where nothing bounds them."""
-
-
-class _AskedHere:
-    """Puts the questions of another process with those of this one.
-
-    An answer for the run is remembered here, so that the other process hears of one call only.
-    """
-
-    def __init__(self, approvals: Approvals) -> None:
-        self._approvals = approvals
-
-    async def ask(self, question: Question) -> Approval:
-        found = await self._approvals.decide(
-            question.tool,
-            question.requests,
-            question.needing,
-            Subject(question.agent_id, question.agent_name, ()),
-            Decision("ask", question.reason, question.rule),
-            question.tool_call_id,
-            question.arguments,
-        )
-        allowed = found.verdict == "allow"
-        return Approval("once" if allowed else "deny", "" if allowed else found.reason, "above")
-
-
-async def _at_work(
-    host: AgentHost, work: HostedWork, approver: Approver | None, found: list[AgentReport]
-) -> None:
-    """Have a host do the work; who cancels this waits until the process has said its last words."""
-    stop = anyio.Event()
-    failed: SashizuError | None = None
-    async with anyio.create_task_group() as group:
-
-        async def stop_with_the_caller() -> None:
-            try:
-                await anyio.sleep_forever()
-            finally:
-                stop.set()
-
-        group.start_soon(stop_with_the_caller)
-        try:
-            with anyio.CancelScope(shield=True):
-                found.append(await host.run(work, stop, approver))
-        except SashizuError as error:
-            failed = error  # raised below, out of the group
-        group.cancel_scope.cancel()
-    if failed is not None:
-        raise failed
-
-
-def _plain(definition: AgentDefinition) -> dict[str, Any]:
-    """A definition as JSON values, under the name that it has in its file."""
-    values = definition.model_dump(mode="json", exclude_defaults=True)
-    return {**values, "name": definition.name.removeprefix(REPOSITORY)}
-
-
-def _share(node: BudgetNode | None, own: Limits, lent: Lent, among: int) -> Limits:
-    """What a lease is given: what the agent has alone, and a part of what it shares with others."""
-    given: dict[str, int | None] = {}
-    for unit in UNITS:
-        left = node.left(unit) if node is not None else None
-        if left is not None and getattr(own, unit) is None:
-            left = -(-left // among)
-        given[unit] = left
-    if lent.agents is not None:
-        agents = given["agents"]
-        given["agents"] = lent.agents + 1 if agents is None else min(agents, lent.agents + 1)
-    return Limits(**given, agents_alive=lent.alive, spawn_rate=lent.rate)
-
-
-def _can_begin(limits: Limits) -> bool:
-    return all(getattr(limits, unit) != 0 for unit in UNITS)
-
-
-def _least(limits: Limits) -> Amount:
-    """The smallest amount of everything that is limited."""
-    return Amount(**{unit: int(getattr(limits, unit) is not None) for unit in UNITS})

@@ -21,7 +21,7 @@ from sashizu_core.reactions.book import ReactionBook, load_book
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, handoff_of
 from sashizu_core.runtime.child_opening import OwnedStack
-from sashizu_core.runtime.hosted import Hosts
+from sashizu_core.runtime.opened_hosts import Hosts
 from sashizu_core.runtime.opening import Opened, run_context
 from sashizu_core.runtime.places import Places
 from sashizu_core.runtime.plan import AgentPlan, Sources

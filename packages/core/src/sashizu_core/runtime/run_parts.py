@@ -31,7 +31,7 @@ from sashizu_core.turn.shares import SharePools
 from sashizu_core.types import SpendWindow
 
 if TYPE_CHECKING:
-    from sashizu_core.runtime.hosted import Hosts
+    from sashizu_core.runtime.opened_hosts import Hosts
     from sashizu_core.runtime.spawning import Spawning
 
 __all__ = ["Above", "AgentProgress", "RunParts", "repeated_run"]

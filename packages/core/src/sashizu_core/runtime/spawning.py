@@ -23,8 +23,9 @@ from sashizu_core.runtime.bracket import sandbox_events
 from sashizu_core.runtime.child_limits import SpawnBounds, Started
 from sashizu_core.runtime.child_slots import WorkSlot
 from sashizu_core.runtime.held import starts_programs
-from sashizu_core.runtime.hosted import HostedInstance, Instance, instance_of
+from sashizu_core.runtime.hosted import HostedInstance
 from sashizu_core.runtime.instance import AgentInstance
+from sashizu_core.runtime.instances import Instance, instance_of
 from sashizu_core.runtime.opening import Opened, require_prices
 from sashizu_core.runtime.places import Place, with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_child, without_tools

@@ -10,7 +10,7 @@ from typing import Literal
 import anyio
 
 from sashizu_core.runtime.conducting import Conductor
-from sashizu_core.runtime.hosted import Instance
+from sashizu_core.runtime.instances import Instance
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.supervisor.answering import merged
 from sashizu_core.supervisor.merging import Candidate, Merged, verify_score
