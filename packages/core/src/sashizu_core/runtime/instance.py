@@ -45,12 +45,13 @@ from sashizu_core.runtime.written_plan import read_lessons, written_plan
 from sashizu_core.sandboxing import Confinement
 from sashizu_core.turn.answer import Answer, read_answer
 from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
-from sashizu_core.turn.inference import Inference, Ledger, record_refusal, refusal
+from sashizu_core.turn.inference import Inference
 from sashizu_core.turn.loop import AgentLoop, Ending
 from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
 from sashizu_core.turn.past_engine import RecordedEngineLoop, worked
 from sashizu_core.turn.past_reactions import had_hooks
 from sashizu_core.turn.reacting import Reacting, Reactor
+from sashizu_core.turn.reserving import Ledger, record_refusal, refusal
 from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
 from sashizu_core.turn.toolcalls import ToolBox
 from sashizu_core.types import (

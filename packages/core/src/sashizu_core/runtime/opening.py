@@ -32,7 +32,7 @@ from sashizu_core.runtime.held import open_sandbox, starts_programs
 from sashizu_core.runtime.plan import AgentPlan, find_model
 from sashizu_core.sandboxing import Sandbox
 from sashizu_core.settings import Settings
-from sashizu_core.turn.inference import refusal
+from sashizu_core.turn.reserving import refusal
 from sashizu_core.types import Amount, Bound, Limits, ModelInfo
 from sashizu_core.workspace import Workspace
 

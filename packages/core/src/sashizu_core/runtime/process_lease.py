@@ -6,8 +6,8 @@ from sashizu_core.handoff import Handoff, Lease, hand_off
 from sashizu_core.protocols import Budget, BudgetNode, Busy, Refused
 from sashizu_core.runtime.child_limits import Lent
 from sashizu_core.runtime.plan import AgentPlan
-from sashizu_core.turn.inference import record_refusal, refusal
 from sashizu_core.turn.record import Recorder
+from sashizu_core.turn.reserving import record_refusal, refusal
 from sashizu_core.types import UNITS, Amount, Limits
 
 __all__ = ["process_lease"]

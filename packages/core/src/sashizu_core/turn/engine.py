@@ -19,10 +19,11 @@ from sashizu_core.permissions import authorize
 from sashizu_core.protocols import Model, ToolContext
 from sashizu_core.redaction import Redactor
 from sashizu_core.turn.answer import read_answer
-from sashizu_core.turn.inference import Inference, Ledger
+from sashizu_core.turn.inference import Inference
 from sashizu_core.turn.loop import Ending
 from sashizu_core.turn.past import AgentPast
 from sashizu_core.turn.recorded_step import RESTORE_FILES, UNKNOWN_OUTCOME, RecordedStep
+from sashizu_core.turn.reserving import Ledger
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.types import UNITS, Amount, Decision, Outcome, StepKind, Usage
 
