@@ -15,7 +15,7 @@ from sashizu_core import prompt
 from sashizu_core.errors import ModelError, SashizuError, UsageError
 from sashizu_core.repeating import Replay, replay
 from sashizu_core.testing.fakes import ScriptedModel, call
-from sashizu_core.turn import toolcalls
+from sashizu_core.turn import permitting
 from sashizu_core.types import (
     Completion,
     Decision,
@@ -217,7 +217,7 @@ async def test_a_call_that_is_judged_differently_is_told_and_not_made(
     def deny(*_args: Any) -> Decision:
         return Decision("deny", "not today", "a new rule", "rule")
 
-    monkeypatch.setattr(toolcalls, "authorize", deny)
+    monkeypatch.setattr(permitting, "authorize", deny)
     found = await world.replay(report.run_id)
     (difference,) = found.differences
     assert (difference.agent, difference.step) == ("reader", 1)

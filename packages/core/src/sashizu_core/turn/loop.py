@@ -12,7 +12,8 @@ from sashizu_core.prompt import aside
 from sashizu_core.turn.answer import Answer, answer_schema, read_answer
 from sashizu_core.turn.degrading import LAST_NOTE, NOTE_BYTES, Degradation
 from sashizu_core.turn.inference import Inference
-from sashizu_core.turn.toolcalls import ToolBox, cut_results
+from sashizu_core.turn.tool_results import cut_results
+from sashizu_core.turn.toolcalls import ToolBox
 from sashizu_core.types import (
     Completion,
     Message,
