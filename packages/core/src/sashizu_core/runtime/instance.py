@@ -7,56 +7,45 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from sashizu_core.errors import RecordError, SashizuError
-from sashizu_core.grants import Subject
 from sashizu_core.ids import AgentId, span_id
 from sashizu_core.permissions import readable
 from sashizu_core.prompt import first_messages, is_aside
 from sashizu_core.protocols import (
     Busy,
     Refused,
-    ToolContext,
 )
-from sashizu_core.reactions.book import ReactionBook
 from sashizu_core.runtime.agent_events import end_fields, start_fields
 from sashizu_core.runtime.artifacts import Versions, prepare_run_folder, versions
-from sashizu_core.runtime.asking_again import may_again, may_run_again
+from sashizu_core.runtime.at_work import at_work_until
 from sashizu_core.runtime.concluding import Concluding
-from sashizu_core.runtime.confining import Confining
-from sashizu_core.runtime.held import starts_programs
+from sashizu_core.runtime.engine_loops import AnyEngineLoop, engine_loop
+from sashizu_core.runtime.instance_parts import InstanceParts
+from sashizu_core.runtime.outfitting import confining_of, context_of, reactor_of, tools_of
 from sashizu_core.runtime.places import Place
 from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.redacting import redacted_report
-from sashizu_core.runtime.restoring import restored
+from sashizu_core.runtime.reporting import report_of
 from sashizu_core.runtime.run_parts import Above, AgentProgress, RunParts, repeated_run
 from sashizu_core.runtime.running_low import degradation_of, share_of
-from sashizu_core.runtime.serving import tools_of_servers
-from sashizu_core.runtime.showing import shown_lines
-from sashizu_core.runtime.taking_over import take_over_beneath
 from sashizu_core.runtime.teaching import Lessons, lessons_of
-from sashizu_core.runtime.verification import failed, outranked, unverified, verify
+from sashizu_core.runtime.verification import unverified, verify
 from sashizu_core.runtime.written_plan import read_lessons, written_plan
-from sashizu_core.sandboxing import Confinement
 from sashizu_core.turn.answer import Answer, read_answer
-from sashizu_core.turn.engine import Engine, EngineJob, EngineLoop
 from sashizu_core.turn.inference import Inference
 from sashizu_core.turn.loop import AgentLoop, Ending
-from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
-from sashizu_core.turn.past_engine import RecordedEngineLoop, worked
-from sashizu_core.turn.past_reactions import had_hooks
-from sashizu_core.turn.reacting import Reacting, Reactor
+from sashizu_core.turn.past import StoppedAsRecorded
+from sashizu_core.turn.reacting import Reactor
 from sashizu_core.turn.reserving import Ledger, record_refusal, refusal
 from sashizu_core.turn.steps import LAST_WORDS_S, StepContext
 from sashizu_core.turn.toolcalls import ToolBox
 from sashizu_core.types import (
     AgentReport,
-    AgentStatus,
     Amount,
     Artifact,
     Criterion,
@@ -70,14 +59,6 @@ if TYPE_CHECKING:
 __all__ = ["AgentInstance"]
 
 logger = logging.getLogger(__name__)
-
-AnyEngineLoop = EngineLoop | RecordedEngineLoop
-
-_STATUS: dict[Outcome, AgentStatus] = {
-    Outcome.ANSWERED: "ok",
-    Outcome.DEADLINE: "timeout",
-    Outcome.CANCELLED: "cancelled",
-}
 
 
 class AgentInstance:
@@ -144,6 +125,17 @@ class AgentInstance:
             else None
         )
         self._inference = Inference(model, self._steps, parts.gate(model), ledger)
+        self._at = InstanceParts(
+            plan,
+            parts,
+            agent_id,
+            conversation_id,
+            place,
+            self._steps,
+            self._inference,
+            self.node,
+            self.depth,
+        )
         parts.handle.waiting.add(agent_id)
         self._started = 0.0
         self._state = "waiting"
@@ -205,11 +197,12 @@ class AgentInstance:
         self._state = "working"
         if self._share is not None:
             self._share.begin()
-        subject = Subject(self.agent_id, self.plan.name, self.plan.chain)
         if self.plan.document is not None:
             self._lessons = read_lessons(self.plan.document)
         else:
-            self._lessons = await lessons_of(self.plan, self._parts.shelf, readable(subject))
+            self._lessons = await lessons_of(
+                self.plan, self._parts.shelf, readable(self._at.subject)
+            )
         started = start_fields(self.plan, self.node)
         started["attrs"] |= {**self._lessons.recorded(), "number": self._number}
         if self._above.step >= 0:
@@ -295,49 +288,20 @@ class AgentInstance:
         return Ending(how or outcome, Answer("", self._unchecked()), why)
 
     async def _loop(self) -> AgentLoop | AnyEngineLoop:
-        plan, parts = self.plan, self._parts
-        subject = Subject(self.agent_id, plan.name, plan.chain)
-        confining = self._confined(subject)
+        plan, parts, at = self.plan, self._parts, self._at
+        confining = confining_of(at)
         self._spawner = parts.spawning.spawner_of(self) if parts.spawning is not None else None
-        context = ToolContext(
-            agent_id=self.agent_id,
-            agent_name=plan.name,
-            run_id=parts.run_id,
-            workspace=self.place.workspace,
-            scope=plan.task.scope,
-            readable=readable(subject),
-            sandbox=parts.sandbox,
-            confinement=await _made(confining),
-            spawner=self._spawner,
-            skills=self._lessons.skills,
-            progress=shown_lines(parts.on_line, self.agent_id, self._recorder.redactor),
-        )
-        tools = {name: parts.tools[name] for name in plan.tools if self._lessons.needs(name)}
-        tools |= await tools_of_servers(
-            plan,
-            parts.sources,
-            subject,
-            context,
-            self._steps,
-            policies=parts.policies,
-            approvals=parts.approvals,
-        )
-        if parts.past is not None:
-            place, policies = self.place, parts.policies
-            await restored(parts.past, self._steps, place, tools, subject, context, policies)
+        context = await context_of(at, self._lessons, confining, self._spawner)
+        tools = await tools_of(at, context, self._lessons)
         if plan.targets and not (self._past is not None and self._past.strict):
             await anyio.to_thread.run_sync(self._prepare_for_artifacts)
-        self._reactor = self._reacting(subject, context)
+        self._reactor = reactor_of(at, context)
         await self._open_conversation()
-        on_text = parts.on_text
-        model = self._inference.model
-        if plan.engine and self._past is not None and worked(self._past):
-            return self._engine_again(self._past)
-        if plan.engine and isinstance(model, Engine):
-            return self._engine_loop(model, subject, context)
+        if (program := engine_loop(at, context, self.messages)) is not None:
+            return program
         self._tools = ToolBox(
             tools,
-            subject,
+            at.subject,
             context,
             self._steps,
             policies=parts.policies,
@@ -363,53 +327,9 @@ class AgentInstance:
                 (self.nodes, lambda: self.deadline),
             ),
             tokens_left=self._tokens_left,
-            on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
+            on_text=at.on_text,
             accept=self._accept,
         )
-
-    def _engine_loop(self, engine: Engine, subject: Subject, context: ToolContext) -> EngineLoop:
-        """What stands in for the loop where a program does the work."""
-        system, *_, user = self.messages
-        on_text = self._parts.on_text
-        job = EngineJob(
-            instructions=system.content,
-            task=user.content,
-            command=self.plan.definition.command,
-            folder=self.place.workspace.root,
-            depth=self.depth,
-            context=context,
-            subject=subject,
-            steps=self._steps,
-            ledger=self._inference.ledger,
-            book=self._inference.book,
-            on_text=(lambda text: on_text(self.agent_id, text)) if on_text is not None else None,
-        )
-        criteria = self.plan.definition.success_criteria
-        again = partial(may_again, self._parts.approvals, subject, engine.info.provider)
-        return EngineLoop(engine, job, self._inference, criteria, again=again)
-
-    def _engine_again(self, past: AgentPast) -> RecordedEngineLoop:
-        """What a program gave before, without it."""
-        run_past = self._parts.past
-        assert run_past is not None
-        return RecordedEngineLoop(
-            past,
-            self._steps,
-            self._inference,
-            partial(take_over_beneath, run_past, past, self._recorder),
-            self.plan.definition.success_criteria,
-        )
-
-    def _confined(self, subject: Subject) -> Confining | None:
-        """What makes the confinement of its programs; None for an agent that starts none."""
-        if self._parts.sandbox is None or not starts_programs(self.plan):
-            return None
-        return self._confining(subject)
-
-    def _confining(self, subject: Subject, further: Sequence[Path] = ()) -> Confining:
-        folder = self.place.folder
-        stores = folder.readable if folder is not None else ()
-        return Confining(self.place.workspace, subject, stores, further)
 
     def _prepare_for_artifacts(self) -> None:
         prepare_run_folder(self.place.workspace, self.plan.folder)
@@ -429,64 +349,8 @@ class AgentInstance:
 
     async def _within_deadline(self, loop: AgentLoop | AnyEngineLoop) -> Ending:
         seconds = self.plan.deadline_s if self._past is None or not self._past.strict else None
-        deadline = anyio.current_time() + seconds if seconds is not None else float("inf")
-        ending: Ending | None = None
-        self.deadline = deadline
-        with anyio.CancelScope(deadline=deadline) as scope:
-            self._parts.handle.track(self.agent_id, scope)
-            try:
-                ending = await self._let_go(loop)
-            except* StoppedAsRecorded as stopped:
-                ending = loop.stopped(_recorded_stop(stopped), "stopped, as it was recorded")
-        self._parts.handle.untrack(self.agent_id)
-        if ending is not None and not scope.cancelled_caught:
-            return ending
-        handle = self._parts.handle
-        if anyio.current_time() >= deadline:
-            return loop.stopped(Outcome.DEADLINE, f"the deadline of {seconds:g} s has passed")
-        outcome = Outcome.DEADLINE if handle.expired else Outcome.CANCELLED
-        return loop.stopped(outcome, handle.reason or "cancelled")
-
-    async def _let_go(self, loop: AgentLoop | AnyEngineLoop) -> Ending:
-        """Run an agent until it has answered and nothing that reacts keeps it."""
-        ending = await loop.run()
-        if isinstance(loop, EngineLoop | RecordedEngineLoop):
-            return ending  # its program has gone: nobody is left who could be asked to go on
-        while self._reactor is not None and ending.outcome is Outcome.ANSWERED:
-            more = await self._reactor.ends(self.plan.name, ending.answer.text)
-            if not more:
-                break
-            self.messages.append(Message("user", more))
-            ending = await loop.run()
-        return ending
-
-    def _reacting(self, subject: Subject, context: ToolContext) -> Reactor | None:
-        """What reacts to this agent; None where nothing does."""
-        parts = self._parts
-        if not parts.book and not had_hooks(self._past):
-            return None
-
-        book = parts.book or ReactionBook(self.place.workspace.root)
-        confining = self._confining(subject, book.readable)
-        about = {
-            "session_id": self.conversation_id or self.agent_id,
-            "transcript_path": None,
-            "permission_mode": "default",
-            "agent_id": self.agent_id,
-            "model": self.plan.model,
-        }
-        child = self.depth > 0
-        reacting = Reacting(
-            book,
-            parts.sandbox,
-            confining,
-            self.place.workspace.root,
-            child,
-            about,
-            context.progress,
-            partial(may_run_again, parts.approvals, subject),
-        )
-        return Reactor(reacting, self._steps)
+        self.deadline = anyio.current_time() + seconds if seconds is not None else float("inf")
+        return await at_work_until(self.deadline, self._at, loop, self._reactor, self.messages)
 
     async def _verified(self, ending: Ending) -> Ending:
         """Run what has to pass after an answer; an agent that gave none is not asked."""
@@ -521,30 +385,9 @@ class AgentInstance:
         artifacts: tuple[Artifact, ...] = (),
         missing: tuple[str, ...] = (),
     ) -> AgentReport:
-        status = _STATUS.get(ending.outcome, "error")
-        error = ending.error
-        if status == "ok" and missing:
-            status = "error"
-            error = f"declared but not written: {', '.join(missing)}"
-        if status == "ok" and (broken := failed(self._checks)):
-            status, error = "error", broken
-        return AgentReport(
-            agent=self.plan.name,
-            agent_id=self.agent_id,
-            status=status,
-            outcome=ending.outcome,
-            answer=ending.answer.text,
-            criteria=outranked(ending.answer.criteria, self._checks),
-            artifacts=artifacts,
-            missing=missing,
-            usage=self._inference.used,
-            doubtful_tokens=self._inference.doubtful_tokens,
-            budget=self.node.state() if self.node is not None else None,
-            steps=self._steps.count,
-            duration_s=monotonic() - self._started,
-            error=error,
-            conversation_id=self.conversation_id,
-            children=tuple(self._spawner.reports) if self._spawner is not None else (),
+        children = self._spawner.reports if self._spawner is not None else ()
+        return report_of(
+            self._at, ending, self._checks, self._started, children, artifacts, missing
         )
 
     async def _end(self, report: AgentReport) -> None:
@@ -563,20 +406,6 @@ class AgentInstance:
         return read_answer("", self.plan.definition.success_criteria).criteria
 
 
-def _recorded_stop(group: BaseExceptionGroup[StoppedAsRecorded]) -> Outcome:
-    """How the recorded agent was stopped."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, StoppedAsRecorded)
-    return found.outcome
-
-
 def _span_above(above: Above, parts: RunParts, own_span: str | None) -> object:
     """The span that an instance is part of; only the process that began it knows of one."""
     return None if own_span else above.span_id or parts.recorder.context.get("span_id")
-
-
-async def _made(confining: Confining | None) -> Confinement | None:
-    """A first confinement; looks at every folder."""
-    return await anyio.to_thread.run_sync(confining) if confining is not None else None
