@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 __all__ = ["CutDisk", "UnsupportedError"]
@@ -16,6 +17,9 @@ _SHUTDOWN = 0x8004587D
 
 _NO_LOG_FLUSH = 2
 """EXT4_GOING_FLAGS_NOLOGFLUSH: what the journal has in memory is lost as well."""
+
+
+_OTHERS_S = 60.0
 
 
 class UnsupportedError(Exception):
@@ -62,10 +66,30 @@ class CutDisk:
             os.close(fd)
 
     def unmount(self) -> None:
-        """Unmount it, if it is mounted; nobody may have files open there."""
+        """Unmount it, if it is mounted; nobody may have files open there.
+
+        Waits for mount namespaces of others that have copied the mount: while one lasts, mounting
+        again would give the disk as it was cut.
+        """
         if self.mounted:
             _run("umount", str(self.folder))
             self.mounted = False
+        end = time.monotonic() + _OTHERS_S
+        while self._in_use():
+            if time.monotonic() > end:
+                raise UnsupportedError("another process keeps the disk mounted in its namespace")
+            time.sleep(0.02)
+
+    def _in_use(self) -> bool:
+        image = str(self._image.resolve())
+        return any(_backing(each) == image for each in Path("/sys/block").glob("loop*/loop"))
+
+
+def _backing(loop: Path) -> str:
+    try:
+        return (loop / "backing_file").read_text().strip()
+    except OSError:
+        return ""  # it was let go of meanwhile
 
 
 def _run(*words: str) -> None:
