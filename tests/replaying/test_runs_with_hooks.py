@@ -12,10 +12,10 @@ import pytest
 from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.errors import SashizuError
 from sashizu_core.grants import PermissionRequest
-from sashizu_core.protocols import Approval, Question, Tool, ToolContext
+from sashizu_core.protocols import Tool, ToolContext
 from sashizu_core.sandboxing import Confinement, SandboxInfo
 from sashizu_core.specs import SandboxSpec, ToolSpec
-from sashizu_core.testing.fakes import call
+from sashizu_core.testing.fakes import FixedApprover, call
 from sashizu_core.types import Limits, ModelRequest, Outcome, StepKind, ToolResult
 
 READS: Mapping[str, Any] = {"tools": {"mcp": ["read_file"], "fs": {"read": True}}}
@@ -245,18 +245,6 @@ async def test_a_hook_that_was_running_and_writes_nothing_runs_again(
     assert (await world.replay(found.run_id)).differences == ()
 
 
-class Says:
-    """Answers every question in one way."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-        self.asked: list[Question] = []
-
-    async def ask(self, question: Question) -> Approval:
-        self.asked.append(question)
-        return Approval(self.answer, by="test")
-
-
 @pytest.mark.parametrize(("answer", "runs"), [(None, 1), ("once", 2)])
 async def test_a_hook_that_may_write_runs_again_only_where_somebody_says_so(
     world: Any, hooks: Commands, answer: str | None, runs: int
@@ -265,7 +253,7 @@ async def test_a_hook_that_may_write_runs_again_only_where_somebody_says_so(
     hooks.while_running = lambda _command: world.cut_off()
     model = world.agent("worker", turns(reads("one"), "done"), **READS)
     report = await world.run("worker")
-    says = Says(answer) if answer else None
+    says = FixedApprover(answer) if answer else None
     found = await world.resume(report.run_id, approver=says)
     assert [doubt.tool for doubt in found.doubts] == ["hook PreToolUse"]
     assert len(hooks.ran) == runs

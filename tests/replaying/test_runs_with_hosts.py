@@ -11,10 +11,11 @@ import anyio
 import pytest
 from sashizu_core.hosts import HostedWork
 from sashizu_core.ids import AgentId
-from sashizu_core.protocols import Approval, Approver, Question
+from sashizu_core.protocols import Approver
 from sashizu_core.recorded import RecordedRun
 from sashizu_core.repeating.joining import joined
 from sashizu_core.specs import HostSpec
+from sashizu_core.testing.fakes import FixedApprover
 from sashizu_core.types import AgentReport, Limits, Outcome, Usage
 
 
@@ -63,25 +64,13 @@ def host(world: Any) -> Host:
     return found
 
 
-class Says:
-    """Answers every question in one way."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-        self.asked: list[Question] = []
-
-    async def ask(self, question: Question) -> Approval:
-        self.asked.append(question)
-        return Approval(self.answer, by="test")
-
-
 @pytest.mark.parametrize("answer", [None, "deny", "once"])
 async def test_an_agent_that_was_at_work_begins_anew_only_where_somebody_says_so(
     world: Any, host: Host, answer: str | None
 ) -> None:
     host.while_working = world.cut_off
     report = await world.run("apart", budget=Limits(tokens=50_000))
-    says = Says(answer) if answer else None
+    says = FixedApprover(answer) if answer else None
     found = await world.resume(report.run_id, approver=says)
     assert [doubt.tool for doubt in found.doubts] == ["agent apart"]
     (result,) = found.report.results

@@ -12,10 +12,10 @@ from sashizu_core.errors import SashizuError
 from sashizu_core.events import Event
 from sashizu_core.grants import ExecRequest
 from sashizu_core.ids import new_agent_id
-from sashizu_core.protocols import Approval, Model, Question
+from sashizu_core.protocols import Model
 from sashizu_core.sandboxing import NoSandbox, SandboxInfo
 from sashizu_core.specs import SandboxSpec
-from sashizu_core.testing.fakes import ScriptedModel, scripted_model
+from sashizu_core.testing.fakes import FixedApprover, ScriptedModel, scripted_model
 from sashizu_core.turn.engine import EngineJob, EngineLoop, EngineResult
 from sashizu_core.types import Amount, Limits, ModelInfo, Outcome, Usage
 
@@ -136,18 +136,6 @@ async def test_a_program_that_may_not_start_is_replayed(world: Any, program: Pro
     assert (await world.replay(report.run_id)).differences == ()
 
 
-class Says:
-    """Answers every question in one way."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-        self.asked: list[Question] = []
-
-    async def ask(self, question: Question) -> Approval:
-        self.asked.append(question)
-        return Approval(self.answer, by="test")
-
-
 @pytest.mark.parametrize(("answer", "worked"), [(None, 1), ("once", 2)])
 async def test_a_program_that_was_at_work_works_again_only_where_somebody_says_so(
     world: Any, program: Program, answer: str | None, worked: int
@@ -155,7 +143,7 @@ async def test_a_program_that_was_at_work_works_again_only_where_somebody_says_s
     worker(world, program)
     program.while_working = world.cut_off
     report = await world.run("worker", budget=Limits(tokens=50_000))
-    says = Says(answer) if answer else None
+    says = FixedApprover(answer) if answer else None
     found = await world.resume(report.run_id, approver=says)
     assert program.worked == worked
     assert [doubt.tool for doubt in found.doubts] == ["prog"]

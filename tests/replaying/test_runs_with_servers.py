@@ -13,9 +13,7 @@ import pytest
 from sashizu_core.errors import ArgumentsError, SashizuError, TrustNeeded
 from sashizu_core.grants import McpRequest, PermissionRequest, Subject
 from sashizu_core.protocols import (
-    Approval,
     Policy,
-    Question,
     Tool,
     ToolContext,
     ToolsServed,
@@ -24,7 +22,7 @@ from sashizu_core.protocols import (
 from sashizu_core.sandboxing import SandboxInfo
 from sashizu_core.settings import Settings
 from sashizu_core.specs import PolicySpec, SandboxSpec, ToolSourceSpec
-from sashizu_core.testing.fakes import call
+from sashizu_core.testing.fakes import FixedApprover, call
 from sashizu_core.types import Decision, ModelRequest, StepKind, ToolResult, ToolSchema
 from sashizu_mcp_server import plugin as mcp_server
 from sashizu_sandbox.nothing import Nothing
@@ -224,25 +222,13 @@ async def test_a_call_in_doubt_whose_tool_is_gone_is_told_of_all_the_same(
     assert (await world.replay(found.run_id)).differences == ()
 
 
-class Says:
-    """Answers every question in one way."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-        self.asked: list[Question] = []
-
-    async def ask(self, question: Question) -> Approval:
-        self.asked.append(question)
-        return Approval(self.answer, by="test")
-
-
 async def test_a_call_in_doubt_is_made_again_where_somebody_says_so(
     world: Any, server: Server
 ) -> None:
     server.send.while_calling = world.cut_off
     world.agent("worker", turns([call("docs/send", word="b")], "looked"), **LISTS)
     report = await world.run("worker")
-    says = Says("once")
+    says = FixedApprover("once")
     await world.resume(report.run_id, approver=says)
     assert server.send.calls == ["b", "b"]
     assert [(question.tool, question.in_doubt) for question in says.asked] == [("docs/send", True)]

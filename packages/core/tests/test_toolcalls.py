@@ -14,8 +14,8 @@ from sashizu_core.bounds import text_bound
 from sashizu_core.errors import ArgumentsError, ToolError
 from sashizu_core.grants import Grants, PathRequest, PermissionRequest, Subject
 from sashizu_core.ids import new_agent_id, new_run_id
-from sashizu_core.protocols import Approval, Question, ToolContext
-from sashizu_core.testing.fakes import MemorySink, call
+from sashizu_core.protocols import ToolContext
+from sashizu_core.testing.fakes import FixedApprover, MemorySink, call
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.steps import StepContext
 from sashizu_core.turn.toolcalls import ToolBox, cut_results
@@ -181,16 +181,6 @@ class Asks:
         return Decision("ask", "sure?") if isinstance(request, PathRequest) else None
 
 
-class Says:
-    def __init__(self, answer: Literal["deny", "once", "run"]) -> None:
-        self.answer = answer
-        self.asked: list[Question] = []
-
-    async def ask(self, question: Question) -> Approval:
-        self.asked.append(question)
-        return Approval(self.answer, by="test")
-
-
 async def test_a_policy_can_deny_what_the_grants_allow(box: Callable[..., ToolBox]) -> None:
     message = await only(box(Probe(), policies=[Never()]), call("probe"))
     assert message.content == "not allowed: never"
@@ -212,7 +202,7 @@ async def test_whoever_is_asked_decides_and_the_record_says_so(
     decision: str,
     times: int,
 ) -> None:
-    says = Says(answer)
+    says = FixedApprover(answer)
     tools = box(Probe(), policies=[Asks()], approvals=Approvals(says))
     for _ in range(2):
         assert (await only(tools, call("probe"))).is_error is (answer == "deny")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from sashizu_core.errors import SashizuError
+from sashizu_core.shared_sqlite import open_shared
 from sashizu_core.types import UNITS
 
 __all__ = ["HELD", "LIMIT", "OVER", "SPENT", "open_spend_file"]
 
 BUSY_S = 10.0
 """How long a transaction waits for another process, in seconds."""
-
-POLL_S = 0.01
-"""How long to wait before a file is asked for again that another process is making, in seconds."""
 
 KEPT_S = 30 * 86_400
 """How long rows are kept after they ended, in seconds."""
@@ -123,21 +118,14 @@ def open_spend_file(path: Path, now_ns: int) -> sqlite3.Connection:
         sqlite3.Error: it is no such file, or of another version.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Only where there is none: closing any descriptor of the file would take away all locks
-        # that another connection of this process has on it, and SQLite would not know.
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        db = open_shared(path, BUSY_S)
     except OSError as error:
         raise SashizuError(
             f"what was spent cannot be kept in {str(path)!r}: "
             f"{(error.strerror or str(error)).lower()}"
         ) from error
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        _keep_a_log(db)
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
         db.execute("BEGIN IMMEDIATE")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         _check(version)
@@ -154,20 +142,6 @@ def open_spend_file(path: Path, now_ns: int) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _keep_a_log(db: sqlite3.Connection) -> None:
-    """Have readers and a writer at once. SQLite's own patience does not cover this."""
-    until = time.monotonic() + BUSY_S
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
-                raise
-            time.sleep(POLL_S)  # another process makes the file
-        else:
-            return
 
 
 def _check(version: int) -> None:

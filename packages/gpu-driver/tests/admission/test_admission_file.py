@@ -1,7 +1,6 @@
 """The file of the ledger, whoever made it."""
 
 import sqlite3
-import time
 
 import pytest
 from sashizu_core.errors import SashizuError
@@ -81,21 +80,3 @@ def test_a_ledger_that_is_damaged_under_way_is_told_apart_from_one_that_is_locke
 
     with pytest.raises(LedgerDamaged, match="delete it"):
         Controller(file).enter(Ask("one", 5), this_process(), 100.0)
-
-
-def test_who_finds_another_process_making_the_file_waits_for_it(tmp_path, monkeypatch):
-    path = tmp_path / "admission.sqlite"
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-
-    def other_is_done(_):
-        if other.in_transaction:
-            other.execute("COMMIT")
-
-    monkeypatch.setattr(time, "sleep", other_is_done)
-    file = AdmissionFile(path)
-    number = Controller(file).enter(Ask("one", 5), this_process(), 100.0)
-    file.close()
-    other.close()
-
-    assert number == 1

@@ -57,7 +57,9 @@ def main() -> None:
     with given.log.open("a") as log:
         seen = {"pid": os.getpid(), "cuda": os.environ.get("CUDA_VISIBLE_DEVICES")}
         if given.worker:
-            worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            worker = subprocess.Popen(
+                [sys.executable, "-c", "import threading; threading.Event().wait()"]
+            )
             seen["worker"] = worker.pid
         seen["folder"] = str(Path.cwd())
         log.write(json.dumps(seen) + "\n")

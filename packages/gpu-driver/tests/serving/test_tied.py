@@ -10,13 +10,13 @@ import pytest
 from sashizu_gpu_driver.serving.tied import Guard, _ExtendedLimits, tie_children
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no groups of processes")
-SLEEPS = "import time; time.sleep(600)"
+NEVER_ENDS = "import threading; threading.Event().wait()"
 
 KEEPER = f"""
 import subprocess, sys
 from sashizu_gpu_driver.serving.tied import Guard, tie_children
 tie_children()
-server = subprocess.Popen([sys.executable, "-c", {SLEEPS!r}], start_new_session=True)
+server = subprocess.Popen([sys.executable, "-c", {NEVER_ENDS!r}], start_new_session=True)
 guard = Guard(server.pid) if sys.platform != "win32" else None
 print(server.pid, flush=True)
 sys.stdin.read()
@@ -25,7 +25,7 @@ sys.stdin.read()
 
 @posix
 def test_a_group_ends_when_its_guard_hears_no_more():
-    with subprocess.Popen([sys.executable, "-c", SLEEPS], start_new_session=True) as server:
+    with subprocess.Popen([sys.executable, "-c", NEVER_ENDS], start_new_session=True) as server:
         guard = Guard(server.pid)
         guard._shell.stdin.close()
 
@@ -36,7 +36,7 @@ def test_a_group_ends_when_its_guard_hears_no_more():
 
 @posix
 def test_a_group_that_is_over_is_left_alone():
-    with subprocess.Popen([sys.executable, "-c", SLEEPS], start_new_session=True) as other:
+    with subprocess.Popen([sys.executable, "-c", NEVER_ENDS], start_new_session=True) as other:
         Guard(other.pid).over()
 
         assert other.poll() is None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 
 from sashizu_core.bounds import Overhead, bound_of, text_bound
 from sashizu_core.errors import ModelError
 from sashizu_core.events import Event
+from sashizu_core.protocols import Approval, Question
 from sashizu_core.specs import ModelSpec, SinkSpec
 from sashizu_core.types import (
     Bound,
@@ -23,7 +24,7 @@ from sashizu_core.types import (
     Usage,
 )
 
-__all__ = ["MemorySink", "ScriptedModel", "call", "memory_sink", "scripted_model"]
+__all__ = ["FixedApprover", "MemorySink", "ScriptedModel", "call", "memory_sink", "scripted_model"]
 
 Answer = str | Sequence[ToolCall] | Completion | BaseException
 Script = Sequence[Answer] | Callable[[ModelRequest], Answer]
@@ -144,6 +145,19 @@ class MemorySink:
     def of(self, kind: str) -> list[Mapping[str, object]]:
         """The fields of all events of one kind, in order."""
         return [event.fields for event in self.events if event.kind == kind]
+
+
+class FixedApprover:
+    """Answers every question in one way; `asked` has them in order."""
+
+    def __init__(self, answer: Literal["deny", "once", "run"]) -> None:
+        self.answer = answer
+        self.asked: list[Question] = []
+
+    async def ask(self, question: Question) -> Approval:
+        """The answer, given by "test"."""
+        self.asked.append(question)
+        return Approval(self.answer, by="test")
 
 
 def scripted_model(model: ScriptedModel) -> ModelSpec:

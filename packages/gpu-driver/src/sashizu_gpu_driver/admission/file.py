@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from sashizu_core.errors import SashizuError
+from sashizu_core.shared_sqlite import open_shared
 
 from sashizu_gpu_driver.admission.rows import SCHEMA
 
@@ -18,9 +17,6 @@ __all__ = ["AdmissionFile", "LedgerDamaged"]
 
 BUSY_S = 10.0
 """How long a transaction waits for another process, in seconds."""
-
-POLL_S = 0.01
-"""How long to wait before a file is asked for again that another process is making, in seconds."""
 
 VERSION = 3
 
@@ -105,35 +101,15 @@ def _remedy(error: Exception) -> str:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Only where there is none: closing another descriptor of the file would drop SQLite's locks.
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db = open_shared(path, BUSY_S)
     try:
-        _keep_a_log(db)
         # A place does not outlive its process, so nothing is lost that a power cut could take.
         db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA foreign_keys = ON")
         _prepare(db)
     except BaseException:
         db.close()
         raise
     return db
-
-
-def _keep_a_log(db: sqlite3.Connection) -> None:
-    """Have readers and a writer at once. SQLite's own patience does not cover this."""
-    until = time.monotonic() + BUSY_S
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
-                raise
-            time.sleep(POLL_S)  # another process makes the file
-        else:
-            return
 
 
 def _prepare(db: sqlite3.Connection) -> None:
