@@ -94,6 +94,12 @@ class Dashboard:
     def text(self, path: str) -> str:
         return self.ask("GET", path).read().decode()
 
+    def place(self, run_id: str) -> str:
+        """Where the newest event of what a run's page shows stands; `.0` when none was heard."""
+        found = re.search(r'data-place="([^"]+)"', self.text(f"/runs/{run_id}"))
+        assert found
+        return found[1]
+
     def form(self) -> str:
         found = re.search(r'name="form" value="([^"]+)"', self.text("/sql"))
         assert found
@@ -103,10 +109,12 @@ class Dashboard:
         """Listen until a kind of event was heard: the last place, and the kinds of all."""
         answer = self.ask("GET", path, **headers)
         assert answer.status == 200
-        place, kinds = "", []
+        place, kinds, end = "", [], time.monotonic() + ENOUGH_S
         while wanted not in kinds or not place:
             line = answer.readline().decode()
             assert line, "the stream has ended"
+            assert "missed" not in line
+            assert time.monotonic() < end, f"{wanted} did not come, only {kinds}"  # beats do
             if line.startswith("id: "):
                 place = line[4:].strip()
             if line.startswith("data: {"):
@@ -179,13 +187,12 @@ def test_the_address_goes_into_a_file_of_its_owner_instead_of_to_the_terminal(pl
 def test_who_comes_back_hears_what_was_missed_and_nothing_twice(place):
     dashboard = Dashboard(place)
     run, run_id = place.run("reviewer")
-    until(lambda: run_id in dashboard.text("/"), "the run is watched")
     assert run.stdin is not None
-    first = re.search(r'data-place="([^"]+)"', dashboard.text(f"/runs/{run_id}"))
-    assert first
+    until(lambda: not dashboard.place(run_id).endswith(".0"), "the run is heard")
+    first = dashboard.place(run_id)
     run.stdin.write("go\n")
     run.stdin.flush()
-    place_seen, kinds = dashboard.heard(f"/feed?run={run_id}&after={first[1]}", "budget.settled")
+    place_seen, kinds = dashboard.heard(f"/feed?run={run_id}&after={first}", "budget.settled")
     assert kinds[:2] == ["model.answered", "budget.settled"]
     until(lambda: "Allow once" in dashboard.text(f"/runs/{run_id}"), "the agent asks")
     fields = {"form": dashboard.form(), "question": "1", "answer": "once"}

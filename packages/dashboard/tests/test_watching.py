@@ -63,7 +63,7 @@ async def serving(home: Path, watch: Watch, run_id: str = RUN) -> AsyncIterator[
     """A run at work that the watch listens to."""
     control = server(home, run_id)
     async with control.serve():
-        await until(lambda: bool(control.feed.listeners))
+        await until(lambda: run_id in watch.runs and watch.runs[run_id].heard_from > 0)
         yield control
 
 
@@ -123,9 +123,19 @@ async def test_who_comes_back_gets_what_came_meanwhile_once(tmp_path):
         tell(control, 2, 3)
         await until(lambda: len(watch.newest(RUN, 9)) == 3)
         news = watch.since(place)
-        assert [event.count for event in news.events] == [2, 3]
+        assert [event.count for event in news.events] == [3, 4]  # the first is that it is heard
         assert not news.missed
         assert not watch.since(news.place).events
+
+
+async def test_who_saw_a_run_before_it_was_heard_is_told_that_something_may_be_missed(tmp_path):
+    async with watched(tmp_path) as watch:
+        place = watch.place
+        async with serving(tmp_path, watch) as control:
+            tell(control, 1)
+            await until(lambda: len(watch.newest(RUN, 9)) == 1)
+            assert watch.since(place, RUN).missed
+            assert not watch.since(place).missed
 
 
 @pytest.mark.parametrize("place", ["", "0", "x.1", "{}.99999", "{}.-1", "{}.x"])
@@ -143,10 +153,10 @@ async def test_what_is_kept_no_more_is_said_to_be_missed(tmp_path, monkeypatch):
     async with watched(tmp_path) as watch, serving(tmp_path, watch) as control:
         begin = watch.place
         tell(control, *range(5))
-        await until(lambda: watch.place.endswith(".5"))
+        await until(lambda: watch.place.endswith(".6"))
         assert watch.since(begin).missed
-        two = begin.replace(".0", ".2")
-        assert [event.count for event in watch.since(two).events] == [3, 4, 5]
+        three = begin.replace(".1", ".3")
+        assert [event.count for event in watch.since(three).events] == [4, 5, 6]
 
 
 async def test_a_listener_that_is_too_slow_comes_back(tmp_path, monkeypatch):

@@ -33,13 +33,15 @@ class LiveRun:
     """One run that is followed. Times are nanoseconds since 1970.
 
     `whole` says that what came before it was followed is known too, `trouble` why it does not
-    answer. `version` grows with every change.
+    answer. `heard_from` is the place of the dashboard from which on nothing of it was missed.
+    `version` grows with every change.
     """
 
     info: RunInfo
     run: Run = field(init=False)
     followed: bool = False
     whole: bool = False
+    heard_from: int = 0
     trouble: str = ""
     version: int = 0
     questions: tuple[Question, ...] = ()

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from time import time_ns
@@ -57,6 +58,7 @@ class Watch:
         self._begun = token_hex(4)  # places of an earlier dashboard mean nothing here
         self._kept: deque[Happened] = deque(maxlen=MOST_EVENTS)
         self._count = 0
+        self._dropped = 0  # the newest that is kept no more
         self._version = 0
         self._news = anyio.Event()
 
@@ -88,8 +90,9 @@ class Watch:
         begun, _, count = place.partition(".")
         known = begun == self._begun and count.isdecimal()
         after = int(count) if known else self._count
-        oldest = self._kept[0].count if self._kept else self._count + 1
-        missed = not known or not oldest - 1 <= after <= self._count
+        run = self.runs.get(run_id)
+        missed = not known or not self._dropped <= after <= self._count
+        missed = missed or (run is not None and after < run.heard_from)
         events = [] if missed else self._after(after)
         if run_id:
             events = [event for event in events if event.run_id == run_id]
@@ -144,7 +147,6 @@ class Watch:
         return run
 
     async def _follow(self, run: LiveRun) -> None:
-        run.whole = False  # what happened until now was not heard
         over = anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(self._ask, run, over)
@@ -169,11 +171,19 @@ class Watch:
     async def _heard(self, run: LiveRun) -> AsyncGenerator[Mapping[str, Any]]:
         """The events of a run until it ends, dies, or thinks that we are too slow."""
         try:
-            async with aclosing(control.events(run.info.run_id, self.home)) as events:
+            began = partial(self._began_to_hear, run)
+            async with aclosing(control.events(run.info.run_id, self.home, began=began)) as events:
                 async for event in events:
                     yield event
         except (SashizuError, OSError, ValueError, anyio.BrokenResourceError) as error:
             logger.debug("run %s is heard no more: %s", run.info.run_id, error)
+
+    def _began_to_hear(self, run: LiveRun) -> None:
+        """Whatever was shown of the run before may lack what happened until now."""
+        self._count += 1
+        run.heard_from, run.whole = self._count, False
+        run.version += 1
+        self._changed()
 
     async def _ask(self, run: LiveRun, over: anyio.Event) -> None:
         while not over.is_set():
@@ -194,6 +204,8 @@ class Watch:
     def _take(self, run: LiveRun, event: Mapping[str, Any]) -> None:
         now = self.clock()
         self._count += 1
+        if len(self._kept) == self._kept.maxlen:
+            self._dropped = self._kept[0].count
         self._kept.append(happened(self._count, run.info.run_id, now, event))
         run.take(event, now)
         self._changed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -134,8 +134,10 @@ async def approve(
     return bool((await _ask(info.run_id, request, home)).get("answered"))
 
 
-async def events(wanted: str, home: Path | None = None) -> AsyncGenerator[Mapping[str, Any]]:
-    """The events of a run from now until it ends."""
+async def events(
+    wanted: str, home: Path | None = None, *, began: Callable[[], None] | None = None
+) -> AsyncGenerator[Mapping[str, Any]]:
+    """The events of a run from now until it ends; `began` is called once none is missed."""
     info = find_run(wanted, home)
     if info.status != "running":
         return
@@ -145,7 +147,11 @@ async def events(wanted: str, home: Path | None = None) -> AsyncGenerator[Mappin
         async for chunk in stream:
             *lines, buffer = (buffer + chunk).split(b"\n")
             for line in lines:
-                yield json.loads(line)
+                told = json.loads(line)
+                if "listening" not in told:
+                    yield told
+                elif began is not None:
+                    began()
 
 
 async def _ask(run_id: str, request: Mapping[str, Any], home: Path | None) -> Mapping[str, Any]:

@@ -199,6 +199,7 @@ class ControlServer:
         self._streams.add(heard)
         try:
             async with listener, arriving:
+                await send(stream, {"listening": True})
                 async for event in arriving:
                     await send(stream, {"kind": event.kind, **event.fields})
         finally:
