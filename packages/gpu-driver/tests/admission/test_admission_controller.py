@@ -1,5 +1,7 @@
 """Who is placed where, and who waits."""
 
+from dataclasses import replace
+
 import pytest
 from sashizu_core.devices import Device, DeviceProcess, Known, Stats, Unknown
 from sashizu_core.processes import Owner
@@ -72,6 +74,15 @@ def test_what_is_broken_gets_nothing(desk):
     refused = desk.ask("two", 10, broken)
     assert refused.outcome == "refused"
     assert "it answers no more" in refused.reason
+
+
+def test_who_needs_a_device_that_answered_a_moment_ago_waits_for_it(desk):
+    away = replace(BIG, unusable="it answers no more", away=True)
+
+    waits = desk.ask("one", 10, away)
+
+    assert waits.outcome == "queued"
+    assert waits.reason == "no device has room enough; big: it answers no more"
 
 
 def test_a_model_that_is_loaded_is_shared_as_far_as_it_has_slots(desk):

@@ -411,3 +411,48 @@ vram = "1GiB"
 
     with pytest.raises(ConfigError, match=r"\[models.two\].*another port"):
         local_models(load_settings(tmp_path / "project", config=tmp_path, env={}))
+
+
+def test_weights_that_cannot_be_read_are_a_problem_of_their_model_alone(tmp_path):
+    tables = "".join(
+        f"""
+[models.{name}]
+base_url = "http://127.0.0.1:{port}/v1"
+[models.{name}.local]
+start = ["{name}"]
+{size}
+"""
+        for name, port, size in (("one", 8081, 'vram = "1GiB"'), ("two", 8082, 'weights = "gone"'))
+    )
+    (tmp_path / "sashizu.toml").write_text(tables)
+
+    found = local_models(load_settings(tmp_path / "project", config=tmp_path, env={}))
+
+    assert not found["one"].problem
+    assert "[models.two]: the weights 'gone' cannot be read" in found["two"].problem
+
+
+async def test_a_call_of_a_model_with_a_problem_is_refused_with_it(lab):
+    info = lab.model("one", 1)
+    lab.models["one"] = replace(lab.models["one"], problem="the weights cannot be read")
+
+    with pytest.raises(ModelError, match="the weights cannot be read"):
+        async with lab.place(info):
+            pass
+
+    assert lab.outcomes() == ["refused"]
+
+
+def test_the_log_of_a_server_that_runs_long_keeps_its_newest_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper, "LOG_MOST", 100)
+    monkeypatch.setattr(keeper, "LOG_KEPT", 10)
+    log = tmp_path / "server.log"
+    with log.open("ab", buffering=0) as server:
+        server.write(b"x" * 100)
+        keeper._shorten(log)
+        assert log.stat().st_size == 100
+        server.write(b"the end")
+        keeper._shorten(log)
+        server.write(b", and more")
+
+    assert log.read_bytes() == b"xxxthe end, and more"

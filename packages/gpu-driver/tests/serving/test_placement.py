@@ -81,3 +81,19 @@ def test_a_device_with_the_memory_of_the_machine_shares_it():
     (unified,) = looking(card("GPU-1", memory="unified"))("gpu").cards
 
     assert unified.pool == "host"
+
+
+def test_a_device_that_stops_answering_is_away_for_a_while_and_then_unusable(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(looking_module.time, "monotonic", lambda: now[0])
+    state = FakeState(devices=[card("GPU-1")])
+    look = Looking(Devices([FakeBackend(state)]), every_s=0)
+    assert not look("gpu").cards[0].unusable
+    state.devices.clear()
+    now[0] += 5
+
+    (away,) = look("gpu").cards
+    assert (away.away, away.total) == (True, 24 * GIB)
+    assert away.unusable
+    now[0] += looking_module.AWAY_S
+    assert [one for one in look("gpu").cards if one.away or not one.unusable] == []

@@ -20,9 +20,10 @@ class Card:
 
     `free` is what the device reports, None where it does not; `used` is the memory of each process
     by number, None where use is not told apart by process. `busy` is the utilisation over the last
-    seconds, 0 to 1. `unusable` says why nothing may be placed here, such as a lost device; `short`
-    that the machine itself is short of memory, so that nothing is placed for now. Devices whose
-    memory is the same have the same `memory`; empty is memory of its own.
+    seconds, 0 to 1. `unusable` says why nothing may be placed here, such as a lost device; `away`
+    that it was usable moments ago and may be again; `short` that the machine itself is short of
+    memory, so that nothing is placed for now. Devices whose memory is the same have the same
+    `memory`; empty is memory of its own.
     """
 
     device: str
@@ -35,6 +36,7 @@ class Card:
     throttled: bool = False
     temperature_c: float | None = None
     unusable: str = ""
+    away: bool = False
     short: bool = False
     source: str = ""
     age_s: float = 0.0

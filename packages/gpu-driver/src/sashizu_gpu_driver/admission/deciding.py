@@ -139,7 +139,8 @@ class Decision:
         self._evict(leaving)
         if leaving:
             return f"{len(leaving)} unused model(s) leave {leaving[0].pool} for it"
-        return "no device has room enough"
+        away = [f"{card.device}: {card.unusable}" for card in cards if card.away]
+        return "; ".join(["no device has room enough", *away])
 
     def _evict(self, loads: Iterable[Idle]) -> None:
         marked = [(load.place,) for load in loads]

@@ -30,13 +30,13 @@ class Idle:
 
 def could_ever_hold(card: Card, need: int, rules: Rules) -> bool:
     """Whether a device would have room for it with nothing else on it."""
-    return not card.unusable and most_for_one(card, rules) >= need
+    return most_for_one(card, rules) >= need
 
 
 def most_for_one(card: Card, rules: Rules) -> int:
     """The bytes that a device has for one model with nothing else on it."""
     headroom = max(int(card.total * rules.headroom), rules.headroom_bytes)
-    return 0 if card.unusable else max(0, card.total - card.reserved - headroom)
+    return 0 if card.unusable and not card.away else max(0, card.total - card.reserved - headroom)
 
 
 def best_fit(cards: Sequence[Card], rooms: Mapping[str, Numbers], need: int) -> Card | None:

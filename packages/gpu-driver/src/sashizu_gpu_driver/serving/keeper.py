@@ -33,6 +33,9 @@ POLL_S = 0.2
 STOP_S = 10.0
 TAKEN_S = 5.0
 LOG_BYTES = 20_000
+LOG_MOST = 16 << 20
+"""A server's log that grows beyond so many bytes keeps its last `LOG_KEPT`."""
+LOG_KEPT = 1 << 20
 
 _NO_MEMORY = re.compile(
     r"out of memory|cudaMalloc failed|OutOfMemory|CUDA_ERROR_OUT_OF_MEMORY|failed to allocate|"
@@ -103,7 +106,7 @@ def _tell(told: Told) -> None:
 
 
 def _start(order: Order) -> subprocess.Popen[bytes]:
-    log = os.open(order.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    log = os.open(order.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(  # noqa: S603 - the user's own settings name it
             order.argv,
@@ -181,6 +184,17 @@ def _last_words(log: Path) -> str:
         return file.read().decode("utf-8", "replace").strip()
 
 
+def _shorten(log: Path) -> None:
+    """Cut the beginning off a long log, to which the server goes on to append."""
+    with suppress(OSError), log.open("r+b") as file:
+        if file.seek(0, os.SEEK_END) > LOG_MOST:
+            file.seek(-LOG_KEPT, os.SEEK_END)
+            kept = file.read()
+            file.truncate(0)
+            file.seek(0)
+            file.write(kept)
+
+
 def _keep(order: Order, server: subprocess.Popen[bytes], controller: Controller) -> None:
     """Stay until nobody needs the server, or it has ended by itself."""
     while server.poll() is None:
@@ -195,6 +209,7 @@ def _keep(order: Order, server: subprocess.Popen[bytes], controller: Controller)
             _stop(server)
             controller.left(order.place, (), time.monotonic())
             return
+        _shorten(order.log)
         time.sleep(POLL_S)
     controller.gone(order.place)
 

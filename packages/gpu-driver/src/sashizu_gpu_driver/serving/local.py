@@ -38,7 +38,8 @@ POLL_S = 0.25
 class LocalModel:
     """A model of `[models.NAME]` whose server is started here; `need` is in bytes.
 
-    Of two that wait, the one with the lower `rank` is served first.
+    Of two that wait, the one with the lower `rank` is served first. `problem` says why it cannot be
+    started at all.
     """
 
     name: str
@@ -46,6 +47,7 @@ class LocalModel:
     local: LocalTable
     need: int
     rank: int = 0
+    problem: str = ""
 
     @property
     def ask(self) -> Ask:
@@ -100,6 +102,9 @@ class LocalAdmission:
 
     @asynccontextmanager
     async def _place(self, call: _Call) -> AsyncIterator[None]:
+        if call.model.problem:
+            call.told({"outcome": "refused", "reason": call.model.problem})
+            raise ModelError(call.model.problem, fault="not_found")
         place = await self._found(call)
         try:
             yield

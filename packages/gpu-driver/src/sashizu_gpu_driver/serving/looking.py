@@ -20,6 +20,9 @@ __all__ = ["Looking", "Sight"]
 AVERAGED_S = 10.0
 """Over how many seconds it is averaged how busy a device is."""
 
+AWAY_S = 30.0
+"""For how long a device that does not answer is waited for: a driver is reset in less."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -38,6 +41,7 @@ class Looking:
         self._lock = threading.Lock()
         self._last: tuple[float, Sight] | None = None
         self._seen: deque[tuple[float, Mapping[str, float]]] = deque()
+        self._usable: dict[str, tuple[float, Card]] = {}
 
     def __call__(self, on: str) -> Sight:
         """What is there on `gpu` or `host`."""
@@ -68,8 +72,20 @@ class Looking:
             for device in snapshot.devices
             if device.kind == "gpu"
         ]
-        cards = self._averaged(cards)
+        cards = self._averaged(self._waited_for(cards))
         return Sight(cards, {device.id: device for device in snapshot.devices})
+
+    def _waited_for(self, cards: Sequence[Card]) -> list[Card]:
+        """With those that were usable a moment ago: as large as they were, and away."""
+        now = time.monotonic()
+        usable = {card.device: (now, card) for card in cards if not card.unusable}
+        before = {name: it for name, it in self._usable.items() if now - it[0] < AWAY_S}
+        self._usable = before | usable
+        found = {card.device: card for card in cards}
+        for name in before.keys() - usable.keys():
+            why = found[name].unusable if name in found else "it is not there any more"
+            found[name] = replace(before[name][1], unusable=why, away=True, busy=None)
+        return list(found.values())
 
     def _averaged(self, cards: Sequence[Card]) -> list[Card]:
         """With the mean of how busy they were in the looks of the last seconds."""

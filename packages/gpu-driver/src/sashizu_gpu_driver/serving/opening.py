@@ -29,7 +29,7 @@ def local_models(settings: Settings) -> dict[str, LocalModel]:
     """The models whose servers are started here, by the name of their table.
 
     Raises:
-        ConfigError: a table is wrong, or there are no weights.
+        ConfigError: a table is wrong. Weights that cannot be read are a `problem` of their model.
     """
     found: dict[str, LocalModel] = {}
     rank = int(gpu_settings(settings).priority == "batch")
@@ -53,7 +53,10 @@ def local_models(settings: Settings) -> dict[str, LocalModel]:
                 f"[models.{name}]: {url!r} is the base_url of [models.{other.name}] too, whose "
                 "server is started by another command; give one of them another port"
             )
-        found[name] = LocalModel(name, url, read, need_of(name, read), rank)
+        try:
+            found[name] = LocalModel(name, url, read, need_of(name, read), rank)
+        except ConfigError as error:  # the others can be used all the same
+            found[name] = LocalModel(name, url, read, 0, rank, problem=str(error))
     return found
 
 
