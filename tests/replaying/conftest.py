@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,12 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SASHIZU_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("TRACEPARENT", raising=False)
+
+
+def _copied_if_there(source: str, to: str) -> None:
+    """Copy a file; those that are being written have a name for a moment only."""
+    with suppress(FileNotFoundError):
+        shutil.copy2(source, to)
 
 
 class World:
@@ -120,9 +126,16 @@ class World:
         return asked
 
     def cut_off(self) -> None:
-        """Keep the record as it is now, as a crash at this moment would leave it; once."""
+        """Keep the record as it is now, as a crash at this moment would leave it; once.
+
+        Others write to it meanwhile: lines come first, since what they name is there before them.
+        """
         if not self.left.exists():
-            shutil.copytree(self.record, self.left)
+            shutil.copytree(self.record / "hot", self.left / "hot")
+            shutil.copytree(
+                self.record, self.left, copy_function=_copied_if_there, dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("hot"),
+            )  # fmt: skip
 
     async def resume(self, run_id: str, *, crashed: bool = True, **options: Any) -> WentOn:
         """Go on from what a crash left; definitions are those of the record."""

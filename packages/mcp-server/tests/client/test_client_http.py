@@ -56,7 +56,10 @@ FAULTS = {
 @pytest.mark.parametrize("how", FAULTS)
 async def test_a_call_over_http_that_goes_wrong_is_a_typed_error(run, address, how) -> None:
     kind, said = FAULTS[how]
-    async with run(bad=table(address, how), good=table(address, "good", timeout="20s")) as one:
+    time = "2s" if kind is ServerSilent else "20s"
+    async with run(
+        bad=table(address, how, timeout=time), good=table(address, "good", timeout="20s")
+    ) as one:
         tools = (await one.tools("bad/echo", "good/echo", sandbox=None, confinement=None)).tools
         with pytest.raises(kind, match=said) as caught:
             await one.call(tools["bad/echo"])
