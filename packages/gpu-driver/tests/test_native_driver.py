@@ -389,10 +389,43 @@ def test_what_the_others_measure_is_what_the_driver_then_tells(bench):
     assert (sample.id, sample.name, sample.vendor) == ("GPU-1", "A card", "nvidia")
     assert (sample.memory_total, sample.memory_used) == (24 * MIB, 6 * MIB)
     assert (sample.busy_percent, sample.temperature_c, sample.power_w) == (40, 61, 99.5)
-    assert sample.paths == {"cuda"}
+    assert "cuda" in sample.paths
     card.readings["memory_used_bytes"] = 7 * MIB
     devices.sample()
     assert reader.gpus()[0].memory_used == 7 * MIB
+
+
+def test_a_runtime_is_advised_from_what_the_others_measured_until_it_closes(bench):
+    devices = Devices([NativeBackend(bench.open), measured()[0]])
+    registered = devices.register_runtime("runtime", frozenset({"cpu", "cuda"}))
+    assert registered.advise().reason == "no device was submitted"
+
+    devices.sample()
+
+    advice = registered.advise(18 * MIB)
+    assert (advice.path, advice.device, advice.free_bytes) == ("cuda", "GPU-1", 18 * MIB)
+    assert registered.advise(18 * MIB + 1).path == "cpu"
+    (listed,) = bench.open().processes()
+    assert (listed.rules, listed.pid) == ({"runtime"}, registered.pid)
+    registered.close()
+    assert list(bench.open().processes()) == []
+    with pytest.raises(DriverNotReady, match="was closed"):
+        registered.advise()
+
+
+def test_a_registration_that_is_refused_leaves_no_handle_open(bench):
+    backend = NativeBackend(bench.open)
+    for name, paths in (("runtime", {"odd"}), ("", {"cpu"}), ("runtime", set())):
+        with pytest.raises(DriverError):
+            backend.register_runtime(name, frozenset(paths))
+    assert bench.open().pool().clients == 1
+
+
+def test_on_windows_each_device_is_reached_through_directml_too():
+    stats = Stats("GPU-1", {"busy_percent": Known(40, "fake", 0)})
+    for vendor, ways in (("nvidia", {"cuda", "directml"}), ("qualcomm", {"directml"})):
+        found = sampled(Device("GPU-1", "A card", vendor), stats, 0, platform="win32")
+        assert found.paths == ways
 
 
 def test_what_nobody_knows_is_unknown_to_the_driver_too(bench):

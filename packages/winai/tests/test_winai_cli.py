@@ -40,6 +40,7 @@ def test_the_status_says_for_each_capability_what_and_why(winai):
         "language_model",
         "onnx",
         "directml",
+        "kernel_driver",
     ]
     assert all(one["reason"] for one in found["capabilities"])
 

@@ -22,6 +22,7 @@ class Capability(StrEnum):
     LANGUAGE_MODEL = "language_model"
     ONNX = "onnx"
     DIRECTML = "directml"
+    KERNEL_DRIVER = "kernel_driver"
 
 
 @dataclass(frozen=True, slots=True)

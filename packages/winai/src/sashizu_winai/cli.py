@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from sashizu_core.devices import DeviceSpec
+    from sashizu_core.settings import Settings
+
     from sashizu_winai.entities import Entity
     from sashizu_winai.runtime import WindowsAiRuntime
     from sashizu_winai.settings import WinAiSettings
@@ -99,22 +102,37 @@ def _asked(ctx: typer.Context, ask: Callable[[WindowsAiRuntime], Awaitable[T]]) 
     from sashizu_winai.choosing import chosen_backend
     from sashizu_winai.runtime import WindowsAiRuntime
 
-    table = _table(ctx)
+    backend, devices = chosen_backend(_table(ctx).fake), _devices(ctx)
 
     async def once() -> T:
-        async with WindowsAiRuntime.open(backend=chosen_backend(table.fake)) as runtime:
+        async with WindowsAiRuntime.open(backend=backend, devices=devices) as runtime:
             return await ask(runtime)
 
     return anyio.run(once)
 
 
 def _table(ctx: typer.Context) -> WinAiSettings:
-    from sashizu_core.settings import Settings, load_settings
-
     from sashizu_winai.settings import winai_settings
 
+    return winai_settings(_settings(ctx))
+
+
+def _settings(ctx: typer.Context) -> Settings:
+    from sashizu_core.settings import Settings, load_settings
+
     found = getattr(ctx.find_root().obj, "settings", None)
-    return winai_settings(found if isinstance(found, Settings) else load_settings(Path.cwd()))
+    return found if isinstance(found, Settings) else load_settings(Path.cwd())
+
+
+def _devices(ctx: typer.Context) -> Sequence[DeviceSpec]:
+    """The backends of devices that plugins offer and the settings want."""
+    from sashizu_core.devices import chosen
+    from sashizu_core.plugins import Registry, open_registry
+
+    settings = _settings(ctx)
+    found = getattr(ctx.find_root().obj, "registry", None)
+    registry = found if isinstance(found, Registry) else open_registry(settings)
+    return chosen(registry.devices, settings.devices.backends)
 
 
 def _input(text: str) -> tuple[str, Entity]:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 import anyio.to_thread
+from sashizu_core.devices import DeviceSpec, Snapshot
 
+from sashizu_winai.accelerators import Accelerators, Registration
 from sashizu_winai.backend import Backend
 from sashizu_winai.capabilities import Capability, CapabilityReport, Probe
 from sashizu_winai.choosing import backend_of_this_system
 from sashizu_winai.entities import ActionInfo, ActionOutcome, Entity, Feedback
 from sashizu_winai.errors import Denied, Missing, NotReady, TimedOut, Unsupported, WindowsAiError
-from sashizu_winai.onnx.probing import probe_directml, probe_onnx
+from sashizu_winai.onnx.probing import paths_of_onnx, probe_directml, probe_onnx
 
 if TYPE_CHECKING:
     from sashizu_winai.model import WindowsModel
@@ -26,6 +28,7 @@ __all__ = ["WindowsAiRuntime"]
 
 _OF_ONNX = {Capability.ONNX: probe_onnx, Capability.DIRECTML: probe_directml}
 _CLOSE_S = 10.0
+_NAME = "sashizu-winai"
 
 T = TypeVar("T")
 
@@ -33,18 +36,24 @@ T = TypeVar("T")
 class WindowsAiRuntime:
     """Made by `create` or `open`; `aclose` ends it.
 
-    Every operation ends within its timeout, and a timeout cancels what Windows does.
+    Every operation ends within its timeout, and a timeout cancels what Windows does. Only what
+    drivers of devices are asked takes as long as they do.
     """
 
-    def __init__(self, backend: Backend, timeout: float) -> None:
+    def __init__(
+        self, backend: Backend, timeout: float, devices: Sequence[DeviceSpec] = ()
+    ) -> None:
         self.backend = backend
         self._timeout = timeout
+        self._accelerators = Accelerators(devices)
+        self._registration: Registration | None = None
 
     @classmethod
     async def create(
         cls,
         *,
         backend: Backend | None = None,
+        devices: Sequence[DeviceSpec] = (),
         require: AbstractSet[Capability] = frozenset(),
         timeout: float = 10.0,  # noqa: ASYNC109 - part of what is asked
     ) -> Self:
@@ -52,6 +61,8 @@ class WindowsAiRuntime:
 
         Args:
             backend: who does the work; None for the one of this system.
+            devices: backends of devices, as plugins offer them (`Registry.devices`); the driver is
+                the one that is called `native`.
             require: what has to be ready.
             timeout: seconds that a probe or a listing may take.
 
@@ -59,7 +70,8 @@ class WindowsAiRuntime:
             WindowsAiError: something required is not ready: `Missing`, `Denied`, `Unsupported` or
                 `NotReady`, with the remedy of its probe.
         """
-        runtime = cls(backend if backend is not None else backend_of_this_system(), timeout)
+        chosen = backend if backend is not None else backend_of_this_system()
+        runtime = cls(chosen, timeout, devices)
         lacking = (await runtime.probe()).lacking(require) if require else ()
         if lacking:
             await runtime.aclose()
@@ -68,9 +80,11 @@ class WindowsAiRuntime:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, *, backend: Backend | None = None) -> AsyncIterator[Self]:
+    async def open(
+        cls, *, backend: Backend | None = None, devices: Sequence[DeviceSpec] = ()
+    ) -> AsyncIterator[Self]:
         """`create` and `aclose` around a block."""
-        runtime = await cls.create(backend=backend)
+        runtime = await cls.create(backend=backend, devices=devices)
         try:
             yield runtime
         finally:
@@ -133,14 +147,47 @@ class WindowsAiRuntime:
 
         return await open_session(model, policy=policy, allow_cpu=allow_cpu)
 
+    async def gpu_stats(self) -> Snapshot:
+        """What every GPU and NPU does, each value with its source and age, or why it is unknown.
+
+        What was measured at most a second ago is not measured again. Where the native driver is
+        among the devices, it is told too.
+        """
+        return await self._accelerators.stats()
+
+    async def register_with_kernel(self, paths: AbstractSet[str] | None = None) -> Registration:
+        """Register this process with the native driver; it ends an earlier registration of this.
+
+        Args:
+            paths: the ways to compute: `cpu`, `directml`, `npu`, `cuda`, `rocm`, `level-zero`.
+                None for those that this ONNX Runtime is built with.
+
+        Raises:
+            Missing, Denied: there is no driver, or it may not be used.
+            Failed: it refuses.
+        """
+        if paths is None:
+            paths = await anyio.to_thread.run_sync(paths_of_onnx)
+        earlier, self._registration = self._registration, None
+        if earlier is not None:
+            await earlier.aclose()
+        self._registration = await self._accelerators.register(_NAME, frozenset(paths))
+        return self._registration
+
     async def aclose(self) -> None:
-        """Give everything back."""
+        """Give everything back, the registration too."""
         with anyio.move_on_after(_CLOSE_S, shield=True):
             await self.backend.aclose()
+        with anyio.CancelScope(shield=True):
+            if self._registration is not None:
+                await self._registration.aclose()
+            await self._accelerators.aclose()
 
     async def _probe(self, capability: Capability) -> Probe:
         if (of_onnx := _OF_ONNX.get(capability)) is not None:
             return await anyio.to_thread.run_sync(of_onnx)
+        if capability is Capability.KERNEL_DRIVER:
+            return await self._accelerators.probe()
         try:
             return await _bounded(
                 f"probe {capability}", self._timeout, lambda: self.backend.probe(capability)

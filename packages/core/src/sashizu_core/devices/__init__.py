@@ -10,9 +10,11 @@ from sashizu_core.devices.contract import (
     DeviceSpec,
     Hint,
     HintResult,
+    PathAdvice,
     PinnedBuffer,
     PinnedPool,
     Probe,
+    RuntimeRegistration,
 )
 from sashizu_core.devices.merging import Devices, Snapshot, chosen, merged_stats, open_devices
 from sashizu_core.devices.readings import FIELDS, Known, Reading, Stats, Unknown
@@ -30,10 +32,12 @@ __all__ = [
     "Hint",
     "HintResult",
     "Known",
+    "PathAdvice",
     "PinnedBuffer",
     "PinnedPool",
     "Probe",
     "Reading",
+    "RuntimeRegistration",
     "Snapshot",
     "Stats",
     "Unknown",

@@ -1,7 +1,7 @@
 """What a backend of devices does, and what it tells.
 
-All methods block, and are called one at a time from one worker thread, but for `hint` and
-`pinned_pool`, which any thread may call.
+All methods block, and are called one at a time from one worker thread, but for `hint`,
+`pinned_pool` and `register_runtime` and what the latter gives, which any thread may call.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ __all__ = [
     "DeviceSpec",
     "Hint",
     "HintResult",
+    "PathAdvice",
     "PinnedBuffer",
     "PinnedPool",
     "Probe",
+    "RuntimeRegistration",
 ]
 
 
@@ -190,6 +192,48 @@ class PinnedPool(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class PathAdvice:
+    """The way to compute that a driver names for a registered runtime, and why.
+
+    `path` is one of those that the runtime can use, or `cpu`. `device` is the id of the device that
+    had `free_bytes` free `age_s` ago; empty and 0 where the way is `cpu`.
+    """
+
+    path: str
+    reason: str
+    device: str = ""
+    free_bytes: int = 0
+    age_s: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "reason": self.reason,
+            "device": self.device or None,
+            "free_bytes": self.free_bytes,
+            "age_s": round(self.age_s, 3),
+        }
+
+
+class RuntimeRegistration(Protocol):
+    """A runtime that a driver knows of. `pid` is this process as the driver saw it."""
+
+    @property
+    def pid(self) -> int: ...
+    def advise(self, size: int = 0) -> PathAdvice:
+        """The way to compute for work that needs `size` bytes of device memory.
+
+        Raises:
+            DeviceError: the driver does not answer, or the registration was closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Take it back; a second time does nothing."""
+        ...
+
+
 class DeviceBackend(Protocol):
     """One way to learn of devices. Inherit it: what a backend cannot do is answered here.
 
@@ -253,6 +297,17 @@ class DeviceBackend(Protocol):
             DeviceError: there is none.
         """
         raise DeviceError(f"the backend {self.name!r} has no memory to share ({size} bytes asked)")
+
+    def register_runtime(self, name: str, paths: frozenset[str]) -> RuntimeRegistration:
+        """Tell that this process computes, in which ways, and under which name.
+
+        Ways are `cpu`, `directml`, `npu`, `cuda`, `rocm` and `level-zero`.
+
+        Raises:
+            DeviceError: it registers nothing, or not this.
+        """
+        ways = ", ".join(sorted(paths))
+        raise DeviceError(f"the backend {self.name!r} registers no runtimes ({name!r}, {ways})")
 
     def hint(self, pid: int, hint: Hint) -> HintResult:  # noqa: ARG002
         """Ask for a process to be scheduled in another way; never raises."""

@@ -19,6 +19,7 @@ from sashizu_core.devices.contract import (
     HintResult,
     PinnedPool,
     Probe,
+    RuntimeRegistration,
 )
 from sashizu_core.devices.readings import FIELDS, Known, Reading, Stats, Unknown
 from sashizu_core.errors import ConfigError, nearest
@@ -154,6 +155,20 @@ class Devices:
             except DeviceError as error:
                 reasons.append(str(error))
         raise DeviceError("; ".join(reasons) or "there is no backend that has memory to share")
+
+    def register_runtime(self, name: str, paths: frozenset[str]) -> RuntimeRegistration:
+        """Register a runtime of this process with the first backend that takes it.
+
+        Raises:
+            DeviceError: none does.
+        """
+        reasons = []
+        for backend in self._backends:
+            try:
+                return backend.register_runtime(name, paths)
+            except DeviceError as error:
+                reasons.append(str(error))
+        raise DeviceError("; ".join(reasons) or "there is no backend that registers runtimes")
 
     # --- listing ----------------------------------------------------------------------------------
 

@@ -155,6 +155,30 @@ class DeviceContract(Contract):
         assert result.how if result.state == "applied" else result.reason
         result.undo()
 
+    def test_a_runtime_is_registered_until_it_is_closed_or_refused(
+        self, backend: DeviceBackend
+    ) -> None:
+        try:
+            registered = backend.register_runtime("contract", frozenset({"cpu"}))
+        except DeviceError as error:
+            assert str(error)  # noqa: PT017 - a backend without a driver says so
+            return
+        try:
+            assert registered.pid > 0
+            advice = registered.advise()
+            assert (advice.path, advice.device) == ("cpu", "")
+            assert advice.reason
+        finally:
+            registered.close()
+        registered.close()
+        with pytest.raises(DeviceError):
+            registered.advise()
+        with pytest.raises(DeviceError):
+            backend.register_runtime("contract", frozenset({"no-such-way"}))
+        again = backend.register_runtime("contract", frozenset({"cpu"}))
+        assert again.advise().path == "cpu"
+        again.close()
+
     def test_memory_is_given_zeroed_within_the_size_and_taken_back(
         self, backend: DeviceBackend
     ) -> None:

@@ -35,6 +35,7 @@ from sashizu_gpu_driver.native.errors import (
     DriverNotReady,
 )
 from sashizu_gpu_driver.native.pool import NativePool
+from sashizu_gpu_driver.native.registration import NativeRegistration
 from sashizu_gpu_driver.native.values import GpuSample
 
 __all__ = ["NativeBackend"]
@@ -161,12 +162,20 @@ class NativeBackend(DeviceBackend):
                 return Unknown("nobody submits measurements to the driver any more", self.name)
         return None
 
-    # --- memory and hints -------------------------------------------------------------------------
+    # --- memory, runtimes and hints ---------------------------------------------------------------
 
     def pinned_pool(self, size: int) -> NativePool:
         if sys.platform == "win32":
             raise DriverError("memory of the Windows driver has a name and no descriptor")
         return NativePool(size, self._opened)
+
+    def register_runtime(self, name: str, paths: frozenset[str]) -> NativeRegistration:
+        driver = self._opened()  # a handle of its own, with which the registration ends
+        try:
+            return NativeRegistration(driver, name, paths)
+        except BaseException:
+            driver.close()
+            raise
 
     def hint(self, pid: int, hint: Hint) -> HintResult:
         if hint.nice is None or any((hint.cpu_weight, hint.policy, hint.device_memory_max)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from sashizu_core.devices import Device, Known, Stats
 
 from sashizu_gpu_driver.native import abi
@@ -17,8 +19,12 @@ _MOST_BYTES, _MOST_C, _MOST_W, _OLDEST_S = float(1 << 50), 300.0, 1e6, 3600.0
 """Beyond that nothing is a measurement. The driver refuses it, and then hears of no device."""
 
 
-def sampled(device: Device, stats: Stats, now_ns: int) -> GpuSample | None:
+def sampled(
+    device: Device, stats: Stats, now_ns: int, *, platform: str = sys.platform
+) -> GpuSample | None:
     """One device as the driver takes it, as old as the oldest of its values.
+
+    On Windows every device is reached through DirectML too.
 
     What no device has is unknown. None where the driver's interface has no room for what the device
     is called, or all of it is long past.
@@ -29,13 +35,14 @@ def sampled(device: Device, stats: Stats, now_ns: int) -> GpuSample | None:
     total = _within(stats.number("memory_total_bytes"), _MOST_BYTES)
     used = _within(stats.number("memory_used_bytes"), _MOST_BYTES if total is None else total)
     way = "npu" if device.kind == "npu" else _WAYS.get(device.vendor)
+    paths = {one for one in (way, "directml" if platform == "win32" else None) if one is not None}
     sample = GpuSample(
         id=device.id,
         name=_short(device.name, abi.ID_BYTES) or device.id,
         vendor=_short(device.vendor, abi.NAME_BYTES),
         kind=device.kind,
         memory=device.memory,
-        paths=frozenset({way}) if way is not None else frozenset(),
+        paths=frozenset(paths),
         memory_total=None if total is None else int(total),
         memory_used=None if used is None else int(used),
         busy_percent=_within(stats.number("busy_percent"), 100.0),

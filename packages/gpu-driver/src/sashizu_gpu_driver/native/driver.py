@@ -137,6 +137,18 @@ class NativeDriver:
             if len(samples) >= frame.count:
                 return tuple(samples)
 
+    def gpu(self, index: int) -> GpuSample:
+        """The newest sample of one device.
+
+        Raises:
+            DriverNotReady: there is no collector.
+            DriverUnknown: it told of no such device.
+        """
+        self._need("gpu")
+        frame = filled(abi.Gpu, index=index)
+        self.call(abi.GPU_READ, frame)
+        return GpuSample.of(frame)
+
     def submit_processes(self, index: int, holders: Sequence[tuple[int, int]]) -> int:
         """Tell who holds memory of device `index`, as (process id, bytes); how many were there."""
         self._need("processes")

@@ -7,9 +7,22 @@ from typing import Any
 
 from sashizu_winai.capabilities import Capability, Probe
 
-__all__ = ["INSTALL", "onnxruntime", "probe_directml", "probe_onnx"]
+__all__ = ["INSTALL", "onnxruntime", "paths_of_onnx", "probe_directml", "probe_onnx"]
 
 INSTALL = "pip install 'sashizu-winai[onnx]'"
+
+_PATHS = {
+    "CUDAExecutionProvider": "cuda",
+    "DmlExecutionProvider": "directml",
+    "MIGraphXExecutionProvider": "rocm",
+    "NvTensorRTRTXExecutionProvider": "cuda",
+    "OpenVINOExecutionProvider": "npu",
+    "QNNExecutionProvider": "npu",
+    "ROCMExecutionProvider": "rocm",
+    "TensorrtExecutionProvider": "cuda",
+    "VitisAIExecutionProvider": "npu",
+}
+"""The way to compute that a provider of ONNX Runtime takes."""
 
 
 def onnxruntime() -> Any:
@@ -53,3 +66,12 @@ def probe_directml(platform: str = sys.platform) -> Probe:
             Capability.DIRECTML, "missing", "this ONNX Runtime is built without DirectML", INSTALL
         )
     return Probe(Capability.DIRECTML, "ready", "ONNX Runtime is built with DirectML")
+
+
+def paths_of_onnx() -> frozenset[str]:
+    """The ways to compute of this ONNX Runtime; `cpu` is always one, also where there is none."""
+    try:
+        providers = onnxruntime().get_available_providers()
+    except (ImportError, OSError):
+        providers = []
+    return frozenset({"cpu", *(_PATHS[one] for one in providers if one in _PATHS)})
