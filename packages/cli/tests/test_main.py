@@ -4,7 +4,16 @@ from sashizu_cli import group, main, render
 from sashizu_cli.main import root_command
 from sashizu_core.errors import BudgetRefused, SashizuError
 
-SHARED = {"-C", "--cd", "-c", "-v", "--verbose", "--kernel-accelerated"}
+SHARED = {
+    "-C",
+    "--cd",
+    "-c",
+    "-v",
+    "--verbose",
+    "--kernel-accelerated",
+    "--use-windows-ai",
+    "--windows-ai",
+}
 RUNNING = {
     "--scope", "--budget", "--deadline", "--model", "-o", "--out", "--json", "--no-audit",
     "--isolation", "--approve",

@@ -146,6 +146,7 @@ def test_the_document_has_the_promised_keys_and_fits_its_schema():
         "error",
         "changes",
         "children",
+        "backends",
     ]
     assert (document.success_count, document.total_count) == (1, 2)
     assert document.usage.input_tokens == 7_800

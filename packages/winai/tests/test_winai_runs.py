@@ -8,7 +8,7 @@ from sashizu_core.plugins import Registry
 from sashizu_core.runtime import delegate_parallel
 from sashizu_core.settings import Settings
 from sashizu_core.testing.fakes import MemorySink, ScriptedModel, call, memory_sink, scripted_model
-from sashizu_core.types import Task
+from sashizu_core.types import BackendUse, Task
 from sashizu_winai.offers import model_specs, tool_specs
 
 ACTION = {"action": "fake.upper", "inputs": {"text": {"kind": "text", "value": "hi"}}}
@@ -57,6 +57,8 @@ async def test_an_action_that_is_named_is_invoked_and_recorded_as_an_effect(run)
     assert report.answer == "done"
     (tool,) = ended(events)
     assert (tool["tool"], tool["status"]) == ("windows_action", "ok")
+    assert tool["attrs"] == {"backend": "fake"}
+    assert report.backends == (BackendUse("tool", "windows_action", "fake", 1),)
     told = [one for one in model.requests[-1].messages if one.role == "tool"]
     assert '"value": "HI"' in told[0].content
     kinds = [one.kind for one in events if one.kind.startswith("tool.")]
@@ -87,4 +89,5 @@ async def test_the_model_of_windows_answers_a_run_and_its_calls_are_in_doubt(run
     assert report.usage.tokens == 0
     assert report.doubtful_tokens > 0
     (answered,) = [one.fields for one in events if one.kind == "model.answered"]
-    assert answered["model"] == "phi-silica"
+    assert (answered["model"], answered["attrs"]) == ("phi-silica", {"backend": "fake"})
+    assert report.backends == (BackendUse("model", "phi-silica", "fake", 1),)

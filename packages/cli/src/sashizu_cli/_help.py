@@ -10,13 +10,19 @@ Usage: sashizu [OPTIONS] COMMAND [ARGS]...
   fail?"
 
 Options:
-  --version             Show the version and exit.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --version                       Show the version and exit.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 
 Commands:
   run                Ask one agent for one thing and print its answer.
@@ -81,6 +87,11 @@ Options:
   -v, --verbose                   Log more, and show tracebacks.
   --kernel-accelerated            Go on only if the native driver of devices
                                   answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
   -h, --help                      Show this message and exit.
 """,
     "delegate": """\
@@ -127,6 +138,11 @@ Options:
   -v, --verbose                   Log more, and show tracebacks.
   --kernel-accelerated            Go on only if the native driver of devices
                                   answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
   -h, --help                      Show this message and exit.
 """,
     "delegate-parallel": """\
@@ -180,6 +196,11 @@ Options:
   -v, --verbose                   Log more, and show tracebacks.
   --kernel-accelerated            Go on only if the native driver of devices
                                   answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
   -h, --help                      Show this message and exit.
 """,
     "supervisor": """\
@@ -241,6 +262,11 @@ Options:
   -v, --verbose                   Log more, and show tracebacks.
   --kernel-accelerated            Go on only if the native driver of devices
                                   answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
   -h, --help                      Show this message and exit.
 """,
     "agent-create": """\
@@ -257,27 +283,37 @@ Arguments:
                 [required]
 
 Options:
-  --save                Keep it in .sashizu/agents, trusted as shown.
-  --run                 Have it do what it is for, with what is left.
-  --yes                 Save and run it as it comes, without being asked.
-  --budget LIMIT        What the whole run may use: 60000 (tokens), 2.5usd,
-                        40requests, 15m; AGENT=LIMIT bounds one agent.
-                        Repeatable.
-  --deadline TIME       When to stop: 90s, 15m, 2h.
-  --model NAME          The model to use, such as openai/gpt-5.
-  --approve HOW         Who answers where a rule says ask: 'ask' you, 'never'
-                        (deny), or a FILE of rules outside the repository.
-                        Without it you are asked on a terminal, nobody
-                        elsewhere.
-  -o, --out FILE        Write the report as JSON.
-  --json                Events as JSON lines on stdout, all else on stderr.
-  --no-audit            Run without a durable record.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --save                          Keep it in .sashizu/agents, trusted as
+                                  shown.
+  --run                           Have it do what it is for, with what is
+                                  left.
+  --yes                           Save and run it as it comes, without being
+                                  asked.
+  --budget LIMIT                  What the whole run may use: 60000 (tokens),
+                                  2.5usd, 40requests, 15m; AGENT=LIMIT bounds
+                                  one agent. Repeatable.
+  --deadline TIME                 When to stop: 90s, 15m, 2h.
+  --model NAME                    The model to use, such as openai/gpt-5.
+  --approve HOW                   Who answers where a rule says ask: 'ask'
+                                  you, 'never' (deny), or a FILE of rules
+                                  outside the repository. Without it you are
+                                  asked on a terminal, nobody elsewhere.
+  -o, --out FILE                  Write the report as JSON.
+  --json                          Events as JSON lines on stdout, all else on
+                                  stderr.
+  --no-audit                      Run without a durable record.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "replay": """\
 Usage: sashizu replay [OPTIONS] {RUN}
@@ -291,14 +327,21 @@ Arguments:
   RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
 
 Options:
-  --json                Events as JSON lines on stdout, all else on stderr.
-  --no-audit            Run without a durable record.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --json                          Events as JSON lines on stdout, all else on
+                                  stderr.
+  --no-audit                      Run without a durable record.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "resume": """\
 Usage: sashizu resume [OPTIONS] {RUN}
@@ -313,22 +356,29 @@ Arguments:
   RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
 
 Options:
-  --budget LIMIT        What the whole run may use: 60000 (tokens), 2.5usd,
-                        40requests, 15m; AGENT=LIMIT bounds one agent.
-                        Repeatable.
-  --deadline TIME       When to stop: 90s, 15m, 2h.
-  --approve HOW         Who answers where a rule says ask: 'ask' you, 'never'
-                        (deny), or a FILE of rules outside the repository.
-                        Without it you are asked on a terminal, nobody
-                        elsewhere.
-  -o, --out FILE        Write the report as JSON.
-  --json                Events as JSON lines on stdout, all else on stderr.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --budget LIMIT                  What the whole run may use: 60000 (tokens),
+                                  2.5usd, 40requests, 15m; AGENT=LIMIT bounds
+                                  one agent. Repeatable.
+  --deadline TIME                 When to stop: 90s, 15m, 2h.
+  --approve HOW                   Who answers where a rule says ask: 'ask'
+                                  you, 'never' (deny), or a FILE of rules
+                                  outside the repository. Without it you are
+                                  asked on a terminal, nobody elsewhere.
+  -o, --out FILE                  Write the report as JSON.
+  --json                          Events as JSON lines on stdout, all else on
+                                  stderr.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "fork": """\
 Usage: sashizu fork [OPTIONS] {RUN}
@@ -341,26 +391,34 @@ Arguments:
   RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
 
 Options:
-  --at STEP             The step that is made anew, and all after it.
-                        [required]
-  --agent AGENT         Whose step, by name or id, if there were several.
-  --budget LIMIT        What the whole run may use: 60000 (tokens), 2.5usd,
-                        40requests, 15m; AGENT=LIMIT bounds one agent.
-                        Repeatable.
-  --deadline TIME       When to stop: 90s, 15m, 2h.
-  --model NAME          The model to use, such as openai/gpt-5.
-  --approve HOW         Who answers where a rule says ask: 'ask' you, 'never'
-                        (deny), or a FILE of rules outside the repository.
-                        Without it you are asked on a terminal, nobody
-                        elsewhere.
-  -o, --out FILE        Write the report as JSON.
-  --json                Events as JSON lines on stdout, all else on stderr.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --at STEP                       The step that is made anew, and all after
+                                  it.  [required]
+  --agent AGENT                   Whose step, by name or id, if there were
+                                  several.
+  --budget LIMIT                  What the whole run may use: 60000 (tokens),
+                                  2.5usd, 40requests, 15m; AGENT=LIMIT bounds
+                                  one agent. Repeatable.
+  --deadline TIME                 When to stop: 90s, 15m, 2h.
+  --model NAME                    The model to use, such as openai/gpt-5.
+  --approve HOW                   Who answers where a rule says ask: 'ask'
+                                  you, 'never' (deny), or a FILE of rules
+                                  outside the repository. Without it you are
+                                  asked on a terminal, nobody elsewhere.
+  -o, --out FILE                  Write the report as JSON.
+  --json                          Events as JSON lines on stdout, all else on
+                                  stderr.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "runs": """\
 Usage: sashizu runs [OPTIONS] COMMAND [ARGS]...
@@ -382,13 +440,19 @@ Usage: sashizu runs list [OPTIONS]
   List runs, newest first.
 
 Options:
-  --json                Print JSON.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --json                          Print JSON.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "runs status": """\
 Usage: sashizu runs status [OPTIONS] {RUN}
@@ -399,12 +463,18 @@ Arguments:
   RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
 
 Options:
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "runs cancel": """\
 Usage: sashizu runs cancel [OPTIONS] {RUN}
@@ -415,13 +485,19 @@ Arguments:
   RUN <str>  The run's id, the beginning of it, or 'last'.  [required]
 
 Options:
-  --agent ID            End only this agent instance.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --agent ID                      End only this agent instance.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "runs approve": """\
 Usage: sashizu runs approve [OPTIONS] {RUN} [ID]
@@ -436,16 +512,23 @@ Arguments:
   ID <str>   The question's id, see --list.
 
 Options:
-  --list                Show the questions that wait.
-  --once                Allow this one call.
-  --run                 Allow the same by this agent until the run ends.
-  --deny                Do not allow it.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --list                          Show the questions that wait.
+  --once                          Allow this one call.
+  --run                           Allow the same by this agent until the run
+                                  ends.
+  --deny                          Do not allow it.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "agent": """\
 Usage: sashizu agent [OPTIONS] COMMAND [ARGS]...
@@ -466,13 +549,19 @@ Usage: sashizu agent list [OPTIONS]
   List all agents and where they come from.
 
 Options:
-  --json                Print JSON.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --json                          Print JSON.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "agent show": """\
 Usage: sashizu agent show [OPTIONS] {NAME}
@@ -486,13 +575,19 @@ Arguments:
   NAME <str>  The agent.  [required]
 
 Options:
-  --json                Print JSON.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --json                          Print JSON.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "agent check": """\
 Usage: sashizu agent check [OPTIONS] [FILE]...
@@ -504,12 +599,18 @@ Arguments:
   FILE <list[Path]>  Agent files; without any, all that can be found.
 
 Options:
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "trust": """\
 Usage: sashizu trust [OPTIONS] [PATH]
@@ -523,15 +624,21 @@ Arguments:
   PATH <path>  The repository; without it, this folder.
 
 Options:
-  --list                List what is trusted, in all folders.
-  --revoke              Trust nothing of the repository any more.
-  --yes                 Trust what is shown without being asked.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --list                          List what is trusted, in all folders.
+  --revoke                        Trust nothing of the repository any more.
+  --yes                           Trust what is shown without being asked.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "policy": """\
 Usage: sashizu policy [OPTIONS] COMMAND [ARGS]...
@@ -554,14 +661,20 @@ Usage: sashizu policy show [OPTIONS]
   leave together.
 
 Options:
-  --agent NAME          The agent.  [required]
-  --json                Print JSON.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --agent NAME                    The agent.  [required]
+  --json                          Print JSON.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "policy explain": """\
 Usage: sashizu policy explain [OPTIONS]
@@ -571,16 +684,22 @@ Usage: sashizu policy explain [OPTIONS]
   Nothing is done. The exit code is 0 whatever the decision is.
 
 Options:
-  --agent NAME          The agent.  [required]
-  --tool TOOL           The tool it would call.  [required]
-  --args JSON           The arguments of the call.  [default: {}]
-  --json                Print JSON.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --agent NAME                    The agent.  [required]
+  --tool TOOL                     The tool it would call.  [required]
+  --args JSON                     The arguments of the call.  [default: {}]
+  --json                          Print JSON.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "models": """\
 Usage: sashizu models [OPTIONS] COMMAND [ARGS]...
@@ -601,13 +720,19 @@ Usage: sashizu models list [OPTIONS]
   provider.
 
 Options:
-  --json                Print JSON.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --json                          Print JSON.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "models test": """\
 Usage: sashizu models test [OPTIONS] {NAME}
@@ -621,12 +746,18 @@ Arguments:
   NAME <str>  The model.  [required]
 
 Options:
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "plugins": """\
 Usage: sashizu plugins [OPTIONS] COMMAND [ARGS]...
@@ -646,13 +777,19 @@ Usage: sashizu plugins list [OPTIONS]
   List the installed plugins, what they offer, and why some were not loaded.
 
 Options:
-  --json                Print JSON.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --json                          Print JSON.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "plugins new": """\
 Usage: sashizu plugins new [OPTIONS] {KIND} {NAME}
@@ -666,13 +803,19 @@ Arguments:
                                   [required]
 
 Options:
-  --into DIR            The folder to write it into.  [default: .]
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --into DIR                      The folder to write it into.  [default: .]
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "config": """\
 Usage: sashizu config [OPTIONS] COMMAND [ARGS]...
@@ -693,13 +836,19 @@ Usage: sashizu config show [OPTIONS]
   Values that may be secrets are hidden.
 
 Options:
-  --json                Print JSON.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --json                          Print JSON.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "init": """\
 Usage: sashizu init [OPTIONS]
@@ -710,13 +859,20 @@ Usage: sashizu init [OPTIONS]
   sashizu trust.
 
 Options:
-  --agent NAME          The name of the agent.  [default: docs-checker]
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --agent NAME                    The name of the agent.  [default: docs-
+                                  checker]
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "doctor": """\
 Usage: sashizu doctor [OPTIONS]
@@ -725,13 +881,19 @@ Usage: sashizu doctor [OPTIONS]
   broken.
 
 Options:
-  --json                Print JSON.
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  --json                          Print JSON.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
     "completion": """\
 Usage: sashizu completion [OPTIONS] {SHELL}
@@ -745,11 +907,17 @@ Arguments:
                                   The shell.  [required]
 
 Options:
-  -C, --cd DIR          Work in this folder instead of the current one.
-  -c KEY=VALUE          Set one setting for this call; repeatable.
-  -v, --verbose         Log more, and show tracebacks.
-  --kernel-accelerated  Go on only if the native driver of devices answers,
-                        and say that it did.
-  -h, --help            Show this message and exit.
+  -C, --cd DIR                    Work in this folder instead of the current
+                                  one.
+  -c KEY=VALUE                    Set one setting for this call; repeatable.
+  -v, --verbose                   Log more, and show tracebacks.
+  --kernel-accelerated            Go on only if the native driver of devices
+                                  answers, and say that it did.
+  --use-windows-ai, --windows-ai [strict|auto]
+                                  Have the model of Windows answer. strict,
+                                  which a bare option means: or do nothing;
+                                  auto: or say why not, and go on with the
+                                  configured model.
+  -h, --help                      Show this message and exit.
 """,
 }

@@ -96,6 +96,15 @@ class Merge(_Part):
     overlaps: tuple[str, ...] = Field(description="Paths that several agents changed.")
 
 
+class BackendUse(_Part):
+    """What really carried out the calls of a model or tool that more than one thing can."""
+
+    kind: Literal["model", "tool"]
+    name: str
+    backend: str
+    calls: int
+
+
 class Result(_Part):
     """What became of one agent."""
 
@@ -117,6 +126,9 @@ class Result(_Part):
     changes: Changes | None = Field(description="null where it had no worktree, or changed nothing")
     children: tuple[Result, ...] = Field(
         description="Of the agents that it started; their usage is not in its own."
+    )
+    backends: tuple[BackendUse, ...] = Field(
+        description="What really answered, where more than one thing can."
     )
 
 

@@ -29,6 +29,7 @@ from sashizu_cli.reports import print_answer, print_report
 from sashizu_cli.session import Session
 from sashizu_cli.trusting import trust_now
 from sashizu_cli.view import RunView
+from sashizu_cli.windows_ai import on_windows_ai, with_reason
 
 if TYPE_CHECKING:
     from sashizu_core.agents import AgentDefinition
@@ -75,12 +76,13 @@ def execute(request: RunRequest, session: Session) -> int:
     Raises:
         SashizuError: nothing could be run, or the record or the output file not be written.
     """
-    agreed = asked_first(request, session)
+    agreed = asked_first(on_windows_ai(request, session), session)
     if agreed is None:
         return OK
     request = agreed
     with opened(request.out) as file:
         report, interrupted = watched(request, session, partial(delegated, request), file)
+        report = with_reason(report, session)
         try:
             _write_down(report, file)
         finally:  # what the agents said is shown also where the file cannot be written

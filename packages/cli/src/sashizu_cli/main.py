@@ -18,7 +18,7 @@ from sashizu_cli.exits import FAILED, INTERRUPTED, OK, USAGE
 from sashizu_cli.group import Root
 from sashizu_cli.plain import printable
 from sashizu_cli.session import Session
-from sashizu_cli.shared import shared_params
+from sashizu_cli.shared import shared_params, spelled_out
 
 __all__ = ["main", "root_command"]
 
@@ -83,6 +83,7 @@ def _run(words: list[str], session: Session) -> int:
         get_completion_inspect_parameters()  # registers typer's shells
     _log_to_stderr(session)
     root = root_command()
+    words = spelled_out(words)
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     if not words and "_SASHIZU_COMPLETE" not in os.environ:

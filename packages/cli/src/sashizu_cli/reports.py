@@ -103,6 +103,10 @@ def _facts(result: AgentReport) -> list[str]:
         f"- had {one_line(child.agent)} work for it: {child.outcome.value.replace('_', ' ')}"
         for child in result.children
     ]
+    lines += [
+        f"- {one_line(use.name)} was carried out by {one_line(use.backend)} in {use.calls:,} calls"
+        for use in result.backends
+    ]
     if (changes := result.changes) is not None:
         lines += [f"- {file.change} {one_line(file.path)}" for file in changes.files]
         lines += [f"- left in its worktree: {one_line(path)}" for path in changes.left_out]

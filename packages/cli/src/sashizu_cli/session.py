@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from sashizu_core.plugins import Registry
     from sashizu_core.settings import Settings
+    from sashizu_core.specs import Readiness
 
 __all__ = ["Session", "session_of"]
 
@@ -20,13 +21,16 @@ __all__ = ["Session", "session_of"]
 class Session:
     """The shared options, filled while the words are parsed. `-C` changes the folder itself.
 
-    `answered` says that the driver which `kernel_accelerated` asks for was there.
+    `answered` says that the driver which `kernel_accelerated` asks for was there. `windows_ai` is
+    how `--use-windows-ai` was meant, None without it; `windows_ai_found` what came of looking.
     """
 
     overrides: list[str] = field(default_factory=list)
     verbose: bool = False
     kernel_accelerated: bool = False
     answered: bool = False
+    windows_ai: str | None = None
+    windows_ai_found: Readiness | None = None
 
     @cached_property
     def settings(self) -> Settings:

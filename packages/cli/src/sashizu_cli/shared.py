@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from typer.core import TyperCommand
 
 from sashizu_cli.session import session_of
 
-__all__ = ["Command", "accelerate", "new_app", "new_group", "shared_params"]
+__all__ = ["Command", "accelerate", "new_app", "new_group", "shared_params", "spelled_out"]
 
 
 def _enter(ctx: typer.Context, folder: Path | None) -> None:
@@ -37,6 +38,11 @@ def _be_verbose(ctx: typer.Context, verbose: bool) -> None:
 def _accelerate(ctx: typer.Context, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         session_of(ctx).kernel_accelerated = True
+
+
+def _use_windows(ctx: typer.Context, mode: str | None) -> None:
+    if mode is not None and not ctx.resilient_parsing:
+        session_of(ctx).windows_ai = mode
 
 
 def _carrier(
@@ -82,8 +88,36 @@ def _carrier(
             help="Go on only if the native driver of devices answers, and say that it did.",
         ),
     ] = False,
+    windows_ai: Annotated[
+        str | None,
+        typer.Option(
+            "--use-windows-ai",
+            "--windows-ai",
+            metavar="[strict|auto]",
+            callback=_use_windows,
+            expose_value=False,
+            help="Have the model of Windows answer. strict, which a bare option means: or do "
+            "nothing; auto: or say why not, and go on with the configured model.",
+        ),
+    ] = None,
 ) -> None:
     """Carries the shared options, so that typer itself makes parameters of them."""
+
+
+_WITH_OPTIONAL_VALUE = {"--use-windows-ai": "strict", "--windows-ai": "strict"}
+
+
+def spelled_out(words: Sequence[str]) -> list[str]:
+    """The words, with options that may have a value and have none as what that means.
+
+    A parser would take the next word for their value: the prompt.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    bare = _WITH_OPTIONAL_VALUE
+    return [
+        f"{word}={bare[word]}" if at < end and word in bare else word
+        for at, word in enumerate(words)
+    ]
 
 
 @cache
@@ -95,12 +129,19 @@ def shared_params() -> tuple[Any, ...]:
 
 
 def accelerate(ctx: Any) -> None:
-    """Have the native driver answer, if the words so far ask for it; raises as `require_driver`."""
+    """Have the native driver and Windows AI answer, if the words so far ask for them.
+
+    Raises as `require_driver` and `choose_windows`.
+    """
     session = session_of(ctx)
     if session.kernel_accelerated:
         from sashizu_cli.accelerated import require_driver
 
         require_driver(session)
+    if session.windows_ai is not None:
+        from sashizu_cli.windows_ai import choose_windows
+
+        choose_windows(session)
 
 
 class Command(TyperCommand):

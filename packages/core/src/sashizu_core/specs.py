@@ -6,7 +6,7 @@ A spec has a `name`, a `summary` of one line and an `open`. Heavy imports and co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ __all__ = [
     "IsolationSpec",
     "ModelSpec",
     "PolicySpec",
+    "Readiness",
     "RecordRows",
     "SandboxSpec",
     "SinkSpec",
@@ -48,13 +49,28 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether something can be used on this machine now.
+
+    `backend` is what would carry it out. `reason` says what was found, `remedy` what a person can
+    do; `remedy` is empty where nothing can be done or needs to be.
+    """
+
+    ready: bool
+    reason: str
+    remedy: str = ""
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A model, or a family of models.
 
     A name that ends in `/*` offers every model with that prefix. `open` gets the full name that was
     asked for and yields the model. `secrets` are the keys that it is called with: they are taken
     out of everything that is recorded or shown. `engine` says that what opens is a
-    `turn.engine.Engine`: a program that is a whole agent.
+    `turn.engine.Engine`: a program that is a whole agent. `probe` looks whether it can be used
+    here, and never raises; None where only a call can tell.
     """
 
     name: str
@@ -62,6 +78,7 @@ class ModelSpec:
     open: Callable[[str], AbstractAsyncContextManager[Model]]
     secrets: tuple[str, ...] = field(default=(), repr=False)
     engine: bool = False
+    probe: Callable[[], Awaitable[Readiness]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +87,7 @@ class ToolSpec:
 
     `needs` names the grants that bound it (`fs.read`, `fs.write`, `net`, `shell.exec`, `spawn`):
     without all of them the tool does not exist for an agent.
-    `aliases` are other names that a definition may list it by.
+    `aliases` are other names that a definition may list it by. `probe` as for a model.
     """
 
     name: str
@@ -78,6 +95,7 @@ class ToolSpec:
     open: Callable[[], AbstractAsyncContextManager[Tool]]
     needs: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    probe: Callable[[], Awaitable[Readiness]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

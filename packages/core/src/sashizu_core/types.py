@@ -16,6 +16,7 @@ __all__ = [
     "AgentStatus",
     "Amount",
     "Artifact",
+    "BackendUse",
     "Bound",
     "BudgetState",
     "ChangedFile",
@@ -159,7 +160,8 @@ class Completion:
     """A model's answer. `message.role` is `assistant`.
 
     `usage` is None when the provider did not say; `ttft_ns` is the time to the first content event
-    in nanoseconds; `model` is what the provider says answered.
+    in nanoseconds; `model` is what the provider says answered. `backend` is what really computed
+    it, for models that more than one thing can: the system, a device, or a fake. Empty elsewhere.
     """
 
     message: Message
@@ -168,6 +170,7 @@ class Completion:
     model: str = ""
     response_id: str = ""
     ttft_ns: int | None = None
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,11 +359,13 @@ class ToolResult:
     """What a tool answers. `content` goes to the model.
 
     `error_type` is one word for the record where `is_error`; empty leaves it to what was raised.
+    `backend` is what really did it, for tools that more than one thing can carry out.
     """
 
     content: str
     is_error: bool = False
     error_type: str = ""
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,6 +463,16 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class BackendUse:
+    """What really carried out calls of a model or tool that more than one thing can; how often."""
+
+    kind: Literal["model", "tool"]
+    name: str
+    backend: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
 class AgentReport:
     """What became of one agent instance.
 
@@ -466,6 +481,7 @@ class AgentReport:
     no ledger. `error` is a message for a person, empty when the agent answered. `missing` are
     declared artifacts that do not exist. `changes` is what it changed
     in a folder of its own, None where it had none or changed nothing.
+    `backends` says what really answered, for models and tools that more than one thing can do.
     `children` are the reports of the agents that it started, in the order in which they ended;
     `usage` and `doubtful_tokens` are without theirs, `budget` is with them.
     """
@@ -487,6 +503,7 @@ class AgentReport:
     changes: Changes | None = None
     doubtful_tokens: int = 0
     children: tuple[AgentReport, ...] = ()
+    backends: tuple[BackendUse, ...] = ()
 
     @property
     def ok(self) -> bool:

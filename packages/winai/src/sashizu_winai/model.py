@@ -9,7 +9,15 @@ from collections.abc import Callable
 import anyio
 from sashizu_core.bounds import Overhead, bound_of
 from sashizu_core.errors import Fault, ModelError
-from sashizu_core.types import Bound, Completion, Message, ModelInfo, ModelRequest, Usage
+from sashizu_core.types import (
+    Bound,
+    Completion,
+    FinishReason,
+    Message,
+    ModelInfo,
+    ModelRequest,
+    Usage,
+)
 
 from sashizu_winai.backend import Backend, Generated, GeneratedStatus
 from sashizu_winai.capabilities import State
@@ -135,7 +143,7 @@ class WindowsModel:
         if given is None:
             structured = schema_of(request) is not None
             cut = Message("assistant", "" if structured else hearing.text)
-            return Completion(cut, None, "length", self._info.name, ttft_ns=hearing.ttft_ns)
+            return self._completed(cut, "length", hearing)
         if given.status is not GeneratedStatus.COMPLETE:
             fault, told = _FAULTS[given.status]
             code = "" if not given.hresult else f" (0x{given.hresult:08X})"
@@ -146,14 +154,11 @@ class WindowsModel:
             raise ModelError(f"{self._info.name}: {told}", fault=fault, sent=True)
         if schema_of(request) is not None and on_text is not None and message.content:
             on_text(message.content)
-        finish = "tool_calls" if message.tool_calls else "stop"
-        return Completion(
-            message,
-            None,
-            finish,  # type: ignore[arg-type]
-            self._info.name,
-            ttft_ns=hearing.ttft_ns,
-        )
+        return self._completed(message, "tool_calls" if message.tool_calls else "stop", hearing)
+
+    def _completed(self, message: Message, finish: FinishReason, hearing: _Hearing) -> Completion:
+        name, backend = self._info.name, self._backend.name
+        return Completion(message, None, finish, name, ttft_ns=hearing.ttft_ns, backend=backend)
 
 
 class _Hearing:

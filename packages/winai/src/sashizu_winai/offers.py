@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from sashizu_core.protocols import Model, Tool
 from sashizu_core.settings import Settings
-from sashizu_core.specs import ModelSpec, ToolSpec
+from sashizu_core.specs import ModelSpec, Readiness, ToolSpec
 
+from sashizu_winai.capabilities import Capability
 from sashizu_winai.settings import winai_settings
 
 __all__ = ["model_specs", "tool_specs"]
@@ -31,7 +33,9 @@ def model_specs(settings: Settings) -> Sequence[ModelSpec]:
         async with WindowsAiRuntime.open(backend=chosen_backend(fake)) as runtime:
             yield WindowsModel(runtime.backend, name)
 
-    return [ModelSpec("phi-silica", "the language model of Windows itself, on this device", open_)]
+    summary = "the language model of Windows itself, on this device"
+    probe = partial(_readiness, Capability.LANGUAGE_MODEL, fake=fake)
+    return [ModelSpec("phi-silica", summary, open_, probe=probe)]
 
 
 def tool_specs(settings: Settings) -> Sequence[ToolSpec]:
@@ -47,4 +51,15 @@ def tool_specs(settings: Settings) -> Sequence[ToolSpec]:
         async with WindowsAiRuntime.open(backend=chosen_backend(table.fake)) as runtime:
             yield WindowsAction(runtime, table)
 
-    return [ToolSpec("windows_action", "invoke an App Action of Windows", open_)]
+    probe = partial(_readiness, Capability.ACTIONS, fake=table.fake)
+    return [ToolSpec("windows_action", "invoke an App Action of Windows", open_, probe=probe)]
+
+
+async def _readiness(capability: Capability, *, fake: bool) -> Readiness:
+    """Whether a capability can be used now, and who would carry it out."""
+    from sashizu_winai.choosing import chosen_backend
+    from sashizu_winai.runtime import WindowsAiRuntime
+
+    async with WindowsAiRuntime.open(backend=chosen_backend(fake)) as runtime:
+        found = await runtime.probe_one(capability)
+        return Readiness(found.ready, found.reason, found.remedy, runtime.backend.name)

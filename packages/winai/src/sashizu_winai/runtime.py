@@ -93,7 +93,7 @@ class WindowsAiRuntime:
     async def probe(self) -> CapabilityReport:
         """Look at every capability; never raises for what it finds."""
         return CapabilityReport(
-            self.backend.name, tuple([await self._probe(one) for one in Capability])
+            self.backend.name, tuple([await self.probe_one(one) for one in Capability])
         )
 
     async def list_actions(self, inputs: Sequence[Entity] = ()) -> list[ActionInfo]:
@@ -183,7 +183,8 @@ class WindowsAiRuntime:
                 await self._registration.aclose()
             await self._accelerators.aclose()
 
-    async def _probe(self, capability: Capability) -> Probe:
+    async def probe_one(self, capability: Capability) -> Probe:
+        """Look at one capability; never raises for what it finds."""
         if (of_onnx := _OF_ONNX.get(capability)) is not None:
             return await anyio.to_thread.run_sync(of_onnx)
         if capability is Capability.KERNEL_DRIVER:

@@ -95,6 +95,7 @@ class WindowsAction(TypedTool[ActionArguments]):
             json.dumps(outcome.as_json(), ensure_ascii=False),
             is_error=failed,
             error_type=outcome.status if failed else "",
+            backend=outcome.backend,
         )
 
 

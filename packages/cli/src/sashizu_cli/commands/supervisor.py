@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from sashizu_cli.outfile import opened
 from sashizu_cli.session import session_of
 from sashizu_cli.shared import Command, new_app
 from sashizu_cli.tasks import agent_names, text_or_stdin
+from sashizu_cli.windows_ai import on_windows_ai, with_reason
 
 if TYPE_CHECKING:
     from sashizu_core.supervisor import Supervision
@@ -144,9 +146,11 @@ def supervisor(
         "limits": limits.agents,
     }
     call = partial(_supervise, text_or_stdin(goal), wanted)
+    request = on_windows_ai(request, session)
     request = asked_first(request, session) or request
     with opened(out) as file:
         found, interrupted = watched(request, session, call, file)
+        found = replace(found, run=with_reason(found.run, session))
         _print(found, form, only_plan=only_plan, to_stderr=as_json)
         if file is not None:
             from sashizu_cli.supervised import supervision_text

@@ -19,6 +19,7 @@ from sashizu_core.types import (
     AgentReport,
     Amount,
     Artifact,
+    BackendUse,
     ChangedFile,
     Changes,
     Criterion,
@@ -78,6 +79,7 @@ def as_recorded(
         steps=values["steps"],
         error=values["error"],
         changes=_changes(values["changes"]),
+        backends=tuple(BackendUse(**each) for each in values.get("backends", ())),
     )
     return report, spent
 

@@ -56,4 +56,5 @@ def report_of(
         error=error,
         conversation_id=at.conversation_id,
         children=tuple(children),
+        backends=at.steps.backends,
     )

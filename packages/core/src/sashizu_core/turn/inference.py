@@ -119,7 +119,7 @@ class Inference:
             calls = self._recorded
             if calls is not None and (known := calls.next()) is not None:
                 try:
-                    return await self._repeated(calls.past, request, known)
+                    return self._counted(await self._repeated(calls.past, request, known))
                 except ModelError:
                     if calls.tried_again() or calls.ended():
                         continue
@@ -135,7 +135,7 @@ class Inference:
                 self._gate.requests += 1
                 attempt = await self._reserve(request)
                 try:
-                    return await self._attempt(attempt, on_text)
+                    return self._counted(await self._attempt(attempt, on_text))
                 except ModelError as error:
                     failed = error
             plan = plan or RetryPlan(self._gate)
@@ -143,6 +143,10 @@ class Inference:
             if wait_s is None or wait_s > _seconds_left():
                 raise failed
             await anyio.sleep(wait_s)
+
+    def _counted(self, completion: Completion) -> Completion:
+        self._steps.carried_out("model", self.answered_by, completion.backend)
+        return completion
 
     def _placed(self) -> AbstractAsyncContextManager[None]:
         """Wait until the model is loaded, where somebody loads it."""

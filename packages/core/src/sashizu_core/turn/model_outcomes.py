@@ -46,6 +46,8 @@ class ModelOutcomes:
         }
         if completion.model:
             fields["model_used"] = completion.model
+        if completion.backend:
+            fields["attrs"] = {"backend": completion.backend}
         if completion.response_id:
             fields["response_id"] = completion.response_id
         if completion.ttft_ns is not None:

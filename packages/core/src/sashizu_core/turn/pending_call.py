@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sashizu_core.errors import ArgumentsError, RecordError, SashizuError, ToolError, nearest
@@ -76,5 +76,5 @@ class PendingCall:
             self.error_type = type(error).__name__
             return ToolResult(f"{self.call.name} failed: {type(error).__name__}: {error}", True)
         if len(result.content) * 4 > MAX_RESULT_BYTES:
-            return ToolResult(cut_text(result.content, MAX_RESULT_BYTES), result.is_error)
+            return replace(result, content=cut_text(result.content, MAX_RESULT_BYTES))
         return result

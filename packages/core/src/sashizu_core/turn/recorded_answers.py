@@ -47,6 +47,7 @@ def completion_of(past: AgentPast, step: RecordedStep) -> Completion:
         outcome.get("model_used") or "",
         outcome.get("response_id") or "",
         outcome.get("ttft_ns"),
+        str(attrs.get("backend") or ""),
     )
 
 
@@ -57,6 +58,7 @@ def result_of(past: AgentPast, step: RecordedStep) -> ToolResult:
         past.content(outcome),
         outcome.get("status") != "ok",
         outcome.get("error_type") or "",
+        str((outcome.get("attrs") or {}).get("backend") or ""),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic_ns
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -14,7 +14,7 @@ from sashizu_core.ids import AgentId, RunId
 from sashizu_core.turn.past import AgentPast, StoppedAsRecorded
 from sashizu_core.turn.record import Recorder
 from sashizu_core.turn.recorded_step import RecordedStep
-from sashizu_core.types import Outcome, StepKey, StepKind
+from sashizu_core.types import BackendUse, Outcome, StepKey, StepKind
 
 __all__ = ["LAST_WORDS_S", "StepContext"]
 
@@ -31,7 +31,7 @@ class StepContext:
     `past` is what the agent did before, where it is made again or goes on; None for most.
     """
 
-    __slots__ = ("_agent_id", "_run_id", "_seen", "_seq", "past", "recorder")
+    __slots__ = ("_agent_id", "_backends", "_run_id", "_seen", "_seq", "past", "recorder")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class StepContext:
         self.recorder = recorder
         self.past = past
         self._seen: list[int] = []
+        self._backends: dict[tuple[Literal["model", "tool"], str, str], int] = {}
         self._run_id = run_id
         self._agent_id = agent_id
         self._seq = 0
@@ -61,6 +62,17 @@ class StepContext:
     def go_on_at(self, seq: int) -> None:
         """Number further steps from here on; never one number twice."""
         self._seq = max(self._seq, seq)
+
+    def carried_out(self, kind: Literal["model", "tool"], name: str, backend: str) -> None:
+        """Count what really carried a call out; nothing where that is told of none."""
+        if backend:
+            key = (kind, name, backend)
+            self._backends[key] = self._backends.get(key, 0) + 1
+
+    @property
+    def backends(self) -> tuple[BackendUse, ...]:
+        """What carried out the calls so far, in the order in which they came up."""
+        return tuple(BackendUse(*key, calls) for key, calls in self._backends.items())
 
     def key(self, seq: int) -> StepKey:
         """What names a step for ever."""

@@ -70,6 +70,8 @@ class ToolEvents:
             fields["bytes"] = len(state.result.content.encode("utf-8", "surrogatepass"))
             if hidden:
                 fields["redactions"] = hidden
+            if state.result.backend:
+                fields["attrs"] = {"backend": state.result.backend}
         return self.recorder.event("tool.ended", fields)
 
     def denied(self, state: PendingCall) -> Event:

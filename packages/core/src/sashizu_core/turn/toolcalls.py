@@ -254,6 +254,7 @@ class ToolBox:
     def _given(self, state: PendingCall, result: ToolResult) -> ToolResult:
         """Keep in mind what a call gave."""
         state.result = result
+        self._steps.carried_out("tool", state.call.name, result.backend)
         if result.is_error:
             state.error_type = state.error_type or result.error_type
         else:
