@@ -22,7 +22,7 @@ ASKING = {"--yes", "--confirm-above"}
 GOING_ON = {"--budget", "--deadline", "--approve", "-o", "--out", "--json"}
 FLAGS = {
     "": SHARED | {"--version"},
-    "run": SHARED | RUNNING | ASKING | {"PROMPT", "--continue"},
+    "run": SHARED | RUNNING | ASKING | {"PROMPT", "--continue", "--realtime", "--target-ms"},
     "delegate": SHARED | RUNNING | ASKING | {"AGENT", "-g", "--goal", "--plan", "--rebalance"},
     "delegate-parallel": SHARED
     | RUNNING

@@ -81,6 +81,10 @@ Options:
   --yes                           Answer yes where it is asked whether to run.
   --confirm-above LIMIT           Ask first if the run may cost more than
                                   this: 1usd, 200k, 15m.
+  --realtime                      With '-': read requests as JSON lines, and
+                                  answer each in time or not at all.
+  --target-ms MS                  With --realtime: milliseconds for each
+                                  answer. [default: 20]  [1<=x<=600000]
   -C, --cd DIR                    Work in this folder instead of the current
                                   one.
   -c KEY=VALUE                    Set one setting for this call; repeatable.

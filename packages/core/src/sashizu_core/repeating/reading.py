@@ -154,6 +154,11 @@ def check_kinds(known: KnownRun) -> None:
     run_id = known.recorded.run_id
     if known.asked.beneath:
         raise SashizuError(f"run {run_id} is a part of another process's run: name that one")
+    if (known.started.get("attrs") or {}).get("realtime"):
+        raise SashizuError(
+            f"run {run_id} answered requests as they came, in time or not at all: the record holds "
+            "each of them, and that cannot be made again"
+        )
     for event in known.recorded.events:
         if why := _unkept(event):
             raise SashizuError(f"run {run_id} cannot be made again: {why}")

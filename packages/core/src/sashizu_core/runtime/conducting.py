@@ -134,6 +134,12 @@ class Conductor:
         self._ended[instance.agent_id] = report
         return report
 
+    def forget(self, instance: Instance) -> None:
+        """Keep nothing of an agent that has ended: for runs of which nobody knows how many."""
+        self._instances.remove(instance)
+        self._ended.pop(instance.agent_id, None)
+        self._opened.info.agents.remove(instance.plan.name)
+
     def cancel(self, agent_id: str) -> None:
         """End one agent, at work or waiting."""
         self.parts.handle.cancel_agent(agent_id)
