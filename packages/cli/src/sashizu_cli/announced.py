@@ -18,6 +18,8 @@ FRONTS = "sashizu.fronts"
 PLUGINS = "sashizu"
 
 OURS = {
+    "bench": "Measure what this machine really does.",
+    "winai": "Show and use what Windows AI can do on this machine.",
     "acp": "Serve agents to an editor over the Agent Client Protocol.",
     "mcp": "List, test and approve servers of tools.",
     "exec-with-budget": "Start a program whose model calls are bounded and recorded.",

@@ -50,6 +50,7 @@ BROUGHT_BY = {
     "app-server": "sashizu-mcp-server",
     "acp": "sashizu-mcp-server",
     "audit": "sashizu-audit",
+    "bench": "sashizu-winai",
     "budget": "sashizu-budget",
     "exec-with-budget": "sashizu-gateway",
     "gateway": "sashizu-gateway",

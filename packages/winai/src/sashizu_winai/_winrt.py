@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import IntEnum
+from time import perf_counter
 from typing import Protocol
 
 from winrt.microsoft.windows.ai import AIFeatureReadyResultState, AIFeatureReadyState
@@ -145,6 +146,17 @@ class PyWinRtBackend:
         if feedback is not None and outcome.status == "success":
             await self._give_feedback(overload, context, feedback)
         return outcome
+
+    async def invoke_bare(self, action_id: str, inputs: Mapping[str, Entity]) -> float:
+        """The same with nothing of ours around the projection; how many seconds that took."""
+        return await self._apartment.call("invoke it bare", self._bare, action_id, inputs)
+
+    def _bare(self, action_id: str, inputs: Mapping[str, Entity]) -> float:
+        began = perf_counter()
+        overload, context = self._prepared(action_id, inputs)
+        overload.invoke_async(context).get()
+        self._outcome(action_id, context)
+        return perf_counter() - began
 
     def _actions(self) -> ActionRuntime:
         if self._runtime is None:

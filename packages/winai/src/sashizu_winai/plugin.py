@@ -1,4 +1,4 @@
-"""What sashizu-winai offers: the on-device model, `windows_action`, the command `winai`."""
+"""What sashizu-winai offers: a model, `windows_action`, the commands `winai` and `bench`."""
 
 from __future__ import annotations
 
@@ -33,5 +33,11 @@ def register_commands() -> Sequence[CommandSpec]:
             "Show and use what Windows AI can do on this machine.",
             "sashizu_winai.cli:app",
             experimental=True,
-        )
+        ),
+        CommandSpec(
+            "bench",
+            "Measure what this machine really does.",
+            "sashizu_winai.bench.command:app",
+            experimental=True,
+        ),
     ]

@@ -1,0 +1,1 @@
+"""What Windows AI really does on this machine, in figures."""
