@@ -37,10 +37,14 @@ def test_the_status_says_for_each_capability_what_and_why(winai):
     found = json.loads(winai("status", "--json", fake=False))
     assert [one["capability"] for one in found["capabilities"]] == [
         "actions",
+        "actions_provider",
         "language_model",
         "onnx",
         "directml",
         "kernel_driver",
+        "windows_ml",
+        "mcp_filter",
+        "mcp_registry",
     ]
     assert all(one["reason"] for one in found["capabilities"])
 

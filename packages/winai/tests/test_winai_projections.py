@@ -22,7 +22,7 @@ def fetched(folder: Path) -> Path:
     """The projections that this member declares for Windows, unpacked."""
     declared = tomllib.loads((MEMBER / "pyproject.toml").read_text())["project"]["dependencies"]
     wanted = [line.split(";")[0].strip() for line in declared if line.startswith("winrt-")]
-    assert len(wanted) >= 5
+    assert len(wanted) >= 8
     uv = os.environ.get("UV") or shutil.which("uv") or str(PACKAGES.parent / ".uv/bin/uv")
     subprocess.run(
         [
@@ -55,13 +55,26 @@ def faults(source: Path, projections: Path, tmp_path: Path) -> list[str]:
     return [line for line in told.stdout.splitlines() if re.match(rf".*{source.name}:\d+: e", line)]
 
 
-def test_the_backend_fits_the_real_projections_and_a_wrong_name_would_be_found(tmp_path):
+RIGHT_AND_WRONG = {
+    "_winrt.py": ("create_action_feedback", "make_action_feedback"),
+    "_winrt_classes.py": ("import as_interface", "import to_interface"),
+    "_winrt_entities.py": ("create_text_entity", "create_txt_entity"),
+    "_winrt_filter.py": ("def on_message(", "def on_text("),
+    "_winrt_hosting.py": ("set_output_entity", "put_output_entity"),
+    "_winrt_providers.py": ("find_all_providers", "find_providers"),
+}
+"""Of each module a name, and what it is mistaken for."""
+
+
+def test_the_edges_fit_the_real_projections_and_a_wrong_name_would_be_found(tmp_path):
     projections = fetched(tmp_path / "projections")
-    source = MEMBER / "src/sashizu_winai/_winrt.py"
+    folder = MEMBER / "src/sashizu_winai"
+    assert sorted(one.name for one in folder.glob("_winrt*.py")) == sorted(RIGHT_AND_WRONG)
 
-    assert faults(source, projections, tmp_path) == []
+    for name, (right, mistaken) in RIGHT_AND_WRONG.items():
+        source = folder / name
+        assert faults(source, projections, tmp_path) == []
 
-    wrong = tmp_path / "wrong.py"
-    wrong.write_text(source.read_text().replace("create_text_entity", "create_txt_entity"))
-    found = faults(wrong, projections, tmp_path)
-    assert any("create_txt_entity" in line for line in found), found
+        wrong = tmp_path / "wrong.py"
+        wrong.write_text(source.read_text().replace(right, mistaken))
+        assert faults(wrong, projections, tmp_path), f"{mistaken} was not found in {name}"

@@ -8,10 +8,11 @@ leaves it, and every `OSError` and every missing member becomes a `WindowsAiErro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from enum import IntEnum
 from time import perf_counter
 from typing import Protocol
+from uuid import UUID
 
 from winrt.microsoft.windows.ai import AIFeatureReadyResultState, AIFeatureReadyState
 from winrt.microsoft.windows.ai.text import LanguageModel, LanguageModelOptions
@@ -23,21 +24,17 @@ from winrt.runtime import ApartmentType, init_apartment
 from winrt.system import Array
 from winrt.windows.ai.actions import (
     ActionEntity,
-    ActionEntityFactory,
     ActionFeedbackKind,
     ActionInvocationContext,
     ActionInvocationResult,
     ActionRuntime,
-    DocumentActionEntity,
-    FileActionEntity,
-    PhotoActionEntity,
-    StreamingTextActionEntity,
-    TextActionEntity,
-    UriActionEntity,
 )
 from winrt.windows.ai.actions.hosting import ActionDefinition, ActionOverload
-from winrt.windows.foundation import Uri
 
+from sashizu_winai._winrt_entities import entity_from, entity_to
+from sashizu_winai._winrt_filter import filter_open, probe_filter
+from sashizu_winai._winrt_hosting import hosting_open, probe_hosting
+from sashizu_winai._winrt_providers import all_providers, made_ready
 from sashizu_winai.apartment import Apartment, Operation, from_any_thread, translated
 from sashizu_winai.backend import Generated, GeneratedStatus
 from sashizu_winai.capabilities import Capability, Probe, State
@@ -46,11 +43,13 @@ from sashizu_winai.entities import (
     ActionInput,
     ActionOutcome,
     Entity,
-    EntityKind,
     Feedback,
     OutcomeStatus,
 )
 from sashizu_winai.errors import Failed, Missing, NotReady, WindowsAiError, error_of
+from sashizu_winai.filtering.verdicts import MessageFilter
+from sashizu_winai.hosting.calls import ActionProvider
+from sashizu_winai.onnx.providers import ExecutionProvider
 
 __all__ = ["PyWinRtBackend"]
 
@@ -94,6 +93,11 @@ _RESULTS: dict[int, OutcomeStatus] = {
 }
 _FEEDBACK = {"positive": ActionFeedbackKind.POSITIVE, "negative": ActionFeedbackKind.NEGATIVE}
 
+_LOOKED_AT = {
+    Capability.ACTIONS_PROVIDER: probe_hosting,
+    Capability.MCP_FILTER: probe_filter,
+}
+
 
 class _Answer(Protocol):
     """What both ways to generate give."""
@@ -127,6 +131,11 @@ class PyWinRtBackend:
         if capability is Capability.ACTIONS:
             await self._apartment.call("open the App Actions", self._actions)
             return Probe(capability, "ready", "the runtime of App Actions answers")
+        if (looked := _LOOKED_AT.get(capability)) is not None:
+            return await self._apartment.call(f"probe {capability}", looked)
+        if capability is Capability.WINDOWS_ML:
+            names = ", ".join(one.name for one in await self.execution_providers())
+            return Probe(capability, "ready", f"the catalogue answers: {names or 'nothing'}")
         state = await self._apartment.call("ask for the language model", self._ready_state)
         found = _STATES.get(state, ("not_ready", f"the state {int(state)} is not known", _UPDATE))
         return Probe(capability, *found)
@@ -168,7 +177,7 @@ class PyWinRtBackend:
         catalog = runtime.action_catalog
         if not inputs:
             return [_info(one) for one in catalog.get_all_actions()]
-        entities = [_entity(one, runtime.entity_factory) for one in inputs]
+        entities = [entity_to(one, runtime.entity_factory) for one in inputs]
         fitting = catalog.get_actions_for_inputs(Array(ActionEntity, entities))
         return list({one.definition.id: _info(one.definition) for one in fitting}.values())
 
@@ -187,12 +196,12 @@ class PyWinRtBackend:
             if {one.name: one.kind for one in _inputs(overload)} == wanted:
                 context = runtime.create_invocation_context(action_id)
                 for name, one in inputs.items():
-                    context.set_input_entity(name, _entity(one, runtime.entity_factory))
+                    context.set_input_entity(name, entity_to(one, runtime.entity_factory))
                 return overload, context
         raise Failed(operation, f"it has no variant that takes {wanted}")
 
     def _outcome(self, action_id: str, context: ActionInvocationContext) -> ActionOutcome:
-        outputs = {one.name: _given(one.entity) for one in context.get_output_entities()}
+        outputs = {one.name: entity_from(one.entity) for one in context.get_output_entities()}
         status = _RESULTS.get(context.result, "unavailable")
         code = context.extended_error & 0xFFFFFFFF
         return ActionOutcome(action_id, status, outputs, self.name, code or None)
@@ -209,6 +218,23 @@ class PyWinRtBackend:
             return overload.invoke_feedback_async(context, told)
 
         await self._apartment.finished(operation, begin)
+
+    # --- what Windows asks of us, and brings ------------------------------------------------------
+
+    def hosted(self, provider: ActionProvider, clsid: UUID) -> AbstractAsyncContextManager[None]:
+        return hosting_open(self._apartment, provider, clsid)
+
+    def filtered(self, judge: MessageFilter, clsid: UUID) -> AbstractAsyncContextManager[None]:
+        return filter_open(self._apartment, judge, clsid)
+
+    async def execution_providers(self) -> list[ExecutionProvider]:
+        operation = "list the execution providers"
+        await self._apartment.call(operation, self._app_runtime)
+        return await self._apartment.call(operation, all_providers)
+
+    async def ready_provider(self, name: str) -> ExecutionProvider:
+        await self._apartment.call("prepare an execution provider", self._app_runtime)
+        return await made_ready(self._apartment, name)
 
     # --- the language model -----------------------------------------------------------------------
 
@@ -297,38 +323,6 @@ def _info(found: ActionDefinition) -> ActionInfo:
 
 def _inputs(overload: ActionOverload) -> tuple[ActionInput, ...]:
     return tuple(ActionInput(one.name, one.kind.name.lower()) for one in overload.get_inputs())
-
-
-def _entity(given: Entity, factory: ActionEntityFactory) -> ActionEntity:
-    match given.kind:
-        case EntityKind.TEXT:
-            return factory.create_text_entity(given.value)
-        case EntityKind.FILE:
-            return factory.create_file_entity(given.value)
-        case EntityKind.PHOTO:
-            return factory.create_photo_entity(given.value)
-        case EntityKind.DOCUMENT:
-            return factory.create_document_entity(given.value)
-        case EntityKind.URI:
-            return factory.create_uri_entity(Uri(given.value))
-        case _:
-            raise Failed("make an entity", f"the kind {given.kind!r} cannot be given")
-
-
-def _given(entity: ActionEntity) -> Entity:
-    """What an action gave, in words as far as its kind has any."""
-    kind = entity.kind.name.lower()
-    match entity:
-        case TextActionEntity():
-            return Entity(kind, entity.text)
-        case StreamingTextActionEntity():
-            return Entity(kind, entity.get_text())
-        case FileActionEntity() | PhotoActionEntity() | DocumentActionEntity():
-            return Entity(kind, entity.full_path)
-        case UriActionEntity():
-            return Entity(kind, entity.uri.absolute_uri)
-        case _:
-            return Entity(kind, entity.display_info.title)
 
 
 def _status(name: str) -> GeneratedStatus:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+from uuid import UUID
 
 from sashizu_winai.capabilities import Capability, Probe
 from sashizu_winai.entities import ActionInfo, ActionOutcome, Entity, Feedback
+from sashizu_winai.filtering.verdicts import MessageFilter
+from sashizu_winai.hosting.calls import ActionProvider
+from sashizu_winai.onnx.providers import ExecutionProvider
 
 __all__ = ["Backend", "Generated", "GeneratedStatus"]
 
@@ -47,7 +52,7 @@ class Backend(Protocol):
     def name(self) -> str: ...
 
     async def probe(self, capability: Capability) -> Probe:
-        """Look at `ACTIONS` or `LANGUAGE_MODEL`."""
+        """Look at one of those that Windows has to be asked for."""
         ...
 
     async def list_actions(self, inputs: Sequence[Entity]) -> list[ActionInfo]:
@@ -58,6 +63,22 @@ class Backend(Protocol):
         self, action_id: str, inputs: Mapping[str, Entity], feedback: Feedback | None
     ) -> ActionOutcome:
         """Carry out an action; `feedback` is told to it afterwards, where it takes any."""
+        ...
+
+    def hosted(self, provider: ActionProvider, clsid: UUID) -> AbstractAsyncContextManager[None]:
+        """Have the provider carry out what Windows asks of the class, while this is open."""
+        ...
+
+    def filtered(self, judge: MessageFilter, clsid: UUID) -> AbstractAsyncContextManager[None]:
+        """Have the filter judge what Windows asks the class about, while this is open."""
+        ...
+
+    async def execution_providers(self) -> list[ExecutionProvider]:
+        """The execution providers for ONNX models that fit this machine."""
+        ...
+
+    async def ready_provider(self, name: str) -> ExecutionProvider:
+        """Have one of them made ready, which may download it."""
         ...
 
     async def prepare_model(self) -> None:

@@ -19,10 +19,14 @@ class Capability(StrEnum):
     """What can be asked for."""
 
     ACTIONS = "actions"
+    ACTIONS_PROVIDER = "actions_provider"
     LANGUAGE_MODEL = "language_model"
     ONNX = "onnx"
     DIRECTML = "directml"
     KERNEL_DRIVER = "kernel_driver"
+    WINDOWS_ML = "windows_ml"
+    MCP_FILTER = "mcp_filter"
+    MCP_REGISTRY = "mcp_registry"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from sashizu_winai.winmd.command import apis
+
 if TYPE_CHECKING:
     from sashizu_core.devices import DeviceSpec
     from sashizu_core.settings import Settings
@@ -29,6 +31,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+app.command()(apis)
+
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
@@ -42,9 +46,9 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     typer.echo(f"backend: {report.backend}")
     for probe in report.probes:
         code = "" if probe.hresult is None else f" (0x{probe.hresult:08X})"
-        typer.echo(f"{probe.capability:<16}{probe.state:<13}{_plain(probe.reason)}{code}")
+        typer.echo(f"{probe.capability:<17}{probe.state:<13}{_plain(probe.reason)}{code}")
         if probe.remedy:
-            typer.echo(f"{'':<29}{_plain(probe.remedy)}")
+            typer.echo(f"{'':<30}{_plain(probe.remedy)}")
 
 
 @app.command()

@@ -6,9 +6,11 @@ It answers without any model and carries out three actions of its own. What it s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import anyio
 from anyio import lowlevel
@@ -17,6 +19,9 @@ from sashizu_winai.backend import Generated, GeneratedStatus
 from sashizu_winai.capabilities import Capability, Probe
 from sashizu_winai.entities import ActionInfo, ActionInput, ActionOutcome, Entity, Feedback
 from sashizu_winai.errors import Missing, NotReady, WindowsAiError
+from sashizu_winai.filtering.verdicts import FilteredConnection, MessageFilter, Parties
+from sashizu_winai.hosting.calls import ActionProvider, HostedCall
+from sashizu_winai.onnx.providers import ExecutionProvider
 
 __all__ = ["FakeBackend"]
 
@@ -28,6 +33,10 @@ def _action(name: str, description: str, available: bool = True) -> ActionInfo:
     return ActionInfo(f"fake.{name}", description, _PACKAGE, available, False, False, _TEXT)
 
 
+_PROVIDERS = (
+    ExecutionProvider("FakeExecutionProvider", "not_present", "", certified=True),
+    ExecutionProvider("FakeReadyExecutionProvider", "ready", "/fake/ready.dll", certified=False),
+)
 _ACTIONS = (
     _action("echo", "Give back the text."),
     _action("upper", "Give back the text in capital letters."),
@@ -68,6 +77,9 @@ class FakeBackend:
         self._hangs = hangs
         self.invoked: list[tuple[str, Mapping[str, Entity], Feedback | None]] = []
         self.cancelled = 0
+        self._hosted: dict[UUID, ActionProvider] = {}
+        self._filters: dict[UUID, MessageFilter] = {}
+        self._execution = {one.name: one for one in _PROVIDERS}
 
     async def probe(self, capability: Capability) -> Probe:
         if (error := self._failing.get(capability)) is not None:
@@ -81,7 +93,7 @@ class FakeBackend:
         kinds = sorted(str(one.kind) for one in inputs)
         return [
             one
-            for one in _ACTIONS
+            for one in self._known()
             if not kinds
             or any(sorted(taken.kind for taken in variant) == kinds for variant in one.variants)
         ]
@@ -91,6 +103,9 @@ class FakeBackend:
     ) -> ActionOutcome:
         await self._begin(Capability.ACTIONS)
         operation = f"invoke the action {action_id!r}"
+        for provider in self._hosted.values():
+            if any(one.id == action_id for one in provider.actions):
+                return await self._of_provider(provider, action_id, inputs)
         info = next((one for one in _ACTIONS if one.id == action_id), None)
         if info is None:
             raise Missing(operation, "there is no such action", remedy="sashizu winai actions")
@@ -105,6 +120,44 @@ class FakeBackend:
         text = inputs["text"].value
         told = text.upper() if action_id == "fake.upper" else text
         return ActionOutcome(action_id, "success", {"text": Entity("text", told)}, self.name)
+
+    @asynccontextmanager
+    async def hosted(self, provider: ActionProvider, clsid: UUID) -> AsyncIterator[None]:
+        """What is provided here is listed and invoked like the actions of others."""
+        await self._begin(Capability.ACTIONS_PROVIDER)
+        self._hosted[clsid] = provider
+        try:
+            yield
+        finally:
+            del self._hosted[clsid]
+
+    @asynccontextmanager
+    async def filtered(self, judge: MessageFilter, clsid: UUID) -> AsyncIterator[None]:
+        await self._begin(Capability.MCP_FILTER)
+        self._filters[clsid] = judge
+        try:
+            yield
+        finally:
+            del self._filters[clsid]
+
+    async def connect(self, parties: Parties) -> list[FilteredConnection | None]:
+        """Have a client talk to a server: what each filter answers."""
+        return [await one.connection(parties) for one in self._filters.values()]
+
+    async def execution_providers(self) -> list[ExecutionProvider]:
+        await self._begin(Capability.WINDOWS_ML)
+        return list(self._execution.values())
+
+    async def ready_provider(self, name: str) -> ExecutionProvider:
+        await self._begin(Capability.WINDOWS_ML)
+        if name not in self._execution:
+            operation = f"prepare the execution provider {name!r}"
+            raise Missing(operation, "the catalogue has none of this name", remedy="list them")
+        found = self._execution[name]
+        if found.state != "ready":
+            found = replace(found, state="ready", library=f"/fake/{name}.dll")
+            self._execution[name] = found
+        return found
 
     async def prepare_model(self) -> None:
         await self._begin(Capability.LANGUAGE_MODEL)
@@ -133,6 +186,17 @@ class FakeBackend:
 
     async def aclose(self) -> None:
         """There is nothing to give back."""
+
+    def _known(self) -> list[ActionInfo]:
+        return [*_ACTIONS, *(one for each in self._hosted.values() for one in each.actions)]
+
+    async def _of_provider(
+        self, provider: ActionProvider, action_id: str, inputs: Mapping[str, Entity]
+    ) -> ActionOutcome:
+        with self._counted():
+            answer = await provider.invoke(HostedCall(action_id, dict(inputs), _PACKAGE))
+        outputs, code = dict(answer.outputs), answer.hresult or None
+        return ActionOutcome(action_id, answer.status, outputs, self.name, code)
 
     async def _begin(self, capability: Capability) -> None:
         await lowlevel.checkpoint()

@@ -19,6 +19,7 @@ from sashizu_winai.choosing import backend_of_this_system
 from sashizu_winai.entities import ActionInfo, ActionOutcome, Entity, Feedback
 from sashizu_winai.errors import Denied, Missing, NotReady, TimedOut, Unsupported, WindowsAiError
 from sashizu_winai.onnx.probing import paths_of_onnx, probe_directml, probe_onnx
+from sashizu_winai.registry.odr import probe_registry
 
 if TYPE_CHECKING:
     from sashizu_winai.model import WindowsModel
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["WindowsAiRuntime"]
 
-_OF_ONNX = {Capability.ONNX: probe_onnx, Capability.DIRECTML: probe_directml}
+_OF_THIS_MACHINE = {
+    Capability.ONNX: probe_onnx,
+    Capability.DIRECTML: probe_directml,
+    Capability.MCP_REGISTRY: probe_registry,
+}
+"""What is looked at without a backend."""
+
 _CLOSE_S = 10.0
 _NAME = "sashizu-winai"
 
@@ -185,8 +192,8 @@ class WindowsAiRuntime:
 
     async def probe_one(self, capability: Capability) -> Probe:
         """Look at one capability; never raises for what it finds."""
-        if (of_onnx := _OF_ONNX.get(capability)) is not None:
-            return await anyio.to_thread.run_sync(of_onnx)
+        if (looked := _OF_THIS_MACHINE.get(capability)) is not None:
+            return await anyio.to_thread.run_sync(looked)
         if capability is Capability.KERNEL_DRIVER:
             return await self._accelerators.probe()
         try:

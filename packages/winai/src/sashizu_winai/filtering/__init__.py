@@ -1,0 +1,1 @@
+"""Messages of the Model Context Protocol between programs of Windows, judged by our policy."""

@@ -1,0 +1,1 @@
+"""Agents of sashizu as App Actions of Windows."""

@@ -1,0 +1,1 @@
+"""Our MCP server in the on-device agent registry of Windows."""

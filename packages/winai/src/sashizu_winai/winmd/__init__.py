@@ -1,0 +1,1 @@
+"""What the metadata files of Windows offer, read without Windows."""
