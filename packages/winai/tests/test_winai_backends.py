@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import UUID
 
 import anyio
 import pytest
 from sashizu_winai.backend import Backend, GeneratedStatus
 from sashizu_winai.capabilities import Capability
 from sashizu_winai.choosing import backend_of_this_system
-from sashizu_winai.entities import Entity, EntityKind
+from sashizu_winai.entities import ActionInfo, ActionInput, Entity, EntityKind
 from sashizu_winai.errors import Missing, NotReady, WindowsAiError
 from sashizu_winai.fake import FakeBackend, smallest
+from sashizu_winai.filtering.verdicts import Parties
+from sashizu_winai.hosting.calls import HostedAnswer
 from sashizu_winai.unavailable import UnavailableBackend
 
+CLASS = UUID(int=1)
+SAID = ActionInput("text", "text")
 TEXT = {"text": Entity(EntityKind.TEXT, "hello")}
 ASKED = (Capability.ACTIONS, Capability.LANGUAGE_MODEL)
 BACKENDS: list[Callable[[], Backend]] = [
@@ -64,6 +69,66 @@ async def test_what_is_streamed_is_what_is_given(backend):
     assert given.status is GeneratedStatus.COMPLETE
     assert "".join(pieces) == given.text
     assert await backend.usable_prompt("\U0001f600") == 2
+
+
+class Provider:
+    """One action of ours, and a filter that lets nobody talk."""
+
+    actions = (ActionInfo("ours.say", "Say it.", "ours", True, False, False, ((SAID,),)),)
+
+    def __init__(self):
+        self.calls = []
+
+    async def invoke(self, call):
+        self.calls.append(call)
+        return HostedAnswer("success", {"text": Entity(EntityKind.TEXT, "said")})
+
+    async def connection(self, parties):
+        return None
+
+
+async def test_what_is_hosted_is_carried_out_while_it_is_open(backend):
+    provider, hosting = Provider(), backend.hosted(Provider(), CLASS)
+    if backend.name == "unavailable":
+        with pytest.raises(WindowsAiError, match="from a package"):
+            async with hosting:
+                pass
+        return
+    async with backend.hosted(provider, CLASS):
+        outcome = await backend.invoke_action("ours.say", TEXT, None)
+        assert outcome.outputs["text"].value == "said"
+        assert provider.calls[0].inputs == TEXT
+    with pytest.raises(Missing):
+        await backend.invoke_action("ours.say", TEXT, None)
+
+
+async def test_a_filter_is_asked_while_it_is_open(backend):
+    if backend.name == "unavailable":
+        with pytest.raises(WindowsAiError, match="experiment"):
+            async with backend.filtered(Provider(), CLASS):
+                pass
+        return
+    parties = Parties("client", 1, "server", 2, "id")
+    async with backend.filtered(Provider(), CLASS):
+        assert await backend.connect(parties) == [None]
+    assert await backend.connect(parties) == []
+
+
+async def test_an_execution_provider_that_is_made_ready_has_a_library(backend):
+    try:
+        listed = await backend.execution_providers()
+    except WindowsAiError:
+        assert backend.name == "unavailable"
+        with pytest.raises(WindowsAiError, match="prepare"):
+            await backend.ready_provider("any")
+        return
+    for one in listed:
+        ready = await backend.ready_provider(one.name)
+        assert (ready.name, ready.state) == (one.name, "ready")
+        assert ready.library
+    assert {one.state for one in await backend.execution_providers()} == {"ready"}
+    with pytest.raises(Missing):
+        await backend.ready_provider("NoSuchProvider")
 
 
 async def test_it_can_be_closed_twice(backend):

@@ -18,8 +18,8 @@ def winai(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
 
-    def run(*words, fake=True, code=0):
-        (config / "sashizu.toml").write_text(f"[winai]\nfake = {str(fake).lower()}\n")
+    def run(*words, fake=True, code=0, more=""):
+        (config / "sashizu.toml").write_text(f"[winai]\nfake = {str(fake).lower()}\n{more}")
         result = CliRunner().invoke(app, words)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
@@ -67,6 +67,21 @@ def test_an_action_is_invoked_and_its_backend_named(winai):
 
     found = json.loads(winai("invoke", "fake.echo", "--input", "text=text:x", "--json"))
     assert found["outputs"]["text"]["value"] == "x"
+
+
+def test_the_manifest_of_hosted_agents_is_printed(winai, tmp_path):
+    hosting = f'[winai.hosting]\nagents = ["code-reviewer"]\nworkspace = "{tmp_path}"\n'
+
+    document = json.loads(winai("host", "--manifest", more=hosting))
+    assert [one["id"] for one in document["actions"]] == ["sashizu.code-reviewer"]
+
+
+def test_hosting_without_windows_or_without_agents_says_why(winai, tmp_path):
+    workspace = f'[winai.hosting]\nworkspace = "{tmp_path}"\n'
+    with pytest.raises(UsageError, match="no agent is hosted"):
+        winai("host", more=workspace)
+    with pytest.raises(Unsupported, match="from a package"):
+        winai("host", "-Embedding", fake=False, more=f'{workspace}agents = ["code-reviewer"]\n')
 
 
 def test_what_does_not_succeed_ends_with_1(winai):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from sashizu_winai.hosting.command import host
+from sashizu_winai.invoking import asked_settings, asked_table, plain
 from sashizu_winai.winmd.command import apis
 
 if TYPE_CHECKING:
     from sashizu_core.devices import DeviceSpec
-    from sashizu_core.settings import Settings
 
     from sashizu_winai.entities import Entity
     from sashizu_winai.runtime import WindowsAiRuntime
-    from sashizu_winai.settings import WinAiSettings
 
 __all__ = ["app"]
 
@@ -31,6 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+app.command()(host)
 app.command()(apis)
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
@@ -46,9 +47,9 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     typer.echo(f"backend: {report.backend}")
     for probe in report.probes:
         code = "" if probe.hresult is None else f" (0x{probe.hresult:08X})"
-        typer.echo(f"{probe.capability:<17}{probe.state:<13}{_plain(probe.reason)}{code}")
+        typer.echo(f"{probe.capability:<17}{probe.state:<13}{plain(probe.reason)}{code}")
         if probe.remedy:
-            typer.echo(f"{'':<30}{_plain(probe.remedy)}")
+            typer.echo(f"{'':<30}{plain(probe.remedy)}")
 
 
 @app.command()
@@ -59,10 +60,10 @@ def actions(ctx: typer.Context, as_json: AsJson = False) -> None:
         typer.echo(json.dumps([one.as_json() for one in found], indent=2))
         return
     for one in found:
-        typer.echo(f"{_plain(one.id)}{'' if one.available else '  (unavailable)'}")
-        typer.echo(f"  {_plain(one.description)}  [{_plain(one.package)}]")
+        typer.echo(f"{plain(one.id)}{'' if one.available else '  (unavailable)'}")
+        typer.echo(f"  {plain(one.description)}  [{plain(one.package)}]")
         for variant in one.variants:
-            typer.echo("  takes " + ", ".join(f"{_plain(i.name)}:{i.kind}" for i in variant))
+            typer.echo("  takes " + ", ".join(f"{plain(i.name)}:{i.kind}" for i in variant))
     if not found:
         typer.echo("no actions")
 
@@ -87,14 +88,14 @@ def invoke(
 ) -> None:
     """Invoke an App Action, as yourself. Ends with 1 unless it succeeded."""
     inputs = dict(_input(text) for text in given or ())
-    seconds = timeout if timeout is not None else _table(ctx).timeout
+    seconds = timeout if timeout is not None else asked_table(ctx).timeout
     outcome = _asked(ctx, lambda r: r.invoke_action(action, inputs, timeout=seconds))
     if as_json:
         typer.echo(json.dumps(outcome.as_json(), indent=2))
     else:
         typer.echo(f"{outcome.status} (backend {outcome.backend})")
         for name, entity in outcome.outputs.items():
-            typer.echo(f"{_plain(name)}: {_plain(entity.value)}")
+            typer.echo(f"{plain(name)}: {plain(entity.value)}")
     if outcome.status != "success":
         raise typer.Exit(1)
 
@@ -106,7 +107,7 @@ def _asked(ctx: typer.Context, ask: Callable[[WindowsAiRuntime], Awaitable[T]]) 
     from sashizu_winai.choosing import chosen_backend
     from sashizu_winai.runtime import WindowsAiRuntime
 
-    backend, devices = chosen_backend(_table(ctx).fake), _devices(ctx)
+    backend, devices = chosen_backend(asked_table(ctx).fake), _devices(ctx)
 
     async def once() -> T:
         async with WindowsAiRuntime.open(backend=backend, devices=devices) as runtime:
@@ -115,25 +116,12 @@ def _asked(ctx: typer.Context, ask: Callable[[WindowsAiRuntime], Awaitable[T]]) 
     return anyio.run(once)
 
 
-def _table(ctx: typer.Context) -> WinAiSettings:
-    from sashizu_winai.settings import winai_settings
-
-    return winai_settings(_settings(ctx))
-
-
-def _settings(ctx: typer.Context) -> Settings:
-    from sashizu_core.settings import Settings, load_settings
-
-    found = getattr(ctx.find_root().obj, "settings", None)
-    return found if isinstance(found, Settings) else load_settings(Path.cwd())
-
-
 def _devices(ctx: typer.Context) -> Sequence[DeviceSpec]:
     """The backends of devices that plugins offer and the settings want."""
     from sashizu_core.devices import chosen
     from sashizu_core.plugins import Registry, open_registry
 
-    settings = _settings(ctx)
+    settings = asked_settings(ctx)
     found = getattr(ctx.find_root().obj, "registry", None)
     registry = found if isinstance(found, Registry) else open_registry(settings)
     return chosen(registry.devices, settings.devices.backends)
@@ -160,8 +148,3 @@ def _input(text: str) -> tuple[str, Entity]:
             raise UsageError(f"--input {text!r}: there is no file {str(path)!r}")
         value = str(path)
     return name, Entity(EntityKind(kind), value)
-
-
-def _plain(text: str) -> str:
-    """A text of strangers on one line, without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -4,24 +4,75 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from sashizu_core.errors import UsageError
+from sashizu_core.limits import parse_budget_flags, parse_duration
 from sashizu_core.settings import Settings, Table
 
-__all__ = ["WinAiSettings", "winai_settings"]
+__all__ = ["FilterSettings", "HostingSettings", "WinAiSettings", "winai_settings"]
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _budget(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        _, agents = parse_budget_flags(texts)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    if agents:
+        raise ValueError(f"it bounds every run; {next(iter(agents))!r} cannot have one of its own")
+    return texts
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+class HostingSettings(Table):
+    """`[winai.hosting]`: `agents` are those that other programs may invoke as App Actions.
+
+    They work in `workspace`, each invocation as a run of its own with `budget` (that of `[run]`
+    where it is empty) and `deadline`, `at_once` at the same time. `invokers` are the application
+    user model ids of programs that may see the actions; `*` stands for all.
+    """
+
+    agents: tuple[Name, ...] = ()
+    workspace: str = ""
+    budget: Annotated[tuple[str, ...], AfterValidator(_budget)] = ()
+    deadline: Annotated[str, AfterValidator(_duration)] = "10m"
+    at_once: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
+    invokers: tuple[Name, ...] = ("*",)
+
+
+class FilterSettings(Table):
+    """`[winai.mcp_filter]`: what programs of this machine may ask MCP servers for.
+
+    `allow` names tools as `SERVER/TOOL`, or all of a server as `SERVER/*`; nothing by default.
+    `pins` are fingerprints of tools (SHA-256, in hexadecimal) by `SERVER/TOOL`: one that describes
+    itself otherwise is not called.
+    """
+
+    allow: tuple[Name, ...] = ()
+    pins: dict[Name, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(default_factory=dict)
 
 
 class WinAiSettings(Table):
     """`[winai]`: `actions` are the ids of the App Actions that agents may invoke; none by default.
 
     An id that ends in `*` stands for all that begin like it. `timeout` is how many seconds an
-    action may take. `fake` has the fake backend answer, which uses nothing of Windows.
+    action may take. `fake` has the fake backend answer, which uses nothing of Windows. `hosting` is
+    for agents that others invoke, `mcp_filter` for messages between other programs.
     """
 
     actions: tuple[Name, ...] = ()
     timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
     fake: bool = False
+    hosting: HostingSettings = HostingSettings()
+    mcp_filter: FilterSettings = FilterSettings()
 
     def allows(self, action: str) -> bool:
         """Whether agents may invoke an action."""

@@ -95,13 +95,14 @@ class HostedCalls:
         """
         run = HostedRun()
         self._start(run, call, deliver)
-        if not run.begun:  # the event loop has ended, and nobody works any more
+        if not run.begun:  # nobody works any more
             run.end("error", _ABORTED)
         return run
 
     def _started(self, run: HostedRun, call: HostedCall, deliver: Deliver) -> None:
-        run.begun = True
-        self._group.start_soon(self._work, run, call, deliver)
+        with suppress(RuntimeError):  # the group has ended, and takes no more work
+            self._group.start_soon(self._work, run, call, deliver)
+            run.begun = True
 
     async def _work(self, run: HostedRun, call: HostedCall, deliver: Deliver) -> None:
         state: RunState = "canceled"
