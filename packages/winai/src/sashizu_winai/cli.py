@@ -11,6 +11,7 @@ import typer
 
 from sashizu_winai.hosting.command import host
 from sashizu_winai.invoking import asked_settings, asked_table, plain
+from sashizu_winai.registry.command import register
 from sashizu_winai.winmd.command import apis
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 
 app.command()(host)
+app.command()(register)
 app.command()(apis)
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
