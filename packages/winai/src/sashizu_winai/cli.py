@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from sashizu_winai.hosting.command import host
-from sashizu_winai.invoking import asked_settings, asked_table, plain
+from sashizu_winai.invoking import asked_devices, asked_input, asked_table, plain
 from sashizu_winai.registry.command import register
 from sashizu_winai.winmd.command import apis
 
 if TYPE_CHECKING:
-    from sashizu_core.devices import DeviceSpec
-
-    from sashizu_winai.entities import Entity
     from sashizu_winai.runtime import WindowsAiRuntime
 
 __all__ = ["app"]
@@ -89,7 +85,7 @@ def invoke(
     as_json: AsJson = False,
 ) -> None:
     """Invoke an App Action, as yourself. Ends with 1 unless it succeeded."""
-    inputs = dict(_input(text) for text in given or ())
+    inputs = dict(asked_input(text) for text in given or ())
     seconds = timeout if timeout is not None else asked_table(ctx).timeout
     outcome = _asked(ctx, lambda r: r.invoke_action(action, inputs, timeout=seconds))
     if as_json:
@@ -109,44 +105,10 @@ def _asked(ctx: typer.Context, ask: Callable[[WindowsAiRuntime], Awaitable[T]]) 
     from sashizu_winai.choosing import chosen_backend
     from sashizu_winai.runtime import WindowsAiRuntime
 
-    backend, devices = chosen_backend(asked_table(ctx).fake), _devices(ctx)
+    backend, devices = chosen_backend(asked_table(ctx).fake), asked_devices(ctx)
 
     async def once() -> T:
         async with WindowsAiRuntime.open(backend=backend, devices=devices) as runtime:
             return await ask(runtime)
 
     return anyio.run(once)
-
-
-def _devices(ctx: typer.Context) -> Sequence[DeviceSpec]:
-    """The backends of devices that plugins offer and the settings want."""
-    from sashizu_core.devices import chosen
-    from sashizu_core.plugins import Registry, open_registry
-
-    settings = asked_settings(ctx)
-    found = getattr(ctx.find_root().obj, "registry", None)
-    registry = found if isinstance(found, Registry) else open_registry(settings)
-    return chosen(registry.devices, settings.devices.backends)
-
-
-def _input(text: str) -> tuple[str, Entity]:
-    """One input as it was written.
-
-    Raises:
-        UsageError: it is not `NAME=KIND:VALUE`, or there is no such file.
-    """
-    from sashizu_core.errors import UsageError
-
-    from sashizu_winai.entities import PATH_KINDS, Entity, EntityKind
-
-    name, equals, rest = text.partition("=")
-    kind, colon, value = rest.partition(":")
-    known = [one.value for one in EntityKind]
-    if not (name and equals and colon and kind in known):
-        raise UsageError(f"--input {text!r} is not NAME=KIND:VALUE; kinds are {', '.join(known)}")
-    if EntityKind(kind) in PATH_KINDS:
-        path = Path(value).absolute()
-        if not path.is_file():
-            raise UsageError(f"--input {text!r}: there is no file {str(path)!r}")
-        value = str(path)
-    return name, Entity(EntityKind(kind), value)

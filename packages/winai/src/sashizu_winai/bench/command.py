@@ -64,14 +64,14 @@ async def _measured(
 ) -> Sequence[Figure]:
     from sashizu_winai.bench.measuring import FAKE_ACTION, Bench, measured
     from sashizu_winai.choosing import chosen_backend
-    from sashizu_winai.cli import _devices, _input, _table
+    from sashizu_winai.invoking import asked_devices, asked_input, asked_table
     from sashizu_winai.runtime import WindowsAiRuntime
 
-    fake = _table(ctx).fake
-    inputs = dict(_input(text) for text in given)
+    fake = asked_table(ctx).fake
+    inputs = dict(asked_input(text) for text in given)
     if fake and not action:
         action, inputs = FAKE_ACTION
-    backend, devices = chosen_backend(fake), _devices(ctx)
+    backend, devices = chosen_backend(fake), asked_devices(ctx)
     opening = WindowsAiRuntime.open(backend=backend, devices=devices)
     async with opening as runtime, _recorder(ctx) as recorder:
         return await measured(Bench(runtime, rounds, recorder, action, inputs))
@@ -86,12 +86,12 @@ async def _recorder(ctx: typer.Context) -> AsyncIterator[TimedRecorder | None]:
     from sashizu_core.runtime.opening import run_context
 
     from sashizu_winai.bench.measuring import TimedRecorder
-    from sashizu_winai.cli import _settings
+    from sashizu_winai.invoking import asked_settings
 
     home = state_home()
     home.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="bench-", dir=home) as folder:
-        settings = _settings(ctx)
+        settings = asked_settings(ctx)
         audit = {"dir": str(Path(folder) / "audit")}  # and nothing that sends it anywhere
         registry = open_registry(replace(settings, tables={**settings.tables, "audit": audit}))
         async with AsyncExitStack() as stack:
