@@ -1,11 +1,14 @@
 """What all tests share."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["warm_programs"]
+if sys.platform == "win32":
+    pytest_plugins.append("windows_outcome")
 
 # A busy machine is no fault of what is tested. In CI hypothesis has a profile of its own for that.
 if "CI" not in os.environ:

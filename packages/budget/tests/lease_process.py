@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +31,7 @@ class Process:
     def step(self) -> None:
         self.steps_to_live -= 1
         if self.steps_to_live < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), 9)
 
     def bill(self, node: BudgetNode, lease_id: str) -> None:
         """One call: held, sent, booked."""

@@ -28,6 +28,8 @@ from sashizu_core.types import Amount, Limits
 
 DAY_NS = 86_400 * 10**9
 
+ONE = str(Path("/one").resolve())  # with its drive, where there are drives
+
 
 class Clock:
     """A wall clock that stands where it is put; it begins at noon, local time."""
@@ -49,10 +51,10 @@ class Place:
     def ledger(self, project: str = "/one") -> Ledger:
         return Ledger(spend=self.spend, project=Path(project), now_ns=self.clock)
 
-    def windows(self, project: str = "/one") -> Windows:
+    def windows(self, project: str = ONE) -> Windows:
         return Windows(SpendFile(self.spend, now_ns=self.clock), project)
 
-    def stand(self, scope: str, project: str = "/one") -> Stand:
+    def stand(self, scope: str, project: str = ONE) -> Stand:
         return {stand.scope: stand for stand in self.windows(project).now().stands}[scope]
 
 
@@ -106,7 +108,7 @@ def test_every_window_is_kept_and_the_smallest_refuses(place: Place) -> None:
     run = place.ledger().root("run", Limits())
     held(run, tokens=400, nusd=40, requests=1).settle(Amount(400, 40, 1))
     assert refused(run, tokens=101).node == "day 2026-11-21"
-    assert refused(run, nusd=1).node == "project /one"
+    assert refused(run, nusd=1).node == f"project {ONE}"
     assert refused(run, requests=2).node == "month 2026-11"
     run.close()
     other = place.ledger("/two").root("run", Limits())
@@ -240,7 +242,7 @@ def test_a_run_can_be_told_how_its_windows_stand(place: Place) -> None:
     assert (day.held.tokens, day.left("tokens")) == (0, 694)
     assert day.starts_anew is not None
     assert day.starts_anew.isoformat()[:19] == "2026-11-22T00:00:00"
-    assert (project.name, project.spent.requests) == ("project /one", 1)
+    assert (project.name, project.spent.requests) == (f"project {ONE}", 1)
     assert project.starts_anew is None
 
 
@@ -334,7 +336,7 @@ def test_a_new_day_has_its_limit_anew_and_a_project_has_not(place: Place) -> Non
     place.clock.now += DAY_NS
     assert run.left("tokens") == 500
     held(run, tokens=400).settle(Amount(tokens=400))
-    assert refused(run, tokens=200).node == "project /one"
+    assert refused(run, tokens=200).node == f"project {ONE}"
     run.close()
     assert [(day.key, day.spent[0]) for day in place.windows().days(9)] == [
         ("2026-11-22", 400),
@@ -471,20 +473,20 @@ def test_the_month_after_december_is_january() -> None:
 # --- other processes ------------------------------------------------------------------------------
 
 DIES = """
-import os, signal, sys
+import os, sys
 from pathlib import Path
 from sashizu_budget.ledger import Ledger
 from sashizu_core.types import Amount, Limits
 run = Ledger(spend=Path(sys.argv[1]), project=Path("/one")).root("run", Limits())
 run.reserve(Amount(tokens=300))
 run.reserve(Amount(tokens=100)).settle(Amount(tokens=10))
-os.kill(os.getpid(), signal.SIGKILL)
+os.kill(os.getpid(), 9)
 """
 
 
 def test_what_a_dead_process_had_drawn_is_charged_in_full(tmp_path: Path) -> None:
     spend = tmp_path / "spend.sqlite"
-    windows = Windows(SpendFile(spend), "/one")
+    windows = Windows(SpendFile(spend), ONE)
     windows.set("project", Limits(tokens=1000))
     died = subprocess.run([sys.executable, "-c", DIES, str(spend)], check=False, timeout=60)
     assert died.returncode != 0

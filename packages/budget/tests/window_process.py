@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import sys
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def main() -> None:
     with open(log, "ab", buffering=0) as file:  # noqa: PTH123 - one write is one line
         for _ in range(chance.randint(10, 60)):
             if chance.random() < 0.02:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), 9)
             if chance.random() < 0.1:
                 now[0] += chance.choice([-30, -3, 3, 13]) * HOUR_NS
             hold = chance.choice(agents).reserve(Amount(chance.randint(50, 900), requests=1))
@@ -49,7 +48,7 @@ def main() -> None:
                 file.write(f"{billed}\n".encode())
                 os.fsync(file.fileno())
                 if chance.random() < 0.02:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), 9)
                 done.settle(Amount(billed, requests=1))
     if chance.random() < 0.7:
         ledger.close()

@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def test_one_interrupt_ends_the_run_with_reports_and_records(world, capfd):
         keep(events)
         if [event.kind for event in events] == ["model.requested"] and not interrupted:
             interrupted.append(True)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     interrupted: list[bool] = []
     world.sink.write = keep_and_interrupt

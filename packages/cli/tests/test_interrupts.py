@@ -1,4 +1,3 @@
-import os
 import signal
 
 import anyio
@@ -15,7 +14,11 @@ class Scope:
         self.cancelled += 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 async def test_the_first_signal_ends_the_run_with_reports_and_the_second_at_once(number, capfd):
     given_up = anyio.Event()
     interrupts = Interrupts(given_up.set)
@@ -26,12 +29,12 @@ async def test_the_first_signal_ends_the_run_with_reports_and_the_second_at_once
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             await group.start(interrupts.watch)
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             while not interrupts.count:
                 await anyio.lowlevel.checkpoint()
             assert (scope.cancelled, handle.reason) == (1, "interrupted")
             assert not given_up.is_set()
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             await given_up.wait()
             group.cancel_scope.cancel()
 

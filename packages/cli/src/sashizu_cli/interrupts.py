@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupts"]
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 def _signals() -> list[signal.Signals]:
@@ -69,6 +69,25 @@ class Interrupts:
                 async for _ in signals:
                     self.hit()
         except NotImplementedError:  # the event loop of Windows takes no signal handlers
-            signal.signal(signal.SIGINT, lambda *_: self.hit())
+            await self._watch_without_loop(task_status)
+
+    async def _watch_without_loop(self, task_status: TaskStatus[None]) -> None:
+        heard: list[int] = []
+        news = anyio.Event()
+
+        def hear(number: int, _: object) -> None:  # between any two steps: it does no more
+            heard.append(number)
+            news.set()
+
+        before = {number: signal.signal(number, hear) for number in _signals()}
+        try:
             task_status.started()
-            await anyio.sleep_forever()
+            while True:
+                await news.wait()
+                news = anyio.Event()
+                while heard:
+                    heard.pop()
+                    self.hit()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -108,15 +108,33 @@ class Wine:
         self._check("net", "stop", SERVICE)
         self._check("sc", "delete", SERVICE)
 
+    def is_windows_10(self) -> None:
+        """Tell programs from now on that they run on Windows 10; Wine begins with 7."""
+        self._check("winecfg", "/v", "win10")
+
     def python(
-        self, python: Path, words: Sequence[str], modules: Sequence[Path]
+        self,
+        python: Path,
+        words: Sequence[str],
+        modules: Sequence[Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        limit_s: float = LIMIT,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the Windows Python; `modules` are folders that it shall find modules in."""
+        """Run the Windows Python; `modules` are folders that it shall find modules in.
+
+        Two may run at once.
+
+        Raises:
+            TimeoutExpired: it took longer; it has been killed, and what it started may go on.
+        """
         path = ";".join(map(spelled, modules))
         # it cannot write into a file of this machine, but into a pipe
         shell = ("bash", "-c", '"$@" 2>&1 | cat; exit "${PIPESTATUS[0]}"', "bash")
         words = (*shell, str(WINE), spelled(python / "python.exe"), *words)
-        return self._run(*words, PYTHONPATH=path)
+        more = {**(env or {}), "PYTHONPATH": path}
+        return self._run(*words, cwd=cwd, limit_s=limit_s, **more)
 
     def checks(self, python: Path, *more: str) -> subprocess.CompletedProcess[str]:
         """Have the client check the loaded driver; `more` are options of pytest."""
@@ -140,21 +158,23 @@ class Wine:
             said = ended.stdout.strip()
             raise RuntimeError(f"{' '.join(words)} ended with {ended.returncode}: {said}")
 
-    def _run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, *words: str, cwd: Path | None = None, limit_s: float = LIMIT, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         # Not a pipe: what Wine leaves in the background would keep it open for ever.
-        said = self._folder / "said"
-        with said.open("w") as file:
+        with tempfile.TemporaryFile("w+b", dir=self._folder) as said:
             ended = subprocess.run(
                 ["nice", "-n", "10", *words],
                 env={**self._env, **env},
                 stdin=subprocess.DEVNULL,
-                stdout=file,
+                stdout=said,
                 stderr=subprocess.STDOUT,
-                timeout=LIMIT,
+                timeout=limit_s,
                 check=False,
-                cwd=self._folder,
+                cwd=cwd or self._folder,
             )
-        text = said.read_text("utf-8", "replace").replace("\r", "")
+            said.seek(0)
+            text = said.read().decode("utf-8", "replace").replace("\r", "")
         return subprocess.CompletedProcess(words, ended.returncode, text)
 
     def _server(self, word: str) -> None:

@@ -91,6 +91,7 @@ class NamedDir:
         self._path = _resolved(path)
         self._pin = _Pin(self._path)
         if not self._path.is_dir():
+            self._pin.close()
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
     def _real(self, path: Path, asked: str) -> str:
