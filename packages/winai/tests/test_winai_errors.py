@@ -23,6 +23,8 @@ from sashizu_winai.errors import (
     ("hresult", "kind", "state", "words"),
     [
         (0x80040154, Missing, "missing", "not registered"),
+        (0x80040111, Missing, "missing", "does not serve"),
+        (0x80080005, NotReady, "not_ready", "did not start"),
         (0x80070005, Denied, "denied", "access is denied"),
         (0x80004005, Failed, "not_ready", "unspecified"),
         (0x80004001, Unsupported, "unsupported", "not implement"),
@@ -54,7 +56,7 @@ def test_each_known_code_has_its_kind_its_words_and_a_remedy(hresult, kind, stat
 
 
 def test_the_table_holds_no_code_that_the_test_above_leaves_out():
-    assert len(HRESULTS) == 16
+    assert len(HRESULTS) == 18
 
 
 def test_the_bare_code_of_a_missing_identity_is_known_as_well():

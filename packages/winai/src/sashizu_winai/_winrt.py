@@ -1,8 +1,8 @@
 """The backend that asks Windows itself, through the PyWinRT projections.
 
-Unverified: it is written and type-checked against the projections that are made from Microsoft's
-metadata, and has not run on Windows. This is the one module that imports them; nothing of theirs
-leaves it, and every `OSError` and every missing member becomes a `WindowsAiError`.
+Tests run it under Wine, with the real projections on components that stand in for those of Windows;
+on Windows itself it has not run. This is the one module that imports the projections; nothing of
+theirs leaves it, and every `OSError` and every missing member becomes a `WindowsAiError`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from winrt.microsoft.windows.applicationmodel.dynamicdependency.bootstrap import
     initialize,
 )
 from winrt.runtime import ApartmentType, init_apartment
+from winrt.runtime.interop import wrap_interface
 from winrt.system import Array
 from winrt.windows.ai.actions import (
     ActionEntity,
@@ -49,11 +50,13 @@ from sashizu_winai.entities import (
 from sashizu_winai.errors import Failed, Missing, NotReady, WindowsAiError, error_of
 from sashizu_winai.filtering.verdicts import MessageFilter
 from sashizu_winai.hosting.calls import ActionProvider
+from sashizu_winai.local_server import made_by_server
 from sashizu_winai.onnx.providers import ExecutionProvider
 
 __all__ = ["PyWinRtBackend"]
 
 _UPDATE = "bring Windows up to date"
+_PREPARE = "use it once, which prepares it"
 
 # Numbers that a newer Windows adds become members of their own, so these are asked with `get`.
 _STATES: dict[int, tuple[State, str, str]] = {
@@ -61,7 +64,7 @@ _STATES: dict[int, tuple[State, str, str]] = {
     AIFeatureReadyState.NOT_READY: (
         "not_ready",
         "the model is not downloaded or not prepared",
-        "use it once, which prepares it",
+        _PREPARE,
     ),
     AIFeatureReadyState.NOT_SUPPORTED_ON_CURRENT_SYSTEM: (
         "unsupported",
@@ -91,6 +94,10 @@ _RESULTS: dict[int, OutcomeStatus] = {
     ActionInvocationResult.UNSUPPORTED: "unsupported",
     ActionInvocationResult.UNAVAILABLE: "unavailable",
 }
+# The server of App Actions in builds before the one that `get_default` came with.
+_RUNTIME_CLASS = UUID("c36fef7e-35f3-4192-9f2c-af1fd425fb85")
+_RUNTIME_INTERFACE = UUID("206efa2c-c909-508a-b4b0-9482be96db9c")
+_NOT_REGISTERED = 0x80040154
 _FEEDBACK = {"positive": ActionFeedbackKind.POSITIVE, "negative": ActionFeedbackKind.NEGATIVE}
 
 _LOOKED_AT = {
@@ -153,7 +160,8 @@ class PyWinRtBackend:
         await self._apartment.finished(operation, lambda: overload.invoke_async(context))
         outcome = await self._apartment.call(operation, self._outcome, action_id, context)
         if feedback is not None and outcome.status == "success":
-            await self._give_feedback(overload, context, feedback)
+            with suppress(WindowsAiError):  # what the action did is done, whoever hears of it
+                await self._give_feedback(overload, context, feedback)
         return outcome
 
     async def invoke_bare(self, action_id: str, inputs: Mapping[str, Entity]) -> float:
@@ -169,7 +177,7 @@ class PyWinRtBackend:
 
     def _actions(self) -> ActionRuntime:
         if self._runtime is None:
-            self._runtime = ActionRuntime.get_default()
+            self._runtime = _action_runtime()
         return self._runtime
 
     def _listed(self, inputs: Sequence[Entity]) -> list[ActionInfo]:
@@ -289,7 +297,7 @@ class PyWinRtBackend:
 
     def _opened(self, operation: str) -> LanguageModel:
         if self._model is None:
-            raise NotReady(operation, "the model was not prepared")
+            raise NotReady(operation, "the model was not prepared", remedy=_PREPARE)
         return self._model
 
     async def aclose(self) -> None:
@@ -309,16 +317,38 @@ def _load_app_runtime() -> Callable[[], None]:
     return initialize(options=InitializeOptions.ON_PACKAGE_IDENTITY_NOOP)
 
 
+def _action_runtime() -> ActionRuntime:
+    """The runtime of App Actions: as new builds of Windows give it, else from its server."""
+    try:
+        return ActionRuntime.get_default()
+    except (OSError, AttributeError) as first:
+        try:
+            with made_by_server(_RUNTIME_CLASS, _RUNTIME_INTERFACE) as capsule:
+                return wrap_interface(capsule, ActionRuntime)
+        except OSError as error:
+            if getattr(error, "winerror", 0) & 0xFFFFFFFF == _NOT_REGISTERED:
+                raise first from None
+            raise
+
+
 def _info(found: ActionDefinition) -> ActionInfo:
     return ActionInfo(
         found.id,
         found.description,
         found.package_family_name,
-        found.is_currently_available,
-        found.uses_generative_a_i,
-        found.displays_ui,
+        _known(lambda: found.is_currently_available, otherwise=True),
+        _known(lambda: found.uses_generative_a_i, otherwise=False),
+        _known(lambda: found.displays_ui, otherwise=False),
         tuple(_inputs(one) for one in found.get_overloads()),
     )
+
+
+def _known(ask: Callable[[], bool], *, otherwise: bool) -> bool:
+    """What is asked for, or else what holds in builds of Windows that lack the member."""
+    try:
+        return ask()
+    except AttributeError:
+        return otherwise
 
 
 def _inputs(overload: ActionOverload) -> tuple[ActionInput, ...]:

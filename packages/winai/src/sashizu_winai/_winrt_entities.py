@@ -1,10 +1,13 @@
-"""Entities of App Actions, to Windows and from it. Unverified on Windows, like `_winrt`."""
+"""Entities of App Actions, to Windows and from it. Run under Wine, unverified on Windows itself."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from winrt.windows.ai.actions import (
     ActionEntity,
     ActionEntityFactory,
+    ActionEntityKind,
     DocumentActionEntity,
     FileActionEntity,
     PhotoActionEntity,
@@ -39,14 +42,16 @@ def entity_to(given: Entity, factory: ActionEntityFactory) -> ActionEntity:
 def entity_from(entity: ActionEntity) -> Entity:
     """What an action gave, in words as far as its kind has any."""
     kind = entity.kind.name.lower()
-    match entity:
-        case TextActionEntity():
-            return Entity(kind, entity.text)
-        case StreamingTextActionEntity():
-            return Entity(kind, entity.get_text())
-        case FileActionEntity() | PhotoActionEntity() | DocumentActionEntity():
-            return Entity(kind, entity.full_path)
-        case UriActionEntity():
-            return Entity(kind, entity.uri.absolute_uri)
-        case _:
-            return Entity(kind, entity.display_info.title)
+    read = _READ.get(entity.kind)
+    return Entity(kind, read(entity) if read else entity.display_info.title)
+
+
+# What comes out is an `ActionEntity`, and has to be asked for the class that it really is.
+_READ: dict[int, Callable[[ActionEntity], str]] = {
+    ActionEntityKind.TEXT: lambda one: one.as_(TextActionEntity).text,
+    ActionEntityKind.STREAMING_TEXT: lambda one: one.as_(StreamingTextActionEntity).get_text(),
+    ActionEntityKind.FILE: lambda one: one.as_(FileActionEntity).full_path,
+    ActionEntityKind.PHOTO: lambda one: one.as_(PhotoActionEntity).full_path,
+    ActionEntityKind.DOCUMENT: lambda one: one.as_(DocumentActionEntity).full_path,
+    ActionEntityKind.URI: lambda one: one.as_(UriActionEntity).uri.absolute_uri,
+}

@@ -116,6 +116,8 @@ _AGAIN = "ask again; if it happens every time, look into the event log of Window
 
 HRESULTS: dict[int, Meaning] = {
     0x80040154: Meaning(Missing, "the class is not registered on this Windows", _UPDATE),
+    0x80040111: Meaning(Missing, "the library of the class does not serve it", _UPDATE),
+    0x80080005: Meaning(NotReady, "the server of the class did not start", _AGAIN),
     0x80070005: Meaning(
         Denied,
         "access is denied: the program is not packaged, or the feature is not unlocked for it",

@@ -1,0 +1,127 @@
+"""Windows AI on a Windows Python: the real projections, with components of ours behind them.
+
+One Windows process runs all checks of `packages/winai/tests/wine` and the tests of the package; it
+says of each how it ended, and each is a test here.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from windows_site import PLATFORM, ROOT, uv
+from windows_suites import PYTHON, wine
+
+WINAI = ROOT / "packages/winai"
+HERE = WINAI / "tests/wine"
+SOURCES = tuple(ROOT / f"packages/{name}/src" for name in ("core", "winai"))
+COMPILE = ("x86_64-w64-mingw32-gcc", "-shared", "-O2", "-s", "-Wall", "-Wextra", "-Werror")
+LIBRARIES = {
+    "component.c": "component.dll",
+    "bootstrap.c": "Microsoft.WindowsAppRuntime.Bootstrap.dll",
+}
+OPTIONS = (
+    *("-q", "-p", "no:cacheprovider", "--noconftest", "-c", "NUL", "--import-mode=importlib"),
+    *("-p", "anyio", "-o", "anyio_mode=auto", "-p", "served", "-o", "faulthandler_timeout=60"),
+    *("-W", "error", "-W", "ignore::pytest.PytestUnknownMarkWarning"),
+)
+# What has to be another system, another interpreter, or is asked with settings of other systems.
+ELSEWHERE = "without_the_projections or without_windows or test_winai_cli or loads_nothing_heavy"
+ASKS = ("_winrt.py", "local_server.py", "apartment.py")
+FLOOR = 95.0  # percent of the lines of each module that asks Windows
+OWN = 120  # tests of the package that run there, at least
+
+pytestmark = pytest.mark.wine
+
+
+def checks() -> list[tuple[str, str]]:
+    """Module and function of every check, as they are written."""
+    return [
+        (file.stem, one.name)
+        for file in sorted(HERE.glob("*_checks.py"))
+        for one in ast.parse(file.read_text("utf-8")).body
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) and one.name.startswith("test_")
+    ]
+
+
+def site(folder: Path) -> Path:
+    """What our packages and the checks need on Windows, as the lock file has it, by digest."""
+    asked = folder / "asked.txt"
+    chosen = ("--package", "sashizu-core", "--package", "sashizu-winai", "--group", "windows")
+    run = (uv(), "export", "-q", "--frozen", "--no-default-groups", *chosen)
+    subprocess.run(
+        [*run, "--no-emit-workspace", "-o", str(asked)], cwd=ROOT, check=True, timeout=300
+    )
+    into = ("--target", str(folder / "site"), "--only-binary", ":all:", "--require-hashes")
+    run = (uv(), "pip", "install", "-q", "--no-deps", *PLATFORM, *into, "-r", str(asked))
+    subprocess.run(run, check=True, timeout=300, cwd=ROOT)
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """How the Windows process ended, case by case, and how far our modules were run."""
+    if lack := wine.missing(PYTHON):
+        pytest.skip(lack)
+    folder = tmp_path_factory.mktemp("windows-ai")
+    for source, library in LIBRARIES.items():
+        run = [*COMPILE, "-Wno-cast-function-type", "-o", str(folder / library), str(HERE / source)]
+        subprocess.run(run, check=True, timeout=120)
+    modules = [site(folder), *SOURCES, HERE, WINAI / "tests"]
+    told, figures = folder / "told.xml", folder / "figures.json"
+    own = [file for file in WINAI.glob("tests/test_*.py") if "projections" not in file.name]
+    files = [wine.spelled(file) for file in [*sorted(HERE.glob("*_checks.py")), *sorted(own)]]
+    root = wine.spelled(WINAI / "tests")
+    words = ("-X", "utf8", "-m", "pytest", *OPTIONS, f"--rootdir={root}", f"--confcutdir={root}")
+    words += (f"--junitxml={wine.spelled(told)}", "-k", f"not ({ELSEWHERE})", *files)
+    with wine.Wine(folder / "wine") as up:
+        env = {"SASHIZU_FAKES": wine.spelled(folder), "SASHIZU_COVERAGE": wine.spelled(figures)}
+        process = up.python(PYTHON, words, modules, env=env)
+    return {"process": process, "told": told, "figures": figures}
+
+
+@pytest.fixture(scope="module")
+def cases(ended: dict[str, Any]) -> list[ElementTree.Element]:
+    assert ended["told"].exists(), ended["process"].stdout[-8000:]
+    return list(ElementTree.parse(ended["told"]).iter("testcase"))
+
+
+def failed(case: ElementTree.Element) -> str:
+    return "\n".join(one.text or "" for one in case if one.tag in ("failure", "error"))
+
+
+@pytest.mark.parametrize(("module", "name"), checks())
+def test_on_windows(cases: list[ElementTree.Element], module: str, name: str) -> None:
+    mine = [
+        one
+        for one in cases
+        if (one.get("classname") or "").endswith(module)
+        and (one.get("name") or "").partition("[")[0] == name
+    ]
+    assert mine, f"{module}.{name} was not run"
+    assert not any(one.find("skipped") is not None for one in mine)
+    assert [failed(one) for one in mine if failed(one)] == []
+
+
+def test_the_tests_of_the_package_pass_on_windows(cases: list[ElementTree.Element]) -> None:
+    own = [one for one in cases if "_checks" not in (one.get("classname") or "")]
+    assert [failed(one) for one in own if failed(one)] == []
+    assert len([one for one in own if one.find("skipped") is None]) >= OWN
+
+
+def test_little_of_what_asks_windows_is_never_run(
+    ended: dict[str, Any], cases: list[ElementTree.Element], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cases
+    figures = json.loads(ended["figures"].read_text("utf-8"))["files"]
+    share = {
+        file.rpartition("\\")[2]: one["summary"]["percent_covered"] for file, one in figures.items()
+    }
+    with capsys.disabled():
+        print("", *(f"{name}: {percent:.0f} %" for name, percent in share.items()), sep="\n")
+    assert {name: share[name] for name in ASKS if share[name] < FLOOR} == {}
