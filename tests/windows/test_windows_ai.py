@@ -30,13 +30,20 @@ OPTIONS = (
     *("-p", "anyio", "-o", "anyio_mode=auto", "-p", "served", "-o", "faulthandler_timeout=60"),
     *("-W", "error", "-W", "ignore::pytest.PytestUnknownMarkWarning"),
 )
-# What has to be another system, another interpreter, or is asked with settings of other systems.
-ELSEWHERE = "without_the_projections or without_windows or test_winai_cli or loads_nothing_heavy"
+# What has to be another system or interpreter, is asked with settings of other systems, or takes
+# long and has nothing of Windows in it.
+ELSEWHERE = " or ".join(
+    (
+        *("without_the_projections", "without_windows", "test_winai_cli", "loads_nothing_heavy"),
+        *("any_text_is_arguments", "any_code_and_any_message"),
+    )
+)
 ASKS = ("_winrt.py", "local_server.py", "apartment.py")
 FLOOR = 95.0  # percent of the lines of each module that asks Windows
 OWN = 120  # tests of the package that run there, at least
 
-pytestmark = pytest.mark.wine
+# One process of Windows runs all of it before the first test here ends.
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(900)]
 
 
 def checks() -> list[tuple[str, str]]:
