@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -81,3 +82,35 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 def pytest_unconfigure() -> None:
     print(TOLD + json.dumps(_counts), flush=True)
+
+
+def _no_links(*_: object, **__: object) -> None:
+    pytest.skip("Wine 8: CreateSymbolicLinkW says that it made a link, and makes none")
+
+
+def _of_a_test() -> bool:
+    return "tests" in Path(sys._getframe(2).f_code.co_filename).parts
+
+
+_read_text, _write_text = Path.read_text, Path.write_text
+
+
+def _read(self: Path, encoding: str | None = None, errors: str | None = None) -> str:
+    return _read_text(self, encoding or ("utf-8" if _of_a_test() else None), errors)
+
+
+def _write(
+    self: Path,
+    data: str,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> int:
+    if _of_a_test():  # it plants what it says
+        encoding, newline = encoding or "utf-8", "\n" if newline is None else newline
+    return _write_text(self, data, encoding, errors, newline)
+
+
+Path.read_text, Path.write_text = _read, _write  # type: ignore[method-assign]
+if under_wine():
+    os.symlink = _no_links

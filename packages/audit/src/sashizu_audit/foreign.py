@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 from sashizu_core.errors import UsageError
 from sashizu_core.types import Usage
+from sashizu_core.unfollowed import open_unfollowed
 
 __all__ = [
     "Found",
@@ -118,7 +119,7 @@ def lines_of(place: Path, found: Found) -> Iterator[tuple[Path, Iterator[Mapping
         raise UsageError(f"there is no {str(place)!r}: name a file or a folder of sessions")
     for path in [place] if not place.is_dir() else _files_beneath(place, found):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = open_unfollowed(path, os.O_RDONLY)
         except OSError:
             found.skipped_files += 1
             continue

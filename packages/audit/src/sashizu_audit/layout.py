@@ -184,7 +184,8 @@ def _store_id(path: Path) -> str:
         return _read_store(path)
     made = {"format": FORMAT, "store_id": uuid7(), "created_ns": time_ns()}
     part = path.with_name(f"store.{made['store_id']}")
-    fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    binary = getattr(os, "O_BINARY", 0)
+    fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | binary, 0o600)
     try:
         os.write(fd, orjson.dumps(made) + b"\n")
         os.fsync(fd)

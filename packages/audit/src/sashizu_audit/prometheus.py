@@ -89,7 +89,7 @@ _METRICS: Sequence[tuple[str, str, Sequence[str], str]] = (
 def write_prometheus(connection: DuckDBPyConnection, folder: Path) -> None:
     """Write `metrics.prom`."""
     text = "".join(f"{line}\n" for line in metric_lines(connection))
-    (folder / "metrics.prom").write_text(text, "utf-8")
+    (folder / "metrics.prom").write_text(text, "utf-8", newline="\n")
 
 
 def metric_lines(connection: DuckDBPyConnection) -> Iterator[str]:

@@ -14,6 +14,7 @@ from prompt_toolkit.completion import Completer, Completion
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from sashizu_core.errors import SashizuError
+from sashizu_core.unfollowed import open_unfollowed
 
 from sashizu_audit.conversation import Conversation, Left
 from sashizu_audit.layout import make_private
@@ -70,8 +71,7 @@ def open_history(path: Path, warn: Callable[[str], None]) -> History:
     """
     try:
         make_private(path.parent)
-        flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
-        fd = os.open(path, flags, 0o600)
+        fd = open_unfollowed(path, os.O_CREAT | os.O_RDWR)
         try:
             if os.name == "posix":
                 os.fchmod(fd, 0o600)

@@ -70,10 +70,10 @@ class OutFile:
         """
         try:
             if self._fresh is None:
-                with self.path.open("a", encoding="utf-8") as file:
+                with self.path.open("a", encoding="utf-8", newline="\n") as file:
                     file.write(text)
                 return
-            with self._fresh.open("w", encoding="utf-8") as file:
+            with self._fresh.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

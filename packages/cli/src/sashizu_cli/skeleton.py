@@ -130,5 +130,5 @@ def _name_of(file: Traversable) -> str:
 def _write(root: Path, path: str, text: str) -> Path:
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, "utf-8")
+    file.write_text(text, "utf-8", newline="\n")
     return file

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from sashizu_core.errors import ConfigError, nearest
+from sashizu_core.unfollowed import open_unfollowed
 
 __all__ = [
     "DEEPEST",
@@ -99,10 +100,11 @@ def read_source(path: Path, *, limit_bytes: int, follow_links: bool = True) -> S
         ConfigError: as for `read_text`.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    if not follow_links:
-        flags |= getattr(os, "O_NOFOLLOW", 0)
     try:
-        descriptor = os.open(path, flags)
+        if path.is_dir():  # which Windows opens for nobody, and says that it is not allowed
+            raise ConfigError("is no regular file", file=path)
+        opened = os.open if follow_links else open_unfollowed
+        descriptor = opened(path, flags)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product
@@ -90,12 +91,21 @@ def clean(granted: str) -> str | None:
     """A granted path as requests are written, or None when it means nothing."""
     if "\0" in granted or not granted:
         return None
+    if sys.platform == "win32":
+        granted = _with_slashes(granted)
     parts = [part for part in granted.split("/") if part not in ("", ".")]
     if ".." in parts:
         return None
     if granted.startswith("/"):
         return "/" + "/".join(parts)
     return "/".join(parts) or "."
+
+
+def _with_slashes(granted: str) -> str:
+    """A granted path of Windows as names are written: `C:` is a folder of `/`."""
+    granted = granted.replace("\\", "/")
+    drive = granted[:1].isascii() and granted[:1].isalpha() and granted[1:2] == ":"
+    return f"/{granted[0].upper()}{granted[1:]}" if drive else granted
 
 
 def lies_in(path: str, folder: str) -> bool:

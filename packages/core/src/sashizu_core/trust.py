@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -24,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sashizu_core.agents.entries import AgentEntry
 from sashizu_core.errors import SashizuError, TrustNeeded, UntrustedFile
 from sashizu_core.home import state_home
+from sashizu_core.unfollowed import open_unfollowed
 
 __all__ = ["TrustStore", "TrustedWorkspace", "brought_path", "trust_command"]
 
@@ -157,13 +160,17 @@ class TrustStore:
 def trust_command(root: Path) -> str:
     """What a person runs to look at a repository and trust it."""
     here = os.path.realpath(".") == str(root)
-    return "sashizu trust" if here else f"sashizu trust {shlex.quote(str(root))}"
+    return "sashizu trust" if here else f"sashizu trust {_quoted(str(root))}"
+
+
+def _quoted(word: str) -> str:
+    """A word as the shell of this system takes it; those of Windows know no single quotes."""
+    return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
 
 
 def _read(path: Path) -> TrustedWorkspace | None:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = open_unfollowed(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -199,7 +206,7 @@ def _write(path: Path, trusted: TrustedWorkspace) -> None:
         fresh.unlink(missing_ok=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
                 file.write(trusted.model_dump_json(indent=2) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -16,6 +16,7 @@ from sashizu_core.grants import PermissionRequest
 from sashizu_core.protocols import ToolContext
 from sashizu_core.skills import Skill, SkillFile
 from sashizu_core.types import ToolResult
+from sashizu_core.unfollowed import open_unfollowed
 
 __all__ = ["ReadSkill", "ReadSkillArguments"]
 
@@ -87,10 +88,9 @@ def _read(skill: Skill, file: SkillFile) -> str:
     """The text of a file, if it is still what it was when the skill was chosen."""
     if file.bytes > MAX_FILE_BYTES:
         raise ToolError(f"{file.path!r} has {file.bytes:,} bytes; {MAX_FILE_BYTES:,} can be read")
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     path = skill.folder / Path(file.path)
     try:
-        with os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as opened:
+        with os.fdopen(open_unfollowed(path, os.O_RDONLY), "rb") as opened:
             data = opened.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ToolError(f"{file.path!r} cannot be read: {error.strerror}") from error

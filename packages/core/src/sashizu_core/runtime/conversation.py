@@ -162,7 +162,7 @@ def _write(folder: Path, conversation: Conversation) -> None:
     fresh = folder / f".{conversation.id}.{os.getpid()}.new"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write("\n".join(lines) + "\n")
         fresh.replace(path)
     finally:

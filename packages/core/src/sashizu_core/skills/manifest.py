@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sashizu_core.errors import ConfigError
 from sashizu_core.skills.skill import SkillFile
+from sashizu_core.unfollowed import open_unfollowed
 
 __all__ = ["files_of", "fingerprint"]
 
@@ -63,10 +64,9 @@ def _paths(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _fingerprinted(path: Path, name: str, most: int) -> SkillFile:
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     digest, size = sha256(), 0
     try:
-        descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = open_unfollowed(path, os.O_RDONLY)
         with os.fdopen(descriptor, "rb") as file:
             while part := file.read(_READ_BYTES):
                 size += len(part)

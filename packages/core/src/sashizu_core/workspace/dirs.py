@@ -12,7 +12,6 @@ All raise `OSError`; a path that leads outside is `EXDEV`, a link that is not fo
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,16 +91,6 @@ def open_dir(path: Path) -> Dir:
     from sashizu_core.workspace.posix import KernelDir, StepwiseDir, kernel_resolves
 
     return KernelDir.open(path) if kernel_resolves() else StepwiseDir.open(path)
-
-
-REPARSE_POINT = 0x400
-"""`FILE_ATTRIBUTE_REPARSE_POINT` (Windows): symbolic links and junctions."""
-
-
-def is_link(status: os.stat_result) -> bool:
-    """Whether an `lstat` is of a link, a junction of Windows included."""
-    attributes = getattr(status, "st_file_attributes", 0)
-    return stat.S_ISLNK(status.st_mode) or bool(attributes & REPARSE_POINT)
 
 
 def kind_of(entry: os.DirEntry[str]) -> Kind:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from sashizu_core.workspace.dirs import CREATE, READ, Kind, is_link, kind_of
+from sashizu_core.unfollowed import is_link
+from sashizu_core.workspace.dirs import CREATE, READ, Kind, kind_of
 
 __all__ = ["NamedDir"]
 

@@ -9,7 +9,8 @@ from hashlib import sha256
 from typing import Literal
 
 from sashizu_core.errors import ToolError
-from sashizu_core.workspace.dirs import Dir, is_link
+from sashizu_core.unfollowed import is_link
+from sashizu_core.workspace.dirs import Dir
 from sashizu_core.workspace.reading import read_open_file
 
 __all__ = [
