@@ -84,12 +84,18 @@ def pytest_unconfigure() -> None:
     print(TOLD + json.dumps(_counts), flush=True)
 
 
-def _no_links(*_: object, **__: object) -> None:
-    pytest.skip("Wine 8: CreateSymbolicLinkW says that it made a link, and makes none")
+def _of_a_test(frames: int = 2) -> bool:
+    """Whether a test called what called this, so many frames above."""
+    return "tests" in Path(sys._getframe(frames).f_code.co_filename).parts
 
 
-def _of_a_test() -> bool:
-    return "tests" in Path(sys._getframe(2).f_code.co_filename).parts
+_symlink = os.symlink
+
+
+def _no_links(source: str, target: str, *words: bool, **more: bool) -> None:
+    if _of_a_test() or _of_a_test(3):  # by itself, or by a method of a path
+        pytest.skip("Wine 8: CreateSymbolicLinkW says that it made a link, and makes none")
+    _symlink(source, target, *words, **more)
 
 
 _read_text, _write_text = Path.read_text, Path.write_text

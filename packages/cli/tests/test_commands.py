@@ -65,7 +65,9 @@ def test_an_agent_is_shown_with_the_tools_it_has_and_those_it_lacks(cli, world, 
     found = json.loads(cli("agent", "show", "alpha", "--json")[1])
 
     assert code == 0
-    assert out.startswith(f"# user agent, from {world.folder}/agents/alpha.yaml\nname: alpha\n")
+    assert out.startswith(
+        f"# user agent, from {world.folder / 'agents' / 'alpha.yaml'}\nname: alpha\n"
+    )
     assert "# effective tools\nnone" in out
     assert "web_search  no installed package offers it" in out
     assert found["tools"] == {}

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import typer
 from sashizu_cli import group, main, render
@@ -270,7 +272,7 @@ def test_stdout_takes_any_text_whatever_its_encoding(monkeypatch):
     render.prepare()
     render.line("naïve ✓")
 
-    assert stream.buffer.getvalue() == b"na\\xefve \\u2713\n"
+    assert stream.buffer.getvalue() == b"na\\xefve \\u2713" + os.linesep.encode()
 
 
 def test_no_words_show_the_help_on_stderr(cli):

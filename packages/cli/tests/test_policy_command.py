@@ -142,7 +142,7 @@ def test_an_allowed_call_names_the_grant_with_its_line_and_what_holds_it(project
     assert found["decision"] == "allow"
     path = found["requests"][1]
     assert (path["kind"], path["rule"]) == ("path", "fs.read: docs")
-    assert path["source"] == f"{world.folder}/agents/alpha.yaml:6"
+    assert path["source"] == f"{world.folder / 'agents' / 'alpha.yaml'}:6"
     assert path["backend"] == {"name": "workspace", "kind": "enforced", "reason": ""}
 
 
@@ -153,7 +153,7 @@ def test_a_rule_of_the_operator_is_named_with_file_and_line(project, cli, world)
     assert "it is not ours" in found["reason"]
     path = found["requests"][1]
     assert path["rule"] == "deny read: src/private"
-    assert path["source"] == f"{world.folder.parent}/config/sashizu/sashizu.toml:6"
+    assert path["source"] == f"{world.folder.parent / 'config' / 'sashizu' / 'sashizu.toml'}:6"
 
 
 def test_what_the_operators_ceiling_does_not_reach_is_denied_with_its_source(project, cli, world):
@@ -249,7 +249,7 @@ def test_people_read_the_same_in_lines(project, cli, world):
 def test_the_effective_permission_is_shown_with_the_source_of_each_grant(project, cli, world):
     found = shown(cli)
 
-    agent = f"{world.folder}/agents/alpha.yaml"
+    agent = str(world.folder / "agents" / "alpha.yaml")
     granted = {(grant["kind"], grant["value"]): grant["sources"] for grant in found["granted"]}
     assert granted["fs.read", "src"][0] == f"{agent}:6"
     assert granted["net", "https://example.org"][0] == f"{agent}:10"

@@ -40,9 +40,31 @@ def is_full(error: OSError) -> bool:
 
 
 if sys.platform == "win32":
+    import ctypes
     import msvcrt
 
     _LOCKED_BYTE = 2**62  # locks are mandatory there: a byte that nobody wants to read
+    _AT_ONCE, _ALONE = 1, 2
+    """LOCKFILE_FAIL_IMMEDIATELY and LOCKFILE_EXCLUSIVE_LOCK, minwinbase.h."""
+
+    class _Overlapped(ctypes.Structure):
+        """OVERLAPPED: where in the file."""
+
+        _fields_ = (
+            ("internal", ctypes.c_void_p),
+            ("internal_high", ctypes.c_void_p),
+            ("offset", ctypes.c_uint32),
+            ("offset_high", ctypes.c_uint32),
+            ("event", ctypes.c_void_p),
+        )
+
+    def _lock_byte(fd: int, flags: int) -> None:
+        # Not `msvcrt.locking`: it goes to the place, which not every file system has.
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        where = _Overlapped(offset_high=_LOCKED_BYTE >> 32)
+        handle = ctypes.c_void_p(msvcrt.get_osfhandle(fd))
+        if not kernel.LockFileEx(handle, flags, 0, 1, 0, ctypes.byref(where)):
+            raise ctypes.WinError(ctypes.get_last_error())
 
     def lock(fd: int) -> None:
         """Lock a file for as long as it is open. Never waits.
@@ -50,10 +72,11 @@ if sys.platform == "win32":
         Raises:
             OSError: somebody else holds the lock.
         """
-        os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        _lock_byte(fd, _AT_ONCE | _ALONE)
 
-    _share = lock  # there is no shared lock of that kind
+    def _share(fd: int) -> None:
+        _lock_byte(fd, _AT_ONCE)
+
 else:
     import fcntl
 

@@ -153,7 +153,7 @@ class _Asked:
                 audit=self._request.audit,
             )
         )
-        render.line(f"wrote {path}", to_stderr=self._request.as_json)
+        render.line(f"wrote {path.as_posix()}", to_stderr=self._request.as_json)
         return path
 
     def _ran(self, created: CreatedAgent, file: OutFile | None) -> tuple[RunReport, bool]:

@@ -68,7 +68,7 @@ def _write(folder: Path, path: Path, text: str) -> bool:
             raise UsageError(f"{path} is not written: its folder is a link out of {folder}")
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() or target.is_symlink():
-            render.note(f"{path} is there already, and stays as it is")
+            render.note(f"{path.as_posix()} is there already, and stays as it is")
             return False
         fresh.write_bytes(text.encode())
         fresh.rename(target)
@@ -77,5 +77,5 @@ def _write(folder: Path, path: Path, text: str) -> bool:
     finally:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
-    render.line(f"wrote {path}")
+    render.line(f"wrote {path.as_posix()}")
     return True
