@@ -323,5 +323,5 @@ def test_the_administrator_alone_is_a_level_too(tmp_path: Path) -> None:
 
 
 def test_the_administrators_file_holds_a_policy_and_nothing_else(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"admin/sashizu.toml:1:1"):
+    with pytest.raises(ConfigError, match=r"admin.sashizu.toml:1:1"):
         administered(tmp_path, '[run]\nmodel = "x"\n')

@@ -1,5 +1,6 @@
 """Files that are opened by their own names."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -30,8 +31,9 @@ def test_a_file_is_opened_for_bytes(tmp_path: Path) -> None:
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "link").symlink_to("file")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="link") as caught:
         open_unfollowed(tmp_path / "link", os.O_RDONLY)
+    assert caught.value.errno == errno.ELOOP
 
 
 def test_what_was_swapped_meanwhile_is_not_read(
@@ -46,5 +48,5 @@ def test_what_was_swapped_meanwhile_is_not_read(
         return plain(tmp_path / "other", flags, mode)
 
     monkeypatch.setattr(os, "open", swapped)
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="swapped"):
         open_unfollowed(tmp_path / "file", os.O_RDONLY)

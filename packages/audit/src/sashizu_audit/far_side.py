@@ -7,7 +7,6 @@ The two sides speak lines of JSON, files as bytes behind the line that announces
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import IO, Any
 import orjson
 from sashizu_core.errors import RecordError, UsageError
 
+from sashizu_audit.command_line import command_words
 from sashizu_audit.options import plain
 
 __all__ = ["SILENCE_S", "BrokenOff", "Piped", "far_side"]
@@ -45,11 +45,9 @@ def far_side(command: str, silence_s: float = SILENCE_S) -> Iterator[Piped]:
         RecordError: it cannot be started.
     """
     try:
-        words = shlex.split(command)
+        words = command_words(command)
     except ValueError as error:
         raise UsageError(f"the command {command!r} cannot be read: {error}") from error
-    if not words:
-        raise UsageError("the command is empty")
     try:
         process = subprocess.Popen(  # noqa: S603 - who calls us says what to run
             words, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE

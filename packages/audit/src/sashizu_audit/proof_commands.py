@@ -83,11 +83,12 @@ class Sending:
 
 def _publish(command: str, note: str) -> None:
     """Run a command with the note on its standard input. There is no shell in between."""
-    import shlex
     import subprocess
 
+    from sashizu_audit.command_line import command_words
+
     try:
-        words = shlex.split(command)
+        words = command_words(command)
         done = subprocess.run(  # noqa: S603 - who calls us says what to run
             words,
             input=note.encode(),

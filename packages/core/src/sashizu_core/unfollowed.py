@@ -34,7 +34,7 @@ def open_unfollowed(path: Path, flags: int, mode: int = 0o600) -> int:
     descriptor = os.open(path, flags | _ALWAYS | _AT_ONCE | _NO_LINK, mode)
     if not _NO_LINK and not _is_itself(path, descriptor):
         os.close(descriptor)
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        raise OSError(errno.ELOOP, "it is a link, or was swapped", str(path))
     return descriptor
 
 

@@ -67,7 +67,7 @@ class _Transaction:
         self._root = root
         self._staged: list[_Staged] = []
         self._opened: list[Dir] = []
-        self._made: list[tuple[Dir, str]] = []
+        self._made: dict[int, tuple[Dir, str]] = {}  # by the folder that was made
         self._kept = False
 
     def __enter__(self) -> Self:
@@ -86,12 +86,12 @@ class _Transaction:
                 if leftover:
                     with contextlib.suppress(OSError):
                         staged.folder.unlink(leftover)
-        if not self._kept:
-            for parent, name in reversed(self._made):
-                with contextlib.suppress(OSError):  # somebody else uses it meanwhile
-                    parent.rmdir(name)
         for folder in reversed(self._opened):
-            folder.close()
+            folder.close()  # first: Windows removes nothing that is open
+            made = self._made.get(id(folder))
+            if made is not None and not self._kept:
+                with contextlib.suppress(OSError):  # somebody else uses it meanwhile
+                    made[0].rmdir(made[1])
 
     # --- staging: everything that can fail for want of room or right ------------------------------
 
@@ -127,15 +127,18 @@ class _Transaction:
         """Open the folder of a file, making what is missing; no link is followed."""
         folder = self._root
         for part in above:
+            made = False
             try:
                 child = folder.child_dir(part)
             except FileNotFoundError:
                 with contextlib.suppress(FileExistsError):
                     folder.mkdir(part)
-                    self._made.append((folder, part))
+                    made = True
                 folder.sync()
                 child = folder.child_dir(part)
             self._opened.append(child)
+            if made:
+                self._made[id(child)] = (folder, part)
             folder = child
         return folder
 

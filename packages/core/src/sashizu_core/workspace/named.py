@@ -21,6 +21,14 @@ from sashizu_core.workspace.dirs import CREATE, READ, Kind, kind_of
 __all__ = ["NamedDir"]
 
 
+def _shown(path: Path) -> Path:
+    """A path of Windows without what allows it to be long."""
+    text = str(path)
+    if text.startswith("\\\\?\\UNC\\"):
+        return Path("\\\\" + text[8:])
+    return Path(text.removeprefix("\\\\?\\"))
+
+
 def _final_path(fd: int) -> Path:
     """Where an open file lies, links resolved, as the system says."""
     if sys.platform == "win32":
@@ -32,10 +40,7 @@ def _final_path(fd: int) -> Path:
         handle = msvcrt.get_osfhandle(fd)
         if not ctypes.windll.kernel32.GetFinalPathNameByHandleW(handle, buffer, size, 0):
             raise ctypes.WinError()
-        text = buffer.value
-        if text.startswith("\\\\?\\UNC\\"):
-            return Path("\\\\" + text[8:])
-        return Path(text.removeprefix("\\\\?\\"))
+        return _shown(Path(buffer.value))
     if sys.platform == "darwin":
         import fcntl
 
@@ -44,9 +49,17 @@ def _final_path(fd: int) -> Path:
     return Path(f"/proc/self/fd/{fd}").readlink()
 
 
+def _reach(path: Path) -> Path:
+    r"""How a resolved path is handed to the system: Windows takes more than 260 characters so."""
+    text = str(path)
+    if sys.platform != "win32" or text.startswith("\\\\?\\"):
+        return path
+    return Path("\\\\?\\UNC\\" + text[2:] if text.startswith("\\\\") else "\\\\?\\" + text)
+
+
 def _resolved(path: Path) -> Path:
     # Path.resolve raises RuntimeError for a loop of links, before Python 3.13
-    return Path(os.path.realpath(path, strict=True))
+    return _shown(Path(os.path.realpath(_reach(path), strict=True)))
 
 
 class _Pin:
@@ -90,10 +103,16 @@ class NamedDir:
 
     def __init__(self, path: Path) -> None:
         self._path = _resolved(path)
-        self._pin = _Pin(self._path)
-        if not self._path.is_dir():
+        self._at = _reach(self._path)
+        self._closed = False
+        self._pin = _Pin(self._at)
+        if not self._at.is_dir():
             self._pin.close()
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+    def _check_open(self, asked: str) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), asked)
 
     def _real(self, path: Path, asked: str) -> str:
         """A resolved path from here; outside is an error."""
@@ -102,7 +121,8 @@ class NamedDir:
         return path.relative_to(self._path).as_posix()
 
     def _opened(self, path: str, flags: int, mode: int = 0o666) -> tuple[int, str]:
-        fd = os.open(self._path / path, flags, mode)
+        self._check_open(path)
+        fd = os.open(self._at / path, flags, mode)
         try:
             return fd, self._real(_final_path(fd), path)
         except OSError:
@@ -116,7 +136,8 @@ class NamedDir:
         return None
 
     def open_dir(self, path: str) -> tuple[Self, str]:
-        found = _resolved(self._path / path)
+        self._check_open(path)
+        found = _resolved(self._at / path)
         real = self._real(found, path)
         folder = type(self)(found)
         if folder._path != found:
@@ -146,25 +167,25 @@ class NamedDir:
         return fd
 
     def mkdir(self, name: str) -> None:
-        (self._path / name).mkdir()
+        (self._at / name).mkdir()
 
     def lstat(self, name: str) -> os.stat_result:
-        return (self._path / name).lstat()
+        return (self._at / name).lstat()
 
     def link(self, old: str, new: str) -> None:
-        (self._path / new).hardlink_to(self._path / old)
+        (self._at / new).hardlink_to(self._at / old)
 
     def replace(self, old: str, new: str) -> None:
-        (self._path / old).replace(self._path / new)
+        (self._at / old).replace(self._at / new)
 
     def unlink(self, name: str) -> None:
-        (self._path / name).unlink()
+        (self._at / name).unlink()
 
     def rmdir(self, name: str) -> None:
-        (self._path / name).rmdir()
+        (self._at / name).rmdir()
 
     def scan(self) -> Iterator[tuple[str, Kind]]:
-        with os.scandir(self._path) as entries:
+        with os.scandir(self._at) as entries:
             for entry in entries:
                 yield entry.name, kind_of(entry)
 
@@ -172,4 +193,5 @@ class NamedDir:
         """Nothing: a folder opened by path has no handle to wait on."""
 
     def close(self) -> None:
+        self._closed = True
         self._pin.close()
