@@ -1,0 +1,1 @@
+"""Runs on many machines: executor, workers, spending and record on PostgreSQL."""
