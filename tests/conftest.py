@@ -1,14 +1,16 @@
 """Programs that npm brings, installed once and kept for the next time."""
 
+import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from platformdirs import user_cache_path
+from sashizu_cluster.testing import TemporaryPostgres, missing_postgres, temporary_postgres
 
 CODEX = "0.169.0"
 NODE = "24.14.1"
@@ -56,3 +58,14 @@ def node(from_npm: Installer) -> Path:
     )
     package = f"node-{sys.platform}-{machine}"
     return from_npm(package, NODE) / "node_modules" / package / "bin" / "node"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[TemporaryPostgres]:
+    """A real PostgreSQL, the same for all tests of the session."""
+    if reason := missing_postgres():
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with temporary_postgres() as server:
+        yield server

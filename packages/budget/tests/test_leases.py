@@ -15,7 +15,8 @@ from sashizu_budget.leases import GivenLease
 from sashizu_budget.ledger import Ledger
 from sashizu_budget.nodes import Node
 from sashizu_budget.spend_connection import SpendFile
-from sashizu_budget.spend_store import Shortage, SpendStore
+from sashizu_budget.spend_store import SpendStore
+from sashizu_core.drawing import Shortage
 from sashizu_core.errors import SashizuError, SpawnRefused, UsageError
 from sashizu_core.processes import Owner, is_gone, this_process
 from sashizu_core.protocols import BudgetNode, Busy, Refused

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from anyio.lowlevel import checkpoint_if_cancelled
+from sashizu_core.drawing import Shortage
 from sashizu_core.errors import BudgetRefused
 from sashizu_core.protocols import Busy, Hold, Refused
 from sashizu_core.types import UNITS, Amount, BudgetState, Limits, SpendWindow
@@ -13,7 +14,6 @@ from sashizu_core.types import UNITS, Amount, BudgetState, Limits, SpendWindow
 from sashizu_budget.drawn import Drawn, Waiting
 from sashizu_budget.holds import LedgerHold
 from sashizu_budget.nodes import Node
-from sashizu_budget.spend_rows import Shortage
 from sashizu_budget.units import Four, first_asked, four, index_of
 
 __all__ = ["DrawingNode"]

@@ -12,13 +12,12 @@ from time import monotonic
 from weakref import WeakSet
 
 import anyio
+from sashizu_core.drawing import Shortage, Source
 from sashizu_core.errors import SashizuError
 from sashizu_core.types import UNITS, Limits, SpendWindow
 
 from sashizu_budget.drawn_holds import DrawnHold
 from sashizu_budget.nodes import Node
-from sashizu_budget.sources import Source
-from sashizu_budget.spend_rows import Shortage
 from sashizu_budget.units import Four
 
 __all__ = ["Drawn", "Waiting"]

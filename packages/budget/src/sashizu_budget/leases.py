@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from time import time_ns
 
+from sashizu_core.drawing import NEVER_NS, Shortage
 from sashizu_core.errors import UsageError
 from sashizu_core.handoff import Leased
 from sashizu_core.protocols import BudgetNode, Busy, Hold, Refused
@@ -21,8 +22,7 @@ from sashizu_core.types import UNITS, Amount, Limits, SpendWindow
 from sashizu_budget.drawing import DrawingNode
 from sashizu_budget.drawn import Drawn
 from sashizu_budget.nodes import Node
-from sashizu_budget.sources import NEVER_NS
-from sashizu_budget.spend_rows import LeaseRow, Shortage
+from sashizu_budget.spend_rows import LeaseRow
 from sashizu_budget.spend_store import SpendStore
 from sashizu_budget.units import Four
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING
 
+from sashizu_core.drawing import Source
 from sashizu_core.handoff import Lease, Leased
 from sashizu_core.home import state_home
 from sashizu_core.protocols import BudgetNode, Busy, Refused
@@ -110,6 +111,14 @@ class Ledger:
         from sashizu_budget.leases import redeem_lease
 
         return redeem_lease(self._leases(), lease_id)
+
+    def drawn_from(self, source: Source) -> DrawingNode:
+        """Begin a tree on rows of somebody else's; see `DrawingBudget`."""
+        from sashizu_budget.drawing import DrawingNode
+        from sashizu_budget.drawn import Drawn
+
+        drawn = Drawn(source)
+        return DrawingNode(drawn, drawn.top)
 
     def _file(self) -> SpendFile:
         if self._opened is None:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sashizu_core.drawing import Shortage
 from sashizu_core.errors import UsageError
 from sashizu_core.processes import Owner, is_gone
 from sashizu_core.types import UNITS
@@ -14,7 +15,7 @@ from sashizu_core.types import UNITS
 from sashizu_budget.spend_file import HELD, LIMIT, OVER, SPENT
 from sashizu_budget.units import Four, first_asked
 
-__all__ = ["LeaseRow", "Rows", "Shortage", "as_four", "shortage"]
+__all__ = ["LeaseRow", "Rows", "as_four", "shortage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +46,6 @@ class LeaseRow:
         if limit is None:
             return None
         return 0 if self.ended else max(0, limit - self.held[unit] - self.spent[unit])
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """Why an amount cannot be drawn: the unit, what is left of it, whether waiting is of use.
-
-    `name` is what has no more of it where that is not the lease; `remedy` what to do about it.
-    """
-
-    unit: int
-    left: int
-    final: bool
-    ended: bool = False
-    name: str = ""
-    remedy: str = ""
 
 
 class Rows:

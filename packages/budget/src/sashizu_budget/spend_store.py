@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from sashizu_core.drawing import Shortage
 from sashizu_core.errors import SpawnRefused, UsageError
 from sashizu_core.processes import is_gone, this_process
 from sashizu_core.types import UNITS
 
 from sashizu_budget.spend_connection import SpendFile
-from sashizu_budget.spend_rows import LeaseRow, Rows, Shortage, as_four, shortage
+from sashizu_budget.spend_rows import LeaseRow, Rows, as_four, shortage
 from sashizu_budget.units import Four, first_asked
 
-__all__ = ["LeaseRow", "Shortage", "SpendStore"]
+__all__ = ["LeaseRow", "SpendStore"]
 
 SHARE = 16
 """What is drawn beyond what is needed: one part in so many of what is left."""

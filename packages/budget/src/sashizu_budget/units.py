@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from sashizu_core.drawing import Four
 from sashizu_core.types import UNITS, Amount, Limits
 
 __all__ = [
@@ -16,8 +17,6 @@ __all__ = [
     "index_of",
     "usd_text",
 ]
-
-Four = tuple[int, int, int, int]
 
 ENDLESS = 1 << 100
 """The ceiling of a unit without a limit; more than can ever be spent."""

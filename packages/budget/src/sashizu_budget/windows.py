@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 
+from sashizu_core.drawing import NEVER_NS, Shortage
 from sashizu_core.processes import this_process
 from sashizu_core.types import UNITS, Amount, Limits, SpendWindow
 
 from sashizu_budget.periods import day_of, next_start, zone
-from sashizu_budget.sources import NEVER_NS
 from sashizu_budget.spend_connection import SpendFile
-from sashizu_budget.spend_rows import Shortage
 from sashizu_budget.spend_store import SHARE
 from sashizu_budget.units import Four, amount_text, first_asked
 from sashizu_budget.window_rows import Keys, Stand, WindowRows

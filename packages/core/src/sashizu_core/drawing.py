@@ -1,19 +1,42 @@
-"""What a process draws from: rows that it shares with others, of a lease or of windows."""
+"""Trees of a budget that stand on rows which several processes share.
+
+The ledger of a process keeps the tree, the holds and who waits; where the rows lie and how they are
+changed is the source's. So a file of this machine and a database of many need one ledger.
+
+Quantities come as four whole numbers, in the order of `UNITS`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
+from sashizu_core.protocols import Budget, BudgetNode
 from sashizu_core.types import Limits, SpendWindow
 
-from sashizu_budget.spend_rows import Shortage
-from sashizu_budget.units import Four
+__all__ = ["NEVER_NS", "DrawingBudget", "Four", "Shortage", "Source"]
 
-__all__ = ["NEVER_NS", "Source"]
+Four = tuple[int, int, int, int]
 
 NEVER_NS = 1 << 63
 """The time at which nothing has to be drawn anew, in Unix nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why an amount cannot be drawn: the unit, what is left of it, whether waiting is of use.
+
+    `final` says that it would not fit if nothing were held, `ended` that nothing will ever fit.
+    `name` is what has no more of it where that is not the source; `remedy` what to do about it.
+    """
+
+    unit: int
+    left: int
+    final: bool
+    ended: bool = False
+    name: str = ""
+    remedy: str = ""
 
 
 class Source(Protocol):
@@ -79,5 +102,17 @@ class Source(Protocol):
         """The windows of spend that it draws from, told of what they do not know.
 
         `unbooked` is spent of what was drawn, and `free` neither spent nor held.
+        """
+        ...
+
+
+@runtime_checkable
+class DrawingBudget(Budget, Protocol):
+    """A ledger that can have a tree on rows of somebody else's."""
+
+    def drawn_from(self, source: Source) -> BudgetNode:
+        """Begin a tree whose root is as large as what this process draws from a source.
+
+        It has the name and the limits of the source. Closing it gives back what is left.
         """
         ...
