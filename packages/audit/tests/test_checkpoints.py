@@ -295,6 +295,23 @@ def test_a_record_is_signed_and_checked_by_command(folder: Path, home: Path) -> 
         assert checked.stdout.endswith("\nintact\n")
 
 
+def test_several_records_are_checked_and_the_worst_counts(folder: Path, home: Path) -> None:
+    other = home / "other"
+    with AuditWriter(other) as writer:
+        writer.write([Event("tool.requested", {"step": 1})])
+    both = ("--store", str(folder), "--store", str(other))
+    good = call("verify", *both)
+    assert (good.exit_code, good.stdout.splitlines()[-1]) == (0, "2 of 2 records are intact")
+    path = next((folder / "hot").iterdir())
+    path.write_bytes(path.read_bytes().replace(b'"t1"', b'"t7"'))
+    bad = call("verify", *both)
+    assert (bad.exit_code, bad.stdout.splitlines()[-1]) == (1, "1 of 2 records are intact")
+    found = json.loads(call("verify", *both, "--format", "json").stdout)
+    assert [record["exit_code"] for record in found["records"]] == [1, 0]
+    assert isinstance(call("verify", *both, "--key", "x").exception, UsageError)
+    assert isinstance(call("verify", *both, "--store", str(other)).exception, UsageError)
+
+
 def test_damage_is_told_by_place_and_by_exit_code(folder: Path, home: Path) -> None:
     path = next((folder / "hot").iterdir())
     path.write_bytes(path.read_bytes().replace(b'"t1"', b'"t7"'))

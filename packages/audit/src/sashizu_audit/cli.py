@@ -27,7 +27,7 @@ from sashizu_audit.options import (
     say_json,
     shown,
 )
-from sashizu_audit.proof_commands import Sending, VerifyCommand, checkpoint_record, verify_folder
+from sashizu_audit.proof_commands import Sending, VerifyCommand, checkpoint_record, verify_folders
 
 __all__ = ["app"]
 
@@ -192,14 +192,16 @@ def verify(
         typer.Option(metavar="FILE", help="Checkpoints kept elsewhere; repeatable."),
     ] = None,
     fmt: Annotated[str, typer.Option("--format", metavar="text|json")] = "text",
-    store: StoreOption = None,
+    store: StoresOption = None,
 ) -> None:
     """Check that the record is what was written.
+
+    Several records are checked one after the other, and the worst counts.
 
     Ends with 0 if it is, 1 if anything was changed or removed, 2 if a crash left half a line and
     nothing else is amiss, 3 if what would tell is missing, 64 if it was called wrongly.
     """
-    code = verify_folder(folder_of(ctx, store), fmt, key, anchor or [], typer.echo)
+    code = verify_folders(folders_of(ctx, store), fmt, key, anchor or [], typer.echo)
     if code:
         raise typer.Exit(code)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sashizu_audit.notes import Checkpoint, PublicKey
     from sashizu_audit.verify import RecordReport, WriterReport
 
-__all__ = ["USAGE", "Sending", "VerifyCommand", "checkpoint_record", "verify_folder"]
+__all__ = ["USAGE", "Sending", "VerifyCommand", "checkpoint_record", "verify_folders"]
 
 _PUBLISH_S = 120.0
 
@@ -108,34 +108,53 @@ def _publish(command: str, note: str) -> None:
         )
 
 
-def verify_folder(
-    folder: Path, fmt: str, key: str | None, anchors: list[Path], say: Callable[[str], None]
+def verify_folders(
+    folders: Sequence[Path],
+    fmt: str,
+    key: str | None,
+    anchors: list[Path],
+    say: Callable[[str], None],
 ) -> int:
-    """Check the record in a folder and say what was found; returns the exit code.
+    """Check the records in folders and say what was found; returns the worst exit code.
 
     Raises:
-        UsageError: there is no record, or no such key or anchor.
+        UsageError: there is no record, no such key or anchor, or one of these for several records.
     """
     import orjson
 
-    from sashizu_audit.verify import record_id, verify_record
+    from sashizu_audit.sources import all_different
 
     if fmt not in ("text", "json"):
         raise UsageError(f"unknown format {fmt!r}; known: text, json")
-    store_id = record_id(folder)
-    public = _public_key(key, store_id)
-    notes = [note for path in anchors for note in _notes_in(path)]
-    try:
-        report = verify_record(folder, key=public, anchors=notes)
-    except OSError as error:
-        raise RecordError(f"the record cannot be read: {error}") from error
+    if len(folders) > 1 and (key is not None or anchors):
+        raise UsageError("--key and --anchor belong to one record: name one with --store")
+    all_different(folders)
+    reports = [_checked(folder, key, anchors) for folder in folders]
+    code = next((code for code in (1, 3, 2) if code in {r.exit_code for r in reports}), 0)
     if fmt == "json":
-        found = {"verdict": _verdict(report), "exit_code": report.exit_code, **asdict(report)}
+        told = [{"verdict": _verdict(r), "exit_code": r.exit_code, **asdict(r)} for r in reports]
+        several = {"exit_code": code, "records": told}
+        found = told[0] if len(told) == 1 else several
         say(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
-    else:
+        return code
+    for report in reports:
         for line in _lines(report):
             say(line)
-    return report.exit_code
+    if len(reports) > 1:
+        good = sum(not report.exit_code for report in reports)
+        say(f"{good} of {len(reports)} records are intact")
+    return code
+
+
+def _checked(folder: Path, key: str | None, anchors: Sequence[Path]) -> RecordReport:
+    from sashizu_audit.verify import record_id, verify_record
+
+    public = _public_key(key, record_id(folder))
+    notes = [note for path in anchors for note in _notes_in(path)]
+    try:
+        return verify_record(folder, key=public, anchors=notes)
+    except OSError as error:
+        raise RecordError(f"the record cannot be read: {error}") from error
 
 
 def checkpoint_record(

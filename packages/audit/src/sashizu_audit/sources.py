@@ -22,6 +22,7 @@ __all__ = [
     "COLUMNS_DIGEST",
     "DETAILS",
     "Source",
+    "all_different",
     "events_rows",
     "events_view",
     "find_source",
@@ -88,8 +89,7 @@ def find_source(folders: Sequence[Path]) -> Source:
         UsageError: two folders hold the same record, so everything would count twice.
         OSError: a record cannot be looked at.
     """
-    if len(folders) > 1:
-        _all_different(folders)
+    all_different(folders)
     tables: list[str] = []
     older: list[str] = []
     plain: list[str] = []
@@ -109,8 +109,15 @@ def find_source(folders: Sequence[Path]) -> Source:
     return Source(tuple(tables), tuple(lines), pruned, tuple(older), tuple(plain))
 
 
-def _all_different(folders: Sequence[Path]) -> None:
+def all_different(folders: Sequence[Path]) -> None:
+    """Be sure that no record is named twice.
+
+    Raises:
+        UsageError: two folders hold the same record.
+    """
     seen: dict[str, Path] = {}
+    if len(folders) < 2:
+        return
     for folder in folders:
         try:
             store_id = str(orjson.loads((folder / "store.json").read_bytes())["store_id"])
