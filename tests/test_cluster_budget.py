@@ -43,8 +43,10 @@ def database(postgres: TemporaryPostgres) -> Iterator[Database]:
 
 class TestSharedSpend(BudgetContract, ShiftContract):
     @pytest.fixture
-    def budget(self, database: Database) -> Ledger:
-        return ClusterLedger(SharedSpend(database, "worker-1"))
+    def budget(self, database: Database) -> Iterator[Ledger]:
+        ledger = ClusterLedger(SharedSpend(database, "worker-1"))
+        yield ledger
+        ledger.close()
 
 
 def test_the_ledger_takes_rows_of_others() -> None:

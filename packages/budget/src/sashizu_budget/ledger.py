@@ -47,7 +47,7 @@ class Ledger:
         self._now_ns = now_ns
         self._opened: SpendFile | None = None
         self._store: SpendStore | None = None
-        self._windowed: list[Drawn] = []
+        self._drawing: list[Drawn] = []
 
     def root(self, name: str, limits: Limits) -> Node | DrawingNode:
         """Begin a tree, below the windows of spend where any is limited.
@@ -59,7 +59,6 @@ class Ledger:
         path = self._spend or state_home() / "spend.sqlite"
         if not path.exists():  # nobody ever set a limit
             return Node(name, limits)
-        from sashizu_budget.drawing import DrawingNode
         from sashizu_budget.drawn import Drawn
         from sashizu_budget.windows import Windows
 
@@ -67,13 +66,11 @@ class Ledger:
         source = Windows(self._file(), str(project.resolve())).source()
         if source is None:
             return Node(name, limits)
-        drawn = Drawn(source, name, limits)
-        self._windowed = [each for each in self._windowed if not each.left] + [drawn]
-        return DrawingNode(drawn, drawn.top)
+        return self._rooted(Drawn(source, name, limits))
 
     def close(self) -> None:
-        """Charge what is still held below the windows, give back the rest, and close the file."""
-        for drawn in self._windowed:
+        """Charge what is still held of what was drawn, give back the rest, and close the file."""
+        for drawn in self._drawing:
             drawn.end()
         if self._opened is not None:
             self._opened.close()
@@ -114,10 +111,14 @@ class Ledger:
 
     def drawn_from(self, source: Source) -> DrawingNode:
         """Begin a tree on rows of somebody else's; see `DrawingBudget`."""
-        from sashizu_budget.drawing import DrawingNode
         from sashizu_budget.drawn import Drawn
 
-        drawn = Drawn(source)
+        return self._rooted(Drawn(source))
+
+    def _rooted(self, drawn: Drawn) -> DrawingNode:
+        from sashizu_budget.drawing import DrawingNode
+
+        self._drawing = [each for each in self._drawing if not each.left] + [drawn]
         return DrawingNode(drawn, drawn.top)
 
     def _file(self) -> SpendFile:

@@ -39,6 +39,7 @@ class Database:
         self._lock = threading.Lock()
         self._connection: psycopg.Connection | None = None
         self._pid = os.getpid()
+        self._ended = False
 
     def rows(
         self,
@@ -72,6 +73,8 @@ class Database:
         return self.rows(query, values, connection=connection)[0]
 
     def _connected(self) -> psycopg.Connection:
+        if self._ended:
+            raise psycopg.InterfaceError("this process has ended its connection")
         if self._pid != os.getpid():  # the parent's connection is not ours to use, nor to close
             self._connection, self._pid = None, os.getpid()
         if self._connection is None or self._connection.closed:
@@ -79,8 +82,9 @@ class Database:
         return self._connection
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection, for good."""
         with self._lock:
+            self._ended = True
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
             self._connection = None

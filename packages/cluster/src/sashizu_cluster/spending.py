@@ -7,7 +7,7 @@ or a step reserves and settles in its own transaction. Either way a hold counts 
 from __future__ import annotations
 
 import json
-from time import time_ns
+from time import monotonic, time_ns
 from uuid import UUID, uuid4
 
 import psycopg
@@ -24,6 +24,9 @@ _NONE: Four = (0, 0, 0, 0)
 
 _BOUNDS = ("seconds", "depth", "agents_alive", "spawn_rate")
 """Limits that are not counted; they are kept beside the others."""
+
+LOOKS_S = 0.05
+"""How old what a process only tells of the rows may be, in seconds."""
 
 KEEPS_S = 1.0
 """How long a process that has just begun to be idle keeps what it drew, in seconds."""
@@ -216,6 +219,8 @@ class ChunkSource:
         self._chunk = chunk
         self._spent: Four = _NONE
         self._held: Four = _NONE
+        self._seen = stand
+        self._seen_until = 0.0
         self.name = stand.name
         self.limits = stand.limits
         self.drawn_units = [limit is not None for limit in stand.tightest]
@@ -223,6 +228,7 @@ class ChunkSource:
     def draw(
         self, spent: Four, back: Four, need: Four, asked: Four
     ) -> tuple[Four, Four] | Shortage:
+        self._seen_until = 0.0
         total = _plus(self._spent, spent)
         keep = _less(self._held, _plus(spent, back))
         row = self._database.row(
@@ -259,8 +265,10 @@ class ChunkSource:
         return None
 
     def more(self, unit: int) -> int:
-        stand = Stand.of(self._database, self._node_id)
-        return 0 if stand.closed else max(0, stand.free[unit] or 0)
+        if monotonic() >= self._seen_until:
+            self._seen = Stand.of(self._database, self._node_id)
+            self._seen_until = monotonic() + LOOKS_S
+        return 0 if self._seen.closed else max(0, self._seen.free[unit] or 0)
 
     def windows(self, unbooked: Four, free: Four) -> tuple[SpendWindow, ...]:  # noqa: ARG002
         """None: the limits of the organisation last until its owner changes them."""
