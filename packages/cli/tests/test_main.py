@@ -21,14 +21,20 @@ RUNNING = {
     "--isolation", "--approve",
 }  # fmt: skip
 ASKING = {"--yes", "--confirm-above"}
+ELSEWHERE = {"--executor", "--labels"}
 GOING_ON = {"--budget", "--deadline", "--approve", "-o", "--out", "--json"}
 FLAGS = {
     "": SHARED | {"--version"},
     "run": SHARED | RUNNING | ASKING | {"PROMPT", "--continue", "--realtime", "--target-ms"},
-    "delegate": SHARED | RUNNING | ASKING | {"AGENT", "-g", "--goal", "--plan", "--rebalance"},
+    "delegate": SHARED
+    | RUNNING
+    | ASKING
+    | ELSEWHERE
+    | {"AGENT", "-g", "--goal", "--plan", "--rebalance"},
     "delegate-parallel": SHARED
     | RUNNING
     | ASKING
+    | ELSEWHERE
     | {"A,B,...", "-g", "--goal", "--jobs", "--plan", "--rebalance"},
     "supervisor": SHARED
     | RUNNING

@@ -122,6 +122,10 @@ Options:
                                   a process of its own; none: neither. auto
                                   leaves it to the definitions, and gives one
                                   to those that write side by side.
+  --executor NAME                 Who runs the agents: 'local', this process,
+                                  or 'cluster', the workers of [cluster].
+  --labels A,B                    What a worker has to have, such as
+                                  gpu:cuda:24g,model:NAME.
   --approve HOW                   Who answers where a rule says ask: 'ask'
                                   you, 'never' (deny), or a FILE of rules
                                   outside the repository. Without it you are
@@ -180,6 +184,10 @@ Options:
                                   a process of its own; none: neither. auto
                                   leaves it to the definitions, and gives one
                                   to those that write side by side.
+  --executor NAME                 Who runs the agents: 'local', this process,
+                                  or 'cluster', the workers of [cluster].
+  --labels A,B                    What a worker has to have, such as
+                                  gpu:cuda:24g,model:NAME.
   --approve HOW                   Who answers where a rule says ask: 'ask'
                                   you, 'never' (deny), or a FILE of rules
                                   outside the repository. Without it you are

@@ -15,10 +15,12 @@ __all__ = [
     "ConfirmAbove",
     "Conversation",
     "Deadline",
+    "Executor",
     "Goal",
     "Goals",
     "Isolation",
     "Jobs",
+    "Labels",
     "Model",
     "NoAudit",
     "Out",
@@ -119,6 +121,24 @@ Out = Annotated[
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Events as JSON lines on stdout, all else on stderr."),
+]
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        callback=_filled,
+        help="Who runs the agents: 'local', this process, or 'cluster', the workers of [cluster].",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="A,B",
+        callback=_filled,
+        help="What a worker has to have, such as gpu:cuda:24g,model:NAME.",
+    ),
 ]
 Isolation = Annotated[
     str | None,

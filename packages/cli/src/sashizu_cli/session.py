@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,14 @@ class Session:
     answered: bool = False
     windows_ai: str | None = None
     windows_ai_found: Readiness | None = None
+
+    def choose(self, executor: str | None, labels: str | None) -> None:
+        """Say who runs agents; before the settings are read, as `-c` would."""
+        if executor is not None:
+            self.overrides.append(f"run.executor={json.dumps(executor)}")
+        if labels is not None:
+            named = [part.strip() for part in labels.split(",") if part.strip()]
+            self.overrides.append(f"run.labels={json.dumps(named)}")
 
     @cached_property
     def settings(self) -> Settings:

@@ -40,7 +40,6 @@ __all__ = [
     "Busy",
     "ContentSink",
     "EventSink",
-    "Executor",
     "Hold",
     "LinkingSink",
     "Model",
@@ -562,16 +561,6 @@ class ContentSink(EventSink, Protocol):
         Raises:
             RecordError: it cannot be written.
         """
-        ...
-
-
-class Executor(Protocol):
-    """Runs the agents of a run."""
-
-    async def execute(
-        self, agents: Sequence[Callable[[], Awaitable[AgentReport]]], *, jobs: int
-    ) -> list[AgentReport]:
-        """Run all, at most `jobs` at once; reports in the order given."""
         ...
 
 

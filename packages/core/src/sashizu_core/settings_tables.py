@@ -90,6 +90,7 @@ class RunSettings(Table):
     max_turns: Count = 50
     max_output_tokens: Count = 8192
     executor: Annotated[str, Field(min_length=1)] = "local"
+    labels: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/+-]{1,100}$")], ...] = ()
     isolation: Annotated[str, Field(min_length=1)] = "auto"
     sandbox: Annotated[str, Field(min_length=1)] = "auto"
     budget: Annotated[tuple[str, ...], AfterValidator(_budgets)] = ()

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sashizu_core.devices.contract import DeviceSpec
+from sashizu_core.executors import Executor, Operation
 from sashizu_core.hosts import AgentHost
 from sashizu_core.isolation import Isolation
 from sashizu_core.protocols import (
     Admission,
     Budget,
     EventSink,
-    Executor,
     Model,
     Policy,
     Tool,
@@ -193,11 +193,15 @@ class BudgetSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorSpec:
-    """An executor."""
+    """An executor.
+
+    `open` gets the operations that it can be asked for, by name; where other processes do the work,
+    these have to know operations of the same names.
+    """
 
     name: str
     summary: str
-    open: Callable[[], AbstractAsyncContextManager[Executor]]
+    open: Callable[[Mapping[str, Operation]], AbstractAsyncContextManager[Executor]]
 
 
 @dataclass(frozen=True, slots=True)

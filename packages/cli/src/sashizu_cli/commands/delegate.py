@@ -31,6 +31,8 @@ def delegate(
     deadline: flags.Deadline = None,
     model: flags.Model = None,
     isolation: flags.Isolation = None,
+    executor: flags.Executor = None,
+    labels: flags.Labels = None,
     approve: flags.Approve = None,
     out: flags.Out = None,
     as_json: flags.AsJson = False,
@@ -41,6 +43,7 @@ def delegate(
 ) -> int:
     """Give one agent a task and print its report."""
     session = session_of(ctx)
+    session.choose(executor, labels)
     limits = limits_of(budgets, deadline, session, [agent])
     request = RunRequest(
         make_tasks(

@@ -36,6 +36,8 @@ def delegate_parallel(
     jobs: flags.Jobs = None,
     model: flags.Model = None,
     isolation: flags.Isolation = None,
+    executor: flags.Executor = None,
+    labels: flags.Labels = None,
     approve: flags.Approve = None,
     out: flags.Out = None,
     as_json: flags.AsJson = False,
@@ -49,6 +51,7 @@ def delegate_parallel(
     Reports come in the order of the names. One agent's failure never harms another.
     """
     session = session_of(ctx)
+    session.choose(executor, labels)
     names = agent_names(agents)
     limits = limits_of(budgets, deadline, session, names)
     request = RunRequest(

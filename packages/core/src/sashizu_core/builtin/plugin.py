@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sashizu_core.builtin.tools import delegate_tool, file_tools, skill_tool
+from sashizu_core.executors import Executor, Operation
 from sashizu_core.home import config_home
 from sashizu_core.hookspecs import hookimpl
-from sashizu_core.protocols import Executor
 from sashizu_core.settings import Settings
 from sashizu_core.specs import AgentSource, ExecutorSpec, ToolSpec
 
@@ -54,9 +54,10 @@ def register_executors(settings: Settings) -> Sequence[ExecutorSpec]:
     """The executor that needs nothing but this process."""
 
     @asynccontextmanager
-    async def open_() -> AsyncGenerator[Executor]:
-        from sashizu_core.runtime.executor import LocalExecutor
+    async def open_(operations: Mapping[str, Operation]) -> AsyncGenerator[Executor]:
+        from sashizu_core.runtime.local_executor import local_executor
 
-        yield LocalExecutor()
+        async with local_executor(operations) as executor:
+            yield executor
 
     return [ExecutorSpec("local", "agents are tasks of this process", open_)]

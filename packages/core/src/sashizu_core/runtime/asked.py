@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ class Asked:
 
     `received` is what another process handed over: all of it happens below that. `settings_root` is
     the folder whose agents are known and trusted, None for `root`. `past` is the run that is made
-    again or gone on with, `supervised` what a supervisor was asked, as JSON values.
+    again or gone on with, `named_before` how many agents of a name began elsewhere before those of
+    the tasks, `supervised` what a supervisor was asked, as JSON values.
     """
 
     tasks: Sequence[Task]
@@ -60,6 +61,7 @@ class Asked:
     settings_root: Path | None = None
     rebalance: bool = False
     past: RunPast | None = None
+    named_before: Mapping[str, int] = field(default_factory=dict)
     supervised: Mapping[str, Any] | None = None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import anyio.to_thread
 
 from sashizu_core.agents import Catalogue
-from sashizu_core.errors import SashizuError
+from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.ids import new_agent_id
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.redaction import Redactor
@@ -130,7 +130,7 @@ class Conductor:
             RecordError: the record cannot be written.
         """
         call = partial(self._spawning.work, instance)
-        (report,) = await self._opened.executor.execute([call], jobs=1)
+        report = await call()
         self._ended[instance.agent_id] = report
         return report
 
@@ -197,6 +197,11 @@ async def conducting(
         MissingPackage: a budget or a durable record is asked for and its package is absent.
         RecordError: the record cannot be written.
     """
+    if (name := asked.settings.run.executor) != "local":
+        raise UsageError(
+            f"the executor {name!r} runs 'delegate' and 'delegate-parallel': say "
+            "-c run.executor=local for all else"
+        )
     check_ledger(asked)
     folders: dict[str, int] = {}
     plans = await _planned(asked, sources, asked.tasks, folders, jobs=asked.jobs)

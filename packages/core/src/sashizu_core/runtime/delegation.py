@@ -16,14 +16,15 @@ from sashizu_core.control import RunHandle
 from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.handoff import Received
 from sashizu_core.home import state_home
-from sashizu_core.ids import RunId, new_agent_id
+from sashizu_core.ids import RunId
 from sashizu_core.plugins import Registry
-from sashizu_core.protocols import Approver, EventSink, Executor
+from sashizu_core.protocols import Approver, EventSink
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, asked_by, handoff_of
+from sashizu_core.runtime.at_once import at_once
 from sashizu_core.runtime.bracket import bracketed, deadline, run_status
 from sashizu_core.runtime.conversation import Conversation, save_conversation
-from sashizu_core.runtime.instances import Instance, above_all, instance_of
+from sashizu_core.runtime.instances import Instance, above_all, agent_id_of, instance_of
 from sashizu_core.runtime.measuring import devices_measured
 from sashizu_core.runtime.opened_run import check_ledger, guarded, opened_run, sources_of
 from sashizu_core.runtime.places import with_isolation
@@ -138,6 +139,10 @@ async def run_asked(asked: Asked) -> RunReport:
     Raises:
         SashizuError: see `delegate_parallel`.
     """
+    if asked.settings.run.executor != "local":
+        from sashizu_core.runtime.handing_over import hand_over
+
+        return await guarded(asked, lambda placed, _: hand_over(placed))
     return await guarded(asked, _run)
 
 
@@ -147,8 +152,9 @@ async def _run(asked: Asked, redactor: Redactor) -> RunReport:
         plans_of(asked, sources), asked.registry, asked.root, asked=asked.isolation, jobs=asked.jobs
     )
     async with opened_run(asked, sources, plans, redactor) as opened:
-        report = await _execute(asked, plans, opened.parts, opened.executor)
-        opened.control.ended(run_status(report, opened.parts.handle), report.success_count)
+        report = await _execute(asked, plans, opened.parts)
+        if asked.received is None or not asked.received.hosted:  # else it was never announced
+            opened.control.ended(run_status(report, opened.parts.handle), report.success_count)
         return report
 
 
@@ -180,6 +186,7 @@ def _new_plans(asked: Asked, sources: Sources, tasks: Sequence[Task]) -> list[Ag
         policy=asked.settings.policy,
         received=handoff_of(asked),
         agent_deadline_s=asked.settings.run.agent_deadline_s,
+        folders=dict(asked.named_before),
     )
     return spawning_plans(plans, asked)
 
@@ -187,9 +194,7 @@ def _new_plans(asked: Asked, sources: Sources, tasks: Sequence[Task]) -> list[Ag
 # --- the run itself -------------------------------------------------------------------------------
 
 
-async def _execute(
-    asked: Asked, plans: Sequence[AgentPlan], parts: RunParts, executor: Executor
-) -> RunReport:
+async def _execute(asked: Asked, plans: Sequence[AgentPlan], parts: RunParts) -> RunReport:
     started = monotonic()
     async with bracketed(asked, plans, parts) as status:
         instances = [await _instance(asked, plan, parts) for plan in plans]
@@ -207,7 +212,7 @@ async def _execute(
         if asked.on_start is not None:
             asked.on_start(parts.handle)
         async with deadline(asked, parts.handle), devices_measured(asked, parts.recorder):
-            results = await executor.execute(calls, jobs=asked.jobs)
+            results = await at_once(calls, jobs=asked.jobs)
         report = await _concluded(asked, plans, parts, instances, results, started)
         status.text = run_status(report, parts.handle)
     return report
@@ -260,7 +265,7 @@ async def _instance(asked: Asked, plan: AgentPlan, parts: RunParts) -> Instance:
         conversation_id = conversation.id
     else:
         conversation_id = Conversation.new_id() if _retention(plan) else ""
-    agent_id = new_agent_id()
+    agent_id = agent_id_of(plan)
     history = conversation.messages if conversation is not None else ()
     if plan.document is not None:
         history = read_history(plan.document)

@@ -109,5 +109,4 @@ async def _hosted(work: HostedWork, asked: Asked, redactor: Redactor) -> AgentRe
         spawning = parts.spawning
         call = instance.run if spawning is None else partial(spawning.work, instance)
         async with deadline(asked, parts.handle):
-            (report,) = await opened.executor.execute([call], jobs=1)
-        return report
+            return await call()

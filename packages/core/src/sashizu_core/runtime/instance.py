@@ -98,7 +98,7 @@ class AgentInstance:
             depth=self._above.depth,
             conversation_id=conversation_id or None,
             parent_span_id=_span_above(self._above, parts, own_span),
-            span_id=own_span or span_id(),
+            span_id=own_span or own_span_of(plan) or span_id(),
             replay_of=repeated_run(parts, plan),
         )
         again = parts.past
@@ -207,12 +207,13 @@ class AgentInstance:
         started["attrs"] |= {**self._lessons.recorded(), "number": self._number}
         if self._above.step >= 0:
             started["attrs"]["at_step"] = self._above.step
-        started |= self._documented()
+        if not self._in_place:
+            started |= self._documented()
         if self._past is not None:
             started["replay_of"] = self._past.run_id  # it began there
             if not self._past.recomputes:
                 started["attrs"]["goes_on"] = self._past.agent_id
-        if self._bracketed:
+        if self._bracketed and not self._in_place:
             await self._recorder.record([self._recorder.event("agent.started", started)])
         report: AgentReport | None = None
         try:
@@ -227,6 +228,11 @@ class AgentInstance:
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
                 await self._end(last)
         return redacted_report(report, self._recorder.redactor)
+
+    @property
+    def _in_place(self) -> bool:
+        """Whether its beginning is on record already, and it goes on there."""
+        return self._past is not None and self._past.in_place
 
     def _documented(self) -> dict[str, Any]:
         """The columns that name what the agent works under, where that is kept."""
@@ -396,7 +402,8 @@ class AgentInstance:
         if self._share is not None:
             self._share.leave()
         self._state = report.status
-        if not self._bracketed:
+        ended_before = self._past is not None and self._in_place and bool(self._past.ended)
+        if not self._bracketed or ended_before:
             self._recorder.flush()
             return
         ended = self._recorder.event("agent.ended", end_fields(report))
@@ -404,6 +411,12 @@ class AgentInstance:
 
     def _unchecked(self) -> tuple[Criterion, ...]:
         return read_answer("", self.plan.definition.success_criteria).criteria
+
+
+def own_span_of(plan: AgentPlan) -> str:
+    """The span of an agent that goes on in its own record; empty for others."""
+    past = plan.past
+    return str(past.started.get("span_id") or "") if past is not None and past.in_place else ""
 
 
 def _span_above(above: Above, parts: RunParts, own_span: str | None) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sashizu_core.ids import AgentId
+from sashizu_core.ids import AgentId, new_agent_id
 from sashizu_core.runtime.asked import Asked
 from sashizu_core.runtime.hosted import HostedInstance
 from sashizu_core.runtime.instance import AgentInstance
@@ -13,7 +13,7 @@ from sashizu_core.runtime.plan import AgentPlan
 from sashizu_core.runtime.run_parts import Above, RunParts
 from sashizu_core.types import Message
 
-__all__ = ["Instance", "above_all", "instance_of"]
+__all__ = ["Instance", "above_all", "agent_id_of", "instance_of"]
 
 Instance = AgentInstance | HostedInstance
 
@@ -43,6 +43,13 @@ def instance_of(
         history=history,
         above=above,
     )
+
+
+def agent_id_of(plan: AgentPlan) -> AgentId:
+    """The id of an agent instance that begins: a new one, or its own where it goes on in place."""
+    if plan.past is not None and plan.past.in_place:
+        return AgentId(plan.past.agent_id)
+    return new_agent_id()
 
 
 def above_all(asked: Asked, parts: RunParts) -> Above | None:

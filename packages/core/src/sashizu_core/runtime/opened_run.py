@@ -16,7 +16,7 @@ from sashizu_core.approvals import Approvals
 from sashizu_core.control import ControlServer, RunHandle, RunInfo
 from sashizu_core.errors import MissingPackage, SashizuError, UsageError
 from sashizu_core.home import state_home
-from sashizu_core.protocols import Budget, BudgetNode, Executor, ShiftingBudget
+from sashizu_core.protocols import Budget, BudgetNode, ShiftingBudget
 from sashizu_core.reactions.book import ReactionBook, load_book
 from sashizu_core.redaction import Redactor
 from sashizu_core.runtime.asked import Asked, handoff_of
@@ -46,7 +46,6 @@ class OpenedRun:
     """A run whose parts are open; `info` is what others are told of it."""
 
     parts: RunParts
-    executor: Executor
     control: ControlServer
     info: RunInfo
 
@@ -120,7 +119,7 @@ async def opened_run(
     """Open what a run and its first agents need; `late` says that more agents may come.
 
     Raises:
-        UsageError: a model, an executor or a sandbox is unknown.
+        UsageError: a model or a sandbox is unknown.
         MissingPackage: a durable record or a ledger is missing.
     """
     async with AsyncExitStack() as stack:
@@ -150,11 +149,10 @@ async def opened_run(
             spawning = Spawning(asked, sources, Opened(asked.registry, owned))
             parts = replace(parts, spawning=spawning)
             spawning.begin(parts)
-        executor = await opened.executor(asked.settings.run.executor)
         hosted = asked.received is not None and asked.received.hosted
         # A process of an agent is part of the run that is known to others.
         async with control.serve() if not hosted else nullcontext():
-            yield OpenedRun(parts, executor, control, info)
+            yield OpenedRun(parts, control, info)
 
 
 def _document(asked: Asked, sources: Sources, redactor: Redactor) -> str:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from sashizu_core.devices import chosen
-from sashizu_core.errors import MissingPackage, UsageError, nearest
+from sashizu_core.errors import MissingPackage, UsageError
 from sashizu_core.hosts import AgentHost
 from sashizu_core.ids import RunId, span_id, trace_id
 from sashizu_core.plugins import Registry
@@ -19,7 +19,6 @@ from sashizu_core.protocols import (
     BudgetNode,
     Busy,
     EventSink,
-    Executor,
     Model,
     Policy,
     Refused,
@@ -27,7 +26,6 @@ from sashizu_core.protocols import (
     ToolSource,
 )
 from sashizu_core.runtime.child_opening import OwnedStack
-from sashizu_core.runtime.executor import LocalExecutor
 from sashizu_core.runtime.held import open_sandbox, starts_programs
 from sashizu_core.runtime.plan import AgentPlan, find_model
 from sashizu_core.sandboxing import Sandbox
@@ -111,22 +109,6 @@ class Opened:
         if not reacts and not any(starts_programs(plan) for plan in plans):
             return None
         return await open_sandbox(wanted, self._registry.sandboxes, self._stack)
-
-    async def executor(self, name: str) -> Executor:
-        """The executor of that name; `local` is there even if its plugin is not.
-
-        Raises:
-            UsageError: no plugin offers it; names the nearest.
-        """
-        executors = self._registry.executors
-        spec = executors.get(name)
-        if spec is None and name == "local":
-            return LocalExecutor()
-        if spec is None:
-            known = ", ".join(sorted({"local", *executors}))
-            hint = nearest(name, executors)
-            raise UsageError(f"unknown executor {name!r} in 'run.executor'{hint}; known: {known}")
-        return await self._stack.enter_async_context(spec.open())
 
     async def host(self, name: str, root: Path) -> AgentHost:
         """Who starts processes for agents."""

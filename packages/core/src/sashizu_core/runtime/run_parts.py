@@ -129,6 +129,6 @@ class Above:
 
 def repeated_run(parts: RunParts, plan: AgentPlan) -> object:
     """The run that all events of an agent repeat; None where it does something itself."""
-    if plan.past is not None and plan.past.strict:
+    if plan.past is not None and plan.past.strict and not plan.past.in_place:
         return plan.past.run_id
     return parts.recorder.context.get("replay_of")

@@ -75,16 +75,17 @@ class RunPast:
     fresh: dict[str, str] = field(default_factory=dict)
     agents: list[KnownAgent] = field(default_factory=list)
     foreign: list[AgentPast] = field(default_factory=list)
+    in_place: bool = False
     _waiting: list[KnownAgent] = field(default_factory=list)
 
     @classmethod
-    def of(cls, recorded: RecordedRun, *, recomputes: bool) -> RunPast:
-        """The history in a record.
+    def of(cls, recorded: RecordedRun, *, recomputes: bool, in_place: bool = False) -> RunPast:
+        """The history in a record; `in_place` says that the agents go on in it as themselves.
 
         Raises:
             SashizuError: what of it is needed is not kept, or was written by another version.
         """
-        past = cls(recorded, recomputes, events=recorded.events)
+        past = cls(recorded, recomputes, events=recorded.events, in_place=in_place)
         by_agent: dict[str, list[Fields]] = {}
         for event in recorded.events:
             if event.get("agent_id") is not None:
@@ -193,6 +194,7 @@ class RunPast:
         document = self.document(begun)
         past = self._past_of(agent_id, begun, events)
         past.strict = self.recomputes or past.final or (bool(past.ended) and not self._ended())
+        past.in_place = self.in_place
         attrs = begun.get("attrs") or {}
         place = str(begun.get("parent_agent_id") or ""), int(attrs.get("at_step", -1))
         key = task_key(task_from(document["task"]))

@@ -15,7 +15,6 @@ from sashizu_core.control import RunHandle
 from sashizu_core.errors import RecordError, SashizuError, SpawnRefused, ToolError
 from sashizu_core.grants import SpawnRequest, Subject
 from sashizu_core.handoff import Received
-from sashizu_core.ids import new_agent_id
 from sashizu_core.permissions import authorize
 from sashizu_core.protocols import BudgetNode
 from sashizu_core.runtime.asked import Asked
@@ -25,7 +24,7 @@ from sashizu_core.runtime.child_slots import WorkSlot
 from sashizu_core.runtime.held import starts_programs
 from sashizu_core.runtime.hosted import HostedInstance
 from sashizu_core.runtime.instance import AgentInstance
-from sashizu_core.runtime.instances import Instance, instance_of
+from sashizu_core.runtime.instances import Instance, agent_id_of, instance_of
 from sashizu_core.runtime.opening import Opened, require_prices
 from sashizu_core.runtime.places import Place, with_isolation
 from sashizu_core.runtime.plan import AgentPlan, Sources, plan_child, without_tools
@@ -241,7 +240,7 @@ class Spawning:
             require_prices(parts.budget, plan, parts.models, limited=node.limited("nusd"))
 
     async def _instance(self, plan: AgentPlan, parent: ChildSpawner, step: int) -> Instance:
-        above, agent_id = parent.instance, new_agent_id()
+        above, agent_id = parent.instance, agent_id_of(plan)
         place: Place
         if plan.isolation == "none" and plan.host:
             place = Place(above.place.workspace, None)

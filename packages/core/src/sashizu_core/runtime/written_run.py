@@ -27,7 +27,7 @@ from sashizu_core.runtime.written_plan import (
 from sashizu_core.trust import TrustStore
 from sashizu_core.types import Limits, Task
 
-__all__ = ["WrittenRun", "read_run", "written_run"]
+__all__ = ["WrittenRun", "plain_run", "read_run", "written_run"]
 
 _TABLES = ("run", "spawn", "policy")
 """The settings that a run is shaped by; those of plugins may hold keys, and are not kept."""
@@ -57,7 +57,12 @@ class WrittenRun:
 
 
 def written_run(asked: Asked, catalogue: Catalogue, redactor: Redactor) -> str:
-    """Everything that `read_run` reads."""
+    """Everything that `read_run` reads, without secrets."""
+    return written(plain_run(asked, catalogue), redactor)
+
+
+def plain_run(asked: Asked, catalogue: Catalogue) -> dict[str, Any]:
+    """Everything that `read_run` reads, as JSON values that may hold secrets."""
     values: dict[str, Any] = {
         "format": FORMAT,
         "tasks": [plain_task(task) for task in asked.tasks],
@@ -78,7 +83,8 @@ def written_run(asked: Asked, catalogue: Catalogue, redactor: Redactor) -> str:
             *(entry.name for entry in catalogue if entry.scope == "repository"),
         ],
     }
-    return written(json.loads(json.dumps(values, default=str)), redactor)
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return plain
 
 
 def _trusted(root: Path, catalogue: Catalogue) -> list[AgentDefinition]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sashizu_core.testing.budget import BudgetContract
     from sashizu_core.testing.budget_shift import ShiftContract
     from sashizu_core.testing.device import DeviceContract
+    from sashizu_core.testing.executor import ExecutorContract
     from sashizu_core.testing.model import ModelContract
     from sashizu_core.testing.plugin import PluginContract
     from sashizu_core.testing.policy import PolicyContract
@@ -22,6 +23,7 @@ __all__ = [
     "AdmissionContract",
     "BudgetContract",
     "DeviceContract",
+    "ExecutorContract",
     "ModelContract",
     "PluginContract",
     "PolicyContract",
@@ -35,6 +37,7 @@ _HOME_OF = {
     "AdmissionContract": "admission",
     "BudgetContract": "budget",
     "DeviceContract": "device",
+    "ExecutorContract": "executor",
     "ModelContract": "model",
     "PluginContract": "plugin",
     "PolicyContract": "policy",

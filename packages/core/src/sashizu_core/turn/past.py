@@ -46,7 +46,8 @@ class AgentPast:
     events of giving its folder the files of another.
     `goes_on_as` is the id of the agent instance that repeats it, empty before there is one;
     `started_in` are the steps in which it started agents. `moved` says that its texts are not
-    those that were recorded; `keep` then keeps them anew with what is copied.
+    those that were recorded; `keep` then keeps them anew with what is copied. `in_place` says that
+    it goes on in the same record, as itself: nothing is copied.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class AgentPast:
         self.started_in: set[int] = set()
         self.moved = False
         self.forked = False
+        self.in_place = False
         self.unchanged = False
         self.restored: list[Fields] = []
         self.keep: Callable[[str], Mapping[str, Any]] | None = None
@@ -224,6 +226,8 @@ class AgentPast:
 
     def copies(self, events: Iterable[Fields], recorder: Recorder) -> list[Event]:
         """Recorded events once more, under the ids of who repeats them."""
+        if self.in_place:
+            return []
         made = []
         for event in events:
             own = {

@@ -1,0 +1,319 @@
+"""The operations that runs are handed over for: the run itself, and each of its agents.
+
+What they did is on record, and they go on from there: neither has any other memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import time
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from sashizu_core.errors import BudgetRefused, MissingPackage, UsageError
+from sashizu_core.executors import Operation, Work, WorkContext, WorkStatus
+from sashizu_core.handoff import Handoff, Received
+from sashizu_core.ids import AgentId, RunId
+from sashizu_core.plugins import Registry
+from sashizu_core.protocols import BudgetNode
+from sashizu_core.recorded import RecordedRun
+from sashizu_core.runtime.artifacts import RUNS_FOLDER
+from sashizu_core.runtime.asked import Asked, asked_by
+from sashizu_core.runtime.delegation import run_asked
+from sashizu_core.runtime.handed_run import AGENT, RUN, HandedAgent, HandedRun
+from sashizu_core.runtime.handed_start import ended_fields, recorder_of, started_fields
+from sashizu_core.runtime.plain_report import agent_report_from, plain_report
+from sashizu_core.runtime.received import beneath
+from sashizu_core.runtime.redacting import run_redactor
+from sashizu_core.runtime.run_past import RunPast
+from sashizu_core.runtime.spent import less, spent_by
+from sashizu_core.runtime.telling import Telling
+from sashizu_core.settings import Settings, load_settings
+from sashizu_core.turn.steps import LAST_WORDS_S
+from sashizu_core.types import AgentReport, AgentStatus, Limits, Outcome, RunReport, Usage
+
+__all__ = ["Workplace", "agent_key", "operations_of"]
+
+_DEEP = 1000
+"""Levels where nothing bounds them."""
+
+_LATE_S = 5.0
+"""How long after the deadline of a run its agents may take to say so, in seconds."""
+
+_OUTCOMES: Mapping[str, tuple[AgentStatus, Outcome]] = {
+    "cancelled": ("cancelled", Outcome.CANCELLED),
+    "timeout": ("timeout", Outcome.DEADLINE),
+}
+
+_OF_THE_WORKER = ("sandbox", "executor")
+"""Of `[run]`, what a worker decides for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What a worker brings: plugins, and the folders that it lets agents work in; empty for any.
+
+    `registry` has one sink that keeps the record and can read it back.
+    """
+
+    registry: Registry
+    roots: tuple[Path, ...] = ()
+
+    def settings(self, run: HandedRun) -> Settings:
+        """The settings of this machine for a workspace, with what shapes the run as it was asked.
+
+        Raises:
+            UsageError: agents may not work there.
+        """
+        root = run.asked.root
+        if self.roots and not any(root == each or each in root.parents for each in self.roots):
+            allowed = ", ".join(map(str, self.roots))
+            raise UsageError(
+                f"this worker lets no agent work in {str(root)!r}: start one with a --root above "
+                f"it (this one has {allowed})"
+            )
+        here = load_settings(root)
+        asked, own = run.asked.tables.get("run", {}), here.tables.get("run", {})
+        shaped = {name: value for name, value in asked.items() if name not in _OF_THE_WORKER}
+        shaped |= {name: value for name, value in own.items() if name in _OF_THE_WORKER}
+        return replace(here, tables={**here.tables, "run": {**shaped, "executor": "local"}})
+
+    async def recorded(self, run_id: str) -> RecordedRun:
+        """What is on record of a run by now.
+
+        Raises:
+            MissingPackage: nothing here keeps a record that can be read back.
+        """
+        for spec in self.registry.sinks.values():
+            if spec.recorded is not None:
+                try:
+                    return await anyio.to_thread.run_sync(spec.recorded, run_id)
+                except UsageError:
+                    return RecordedRun(run_id, (), lambda _: None, {})
+        raise MissingPackage("to go on with what a run has recorded", "sashizu-audit")
+
+
+def operations_of(place: Workplace) -> dict[str, Operation]:
+    """What a worker can be asked for, by name. The names are part of what is stored."""
+
+    async def run(context: WorkContext) -> Any:
+        return await _run(place, context)
+
+    async def agent(context: WorkContext) -> Any:
+        return await _agent(place, context)
+
+    return {RUN: run, AGENT: agent}
+
+
+def agent_key(run_id: str, number: int) -> str:
+    """The key of the work of one agent: the same after a crash, so that it is attached to."""
+    return f"{run_id}/{number}"
+
+
+# --- the run --------------------------------------------------------------------------------------
+
+
+async def _run(place: Workplace, context: WorkContext) -> Any:
+    run = HandedRun.read(context.work.payload)
+    redactor = run_redactor(place.settings(run), place.registry)
+    async with (
+        _telling(context) as sink,
+        recorder_of(place.registry, run.context, redactor, sink) as recorder,
+    ):
+        before = await place.recorded(run.run_id)
+        kinds = {event["kind"] for event in before.events}
+        if "run.started" not in kinds:
+            await recorder.record([recorder.event("run.started", started_fields(run, recorder))])
+        started = time()
+        status, reports = "cancelled", list[AgentReport]()
+        try:
+            reports = await _agents(run, context)
+            status = _status(reports)
+        finally:
+            ended = ended_fields(status, reports, time() - started)
+            with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                if "run.ended" not in kinds:
+                    await recorder.record([recorder.event("run.ended", ended)])
+    report = RunReport(
+        run_id=RunId(run.run_id),
+        requested_agents=tuple(task.agent for task in run.tasks),
+        resolved_agents=tuple(agent.name for agent in run.agents),
+        results=reports,
+        budget=None,
+        duration_s=time() - started,
+    )
+    return plain_report(report)
+
+
+async def _agents(run: HandedRun, context: WorkContext) -> list[AgentReport]:
+    """Hand over the agents, at most as many at once as are to work at once, and wait for them."""
+    keys = [agent_key(run.run_id, agent.number) for agent in run.agents]
+    at_once = _at_once(run)
+    reports = []
+    for agent, key in zip(run.agents[:at_once], keys, strict=False):
+        await _begin(run, agent, key, context)
+    for position, key in enumerate(keys):
+        status = await context.ended(key)
+        reports.append(_report(run.agents[position], status))
+        if position + at_once < len(keys):
+            later = run.agents[position + at_once]
+            await _begin(run, later, keys[position + at_once], context)
+    return reports
+
+
+async def _begin(run: HandedRun, agent: HandedAgent, key: str, context: WorkContext) -> None:
+    await context.submit(_work(run, agent, key))
+    await context.tell({"begun": [key]})
+
+
+def _at_once(run: HandedRun) -> int:
+    alive = run.asked.budget.agents_alive
+    return run.asked.jobs if alive is None else max(1, min(run.asked.jobs, alive))
+
+
+def _work(run: HandedRun, agent: HandedAgent, key: str) -> Work:
+    deadline = None if run.deadline is None else run.deadline + _LATE_S
+    return Work(key, AGENT, run.of_agent(agent.number), labels=run.labels, deadline=deadline)
+
+
+def _status(reports: Sequence[AgentReport]) -> str:
+    for status in ("timeout", "cancelled", "error"):
+        if any(report.status == status for report in reports):
+            return status
+    return "ok"
+
+
+def _report(agent: HandedAgent, status: WorkStatus) -> AgentReport:
+    """What became of an agent; where its work has no report, what became of that."""
+    if status.state == "ok":
+        return agent_report_from(status.result)
+    how, outcome = _OUTCOMES.get(status.state, ("error", Outcome.FAILED))
+    return AgentReport(
+        agent=agent.name,
+        agent_id=AgentId(""),
+        status=how,
+        outcome=outcome,
+        answer="",
+        criteria=(),
+        artifacts=(),
+        missing=(),
+        usage=Usage(),
+        budget=None,
+        steps=0,
+        duration_s=0.0,
+        error=status.error,
+    )
+
+
+# --- one agent ------------------------------------------------------------------------------------
+
+
+async def _agent(place: Workplace, context: WorkContext) -> Any:
+    run = HandedRun.read(context.work.payload)
+    (agent,) = run.agents
+    past = await _past(place, run, agent)
+    async with _telling(context) as sink:
+        asked = _asked(place, run, agent, past, sink)
+        async with _node(place.registry, agent, past) as (node, ledger):
+            received = Received(_handoff(run, agent), node, hosted=True)
+            report = await run_asked(beneath(asked, received, ledger))
+    return plain_report(report.results[0])
+
+
+async def _past(place: Workplace, run: HandedRun, agent: HandedAgent) -> RunPast | None:
+    """What the agent and those beneath it did before a crash; None where it begins."""
+    recorded = await place.recorded(run.run_id)
+    ids: set[str] = set()
+    for event in recorded.events:
+        own = event.get("parent_span_id") == agent.span
+        below = str(event.get("parent_agent_id")) in ids
+        if event["kind"] == "agent.started" and (own or below):
+            ids.add(str(event["agent_id"]))
+    if not ids:
+        return None
+    events = [event for event in recorded.events if str(event.get("agent_id")) in ids]
+    past = RunPast.of(replace(recorded, events=events), recomputes=False, in_place=True)
+    past.carries = True
+    return past
+
+
+def _asked(
+    place: Workplace, run: HandedRun, agent: HandedAgent, past: RunPast | None, sink: Telling
+) -> Asked:
+    settings, said = place.settings(run), run.asked
+    left = None if run.deadline is None else run.deadline - time()
+    if left is not None and left <= 0:
+        raise BudgetRefused("run", "seconds", 1, 0, closed=True)
+    if past is not None:
+        past.policy, past.brought = settings.policy, said.brought
+    asked = asked_by(
+        said.tasks,
+        workspace=said.root,
+        budget=Limits(),
+        deadline_s=left,
+        jobs=1,
+        model=said.model,
+        isolation="none",
+        agents=said.agents,
+        sinks=[sink],
+        settings=settings,
+        registry=replace(place.registry, agents={}, hosts={}),
+        run_id=RunId(run.run_id),
+    )
+    return replace(asked, past=past, named_before={said.tasks[0].agent: agent.before})
+
+
+def _handoff(run: HandedRun, agent: HandedAgent) -> Handoff:
+    return Handoff(
+        run_id=RunId(run.run_id),
+        agent_id=AgentId(""),
+        parent_agent_id=None,
+        depth=-1,
+        ceiling=agent.ceiling,
+        deadline=run.deadline,
+        traceparent=f"00-{run.context['trace_id']}-{agent.span}-01",
+        depth_left=_DEEP,
+        folder=RUNS_FOLDER,
+        recorded=True,
+    )
+
+
+@asynccontextmanager
+async def _node(
+    registry: Registry, agent: HandedAgent, past: RunPast | None
+) -> AsyncIterator[tuple[BudgetNode, Any]]:
+    """A ledger of the agent's share, without what it has spent before.
+
+    Raises:
+        MissingPackage: no package provides one.
+    """
+    if registry.budget is None:
+        raise MissingPackage("an agent on a worker", "sashizu-budget")
+    limits = agent.share
+    if past is not None:
+        limits = less(limits, spent_by(past.every))
+    async with registry.budget.open() as ledger:
+        node = ledger.root("run", limits)
+        try:
+            yield node, ledger
+        finally:
+            node.close()
+
+
+@asynccontextmanager
+async def _telling(context: WorkContext) -> AsyncIterator[Telling]:
+    """A sink whose events go to whoever follows the work; the last ones too."""
+    sink = Telling()
+    async with anyio.create_task_group() as group:
+        group.start_soon(sink.tell_all, context)
+        try:
+            yield sink
+        finally:
+            with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                await sink.close(context)
+            group.cancel_scope.cancel()
