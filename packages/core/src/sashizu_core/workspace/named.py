@@ -51,10 +51,12 @@ def _final_path(fd: int) -> Path:
 
 def _reach(path: Path) -> Path:
     r"""How a resolved path is handed to the system: Windows takes more than 260 characters so."""
-    text = str(path)
-    if sys.platform != "win32" or text.startswith("\\\\?\\"):
-        return path
-    return Path("\\\\?\\UNC\\" + text[2:] if text.startswith("\\\\") else "\\\\?\\" + text)
+    if sys.platform == "win32":
+        text = str(path)
+        if not text.startswith("\\\\?\\"):
+            share = text.startswith("\\\\")
+            return Path("\\\\?\\UNC\\" + text[2:] if share else "\\\\?\\" + text)
+    return path
 
 
 def _resolved(path: Path) -> Path:
