@@ -57,7 +57,7 @@ def test_a_model_that_is_ready_answers_and_is_named(machine, world, flag, before
     code, out, err = machine(READY)(*words, "-o", "report.json")
 
     assert (code, out) == (0, "Windows.\n")
-    assert "backend windows answers with phi-silica: it answers" in err
+    assert "phi-silica is ready, carried out by windows: it answers" in err
     assert "phi-silica was carried out by windows in 1 calls" in err
     (result,) = json.loads((world.folder / "report.json").read_text())["results"]
     assert result["backends"] == [

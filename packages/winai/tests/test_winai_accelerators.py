@@ -16,9 +16,12 @@ from sashizu_core.devices import (
     Probe,
     Stats,
 )
+from sashizu_core.plugins import Registry
+from sashizu_core.settings import Settings
 from sashizu_winai.capabilities import Capability
 from sashizu_winai.errors import Denied, Failed, Missing, NotReady
 from sashizu_winai.fake import FakeBackend
+from sashizu_winai.offers import model_specs
 from sashizu_winai.onnx import probing
 from sashizu_winai.runtime import WindowsAiRuntime
 
@@ -168,6 +171,21 @@ async def test_an_answer_that_fails_is_a_typed_error(driver):
         driver.registered[0].close()
         with pytest.raises(Failed, match="closed"):
             await registration.path()
+
+
+async def test_the_model_of_a_run_is_registered_for_as_long_as_it_is_open(driver, monkeypatch):
+    registry = Registry(devices={"native": spec(driver)})
+    monkeypatch.setattr("sashizu_core.plugins.open_registry", lambda _: registry)
+    (model,) = model_specs(Settings({"winai": {"fake": True}}))
+
+    async with model.open("phi-silica"):
+        assert [one.open for one in driver.registered] == [True]
+    assert [one.open for one in driver.registered] == [False]
+
+    driver.found = Probe("missing", "not loaded")
+    async with model.open("phi-silica") as opened:
+        assert opened.info.name == "phi-silica"
+    assert len(driver.registered) == 1
 
 
 class Runtime:

@@ -57,7 +57,7 @@ def choose_windows(session: Session) -> None:
     if not found.ready and mode == "strict":
         raise UsageError(one_line(f"{OPTION}: {MODEL} is not ready: {_reason(found)}"))
     if found.ready:
-        text = f"backend {found.backend} answers with {MODEL}: {found.reason}"
+        text = f"{MODEL} is ready, carried out by {found.backend}: {found.reason}"
     else:
         text = f"{MODEL} is not ready, so the configured model answers: {_reason(found)}"
     session.windows_ai_found = _told(session, found.ready, text)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+from sashizu_core.devices import DeviceSpec
 from sashizu_core.protocols import Model, Tool
 from sashizu_core.settings import Settings
 from sashizu_core.specs import ModelSpec, Readiness, ToolSpec
@@ -30,12 +31,25 @@ def model_specs(settings: Settings) -> Sequence[ModelSpec]:
         from sashizu_winai.model import WindowsModel
         from sashizu_winai.runtime import WindowsAiRuntime
 
-        async with WindowsAiRuntime.open(backend=chosen_backend(fake)) as runtime:
+        devices = _with_driver(settings)
+        async with WindowsAiRuntime.open(backend=chosen_backend(fake), devices=devices) as runtime:
+            if (await runtime.probe_one(Capability.KERNEL_DRIVER)).ready:
+                await runtime.register_with_kernel()  # for as long as the model is open
             yield WindowsModel(runtime.backend, name)
 
     summary = "the language model of Windows itself, on this device"
     probe = partial(_readiness, Capability.LANGUAGE_MODEL, fake=fake)
     return [ModelSpec("phi-silica", summary, open_, probe=probe)]
+
+
+def _with_driver(settings: Settings) -> Sequence[DeviceSpec]:
+    """All backends of devices, where the native driver is wanted among them; else none."""
+    from sashizu_core.plugins import open_registry
+
+    from sashizu_winai.accelerators import DRIVER
+
+    devices = open_registry(settings).devices
+    return list(devices.values()) if DRIVER in devices else []
 
 
 def tool_specs(settings: Settings) -> Sequence[ToolSpec]:

@@ -19,6 +19,7 @@ from sashizu_cli.outfile import OutFile, opened
 from sashizu_cli.session import Session, session_of
 from sashizu_cli.shared import Command, new_app
 from sashizu_cli.tasks import text_or_stdin
+from sashizu_cli.windows_ai import on_windows_ai
 
 if TYPE_CHECKING:
     from sashizu_core.creation import CreatedAgent
@@ -72,6 +73,7 @@ def agent_create(
         as_json=as_json,
         audit=not no_audit,
     )
+    request = on_windows_ai(request, session)
     asked = _Asked(text_or_stdin(prompt), request, session, save=save, run=run, yes=yes)
     with opened(out) as file:
         return asked.carry_out(file)

@@ -15,6 +15,7 @@ from sashizu_cli.outfile import opened
 from sashizu_cli.session import session_of
 from sashizu_cli.shared import Command, new_app
 from sashizu_cli.went_on import LEFT_OUT, here, told
+from sashizu_cli.windows_ai import on_windows_ai
 
 if TYPE_CHECKING:
     from sashizu_core.repeating import WentOn
@@ -61,6 +62,7 @@ def fork(
         out=out,
         as_json=as_json,
     )
+    request = on_windows_ai(request, session)
     with opened(out) as file:
         call = partial(_forked, run, at, agent)
         found, interrupted = watched(request, session, call, file)
