@@ -92,6 +92,21 @@ def test_a_stream_without_requests_ends_well(answered):
     assert "0 of 0 requests" in err
 
 
+def test_the_deadline_of_the_run_has_an_exit_code_of_its_own(world, cli, monkeypatch):
+    stdin, other = os.pipe()
+    monkeypatch.setattr(Session, "registry", world.session().registry)
+    monkeypatch.setattr(realtime, "answer_stream", partial(realtime.answer_stream, fd=stdin))
+    words = ("-c", "run.model=fake/scripted", "--no-audit", "--deadline", "0.05s")
+    try:
+        code, out, _ = cli("run", "--realtime", "-", *words)
+    finally:
+        os.close(stdin)
+        os.close(other)
+
+    assert code == 124
+    assert "deadline" in json.loads(out.splitlines()[-1])["stopped"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

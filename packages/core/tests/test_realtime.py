@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -169,6 +170,16 @@ async def test_the_deadline_of_the_run_ends_the_stream(answer):
         told, found, _, _ = await answer(quiet(), deadline_s=0.05)
     assert told == []
     assert "deadline" in found.stopped
+    assert found.expired
+
+
+async def test_a_program_that_is_a_whole_agent_is_refused(answer, monkeypatch):
+    monkeypatch.setattr(
+        "sashizu_core.runtime.plan.find_model",
+        lambda name, models: replace(models[name], engine=True),
+    )
+    with pytest.raises(UsageError, match="one call of a model"):
+        await answer(at_once("one"))
 
 
 async def test_a_stream_that_fails_ends_the_run_with_its_error(answer):

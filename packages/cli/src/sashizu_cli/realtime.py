@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sashizu_core.errors import UsageError
 
 from sashizu_cli import render
-from sashizu_cli.exits import FAILED, INTERRUPTED, OK
+from sashizu_cli.exits import DEADLINE, FAILED, INTERRUPTED, OK
 from sashizu_cli.interrupts import Interrupts
 from sashizu_cli.json_text import json_text
 from sashizu_cli.plain import one_line
@@ -118,7 +118,9 @@ class _Stream:
                 sys.stdout.flush()
                 os._exit(INTERRUPTED)
             return INTERRUPTED
-        return FAILED if found.missed or found.failed or self._invalid or found.stopped else OK
+        if found.missed or found.failed or self._invalid or (found.stopped and not found.expired):
+            return FAILED
+        return DEADLINE if found.expired else OK
 
     async def _requests(self) -> AsyncIterator[Asking]:
         from sashizu_core.runtime.realtime import Asking

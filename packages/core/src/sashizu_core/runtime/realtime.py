@@ -89,7 +89,11 @@ _STEP = math.log(1.01)
 
 @dataclass(slots=True)
 class Summary:
-    """What became of all requests. Times are of those that were worked on, in milliseconds."""
+    """What became of all requests. Times are of those that were worked on, in milliseconds.
+
+    `stopped` is why the run ended before its requests did, empty if it did not; `expired` says that
+    its own time was over.
+    """
 
     run_id: RunId
     target_ms: float
@@ -100,6 +104,7 @@ class Summary:
     p50_ms: float | None = None
     p99_ms: float | None = None
     stopped: str = ""
+    expired: bool = False
     budget: BudgetState | None = None
 
     @property
@@ -130,7 +135,8 @@ async def answer_in_time(
         options: what `delegate_parallel` takes besides tasks; `isolation` is none.
 
     Raises:
-        UsageError: `target_s` is not above 0, or something asked for does not exist.
+        UsageError: `target_s` is not above 0, the model is an engine, or something asked for does
+            not exist.
         MissingPackage: a budget or a durable record is asked for and its package is absent.
         RecordError: the record cannot be written.
     """
@@ -162,6 +168,11 @@ class _Serving:
         self, conductor: Conductor, tell: Callable[[Answered], None], target_s: float
     ) -> None:
         plan = conductor.first[0]
+        if plan.engine:
+            raise UsageError(
+                f"{plan.model!r} is a program that does the whole work of an agent: "
+                "requests in real time take one call of a model"
+            )
         grants = replace(plan.grants, tools=frozenset())
         self._plan = replace(plan, tools={}, served=(), grants=grants)
         self._conductor = conductor
@@ -182,6 +193,7 @@ class _Serving:
         found.p50_ms = self._latencies.percentile(0.5)
         found.p99_ms = self._latencies.percentile(0.99)
         found.stopped = redactor.text(self._conductor.stopped)
+        found.expired = self._conductor.parts.handle.expired
         node = self._conductor.budget
         found.budget = node.state() if node is not None else None
         return found
