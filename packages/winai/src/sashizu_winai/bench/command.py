@@ -50,13 +50,15 @@ def windows(
     """Measure Windows AI and the native driver; what cannot be measured says why."""
     import anyio
 
+    from sashizu_winai.invoking import plain
+
     figures = anyio.run(_measured, ctx, action, list(given or ()), rounds)
     if as_json:
         told = {"system": sys.platform, "figures": [one.as_json() for one in figures]}
         typer.echo(json.dumps(told, indent=2))
         return
     for one in figures:
-        typer.echo(f"{one.name:<16}{_plain(one.text())}")
+        typer.echo(f"{one.name:<16}{plain(one.text())}")
 
 
 async def _measured(
@@ -102,8 +104,3 @@ async def _recorder(ctx: typer.Context) -> AsyncIterator[TimedRecorder | None]:
                 return
             context = {**run_context(new_run_id(), Path.cwd()), "agent_id": new_agent_id()}
             yield TimedRecorder(sinks, context)
-
-
-def _plain(text: str) -> str:
-    """A text of strangers on one line, without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
