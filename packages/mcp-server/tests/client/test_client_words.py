@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sashizu_core.errors import ArgumentsError
 from sashizu_core.settings import Settings
+from sashizu_core.tool_fingerprint import tool_fingerprint
 from sashizu_mcp_server.client.arguments import ArgumentsCheck, UnusableSchema
 from sashizu_mcp_server.client.configured import known_secrets
-from sashizu_mcp_server.client.listing import fingerprint, read_listing
+from sashizu_mcp_server.client.listing import read_listing
 from sashizu_mcp_server.client.words import clean_line, clean_text, clean_value
 
 JSON = st.recursive(
@@ -98,7 +99,7 @@ def test_an_error_says_where_and_what(schema, arguments, said) -> None:
 
 def test_a_fingerprint_covers_all_that_is_told_and_nothing_else() -> None:
     tool = {"name": "a", "description": "b", "inputSchema": PLAIN}
-    assert fingerprint(tool) == fingerprint({**tool, "_meta": {"x": 1}, "title": None})
+    assert tool_fingerprint(tool) == tool_fingerprint({**tool, "_meta": {"x": 1}, "title": None})
     for other in (
         {"name": "c"},
         {"title": "t"},
@@ -107,7 +108,7 @@ def test_a_fingerprint_covers_all_that_is_told_and_nothing_else() -> None:
         {"outputSchema": PLAIN},
         {"annotations": {"readOnlyHint": True}},
     ):
-        assert fingerprint({**tool, **other}) != fingerprint(tool)
+        assert tool_fingerprint({**tool, **other}) != tool_fingerprint(tool)
 
 
 def test_what_a_model_is_shown_names_the_server_as_who_says_it() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from sashizu_winai.filtering.command import filter_messages
 from sashizu_winai.hosting.command import host
 from sashizu_winai.invoking import asked_devices, asked_input, asked_table, plain
 from sashizu_winai.registry.command import register
@@ -28,6 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+app.command("filter")(filter_messages)
 app.command()(host)
 app.command()(register)
 app.command()(apis)

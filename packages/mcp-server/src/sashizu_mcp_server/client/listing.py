@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
+from sashizu_core.tool_fingerprint import tool_fingerprint
 from sashizu_core.types import ToolSchema
 
 from sashizu_mcp_server.client.arguments import ArgumentsCheck, UnusableSchema
@@ -86,7 +85,7 @@ def _served(server: str, name: str, tool: Mapping[str, Any]) -> ServedTool:
     return ServedTool(
         server,
         name,
-        fingerprint(tool),
+        tool_fingerprint(tool),
         ToolSchema(
             f"{server}/{name}",
             f"A tool of the server {server!r}, which describes it so: {said or '(not at all)'}",
@@ -95,14 +94,3 @@ def _served(server: str, name: str, tool: Mapping[str, Any]) -> ServedTool:
         check,
         hints.get("readOnlyHint") is True,
     )
-
-
-def fingerprint(tool: Mapping[str, Any]) -> str:
-    """The SHA-256 of what is told of a tool: its name, words, schemas and hints."""
-    told = {
-        key: tool[key]
-        for key in ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
-        if tool.get(key) is not None
-    }
-    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return sha256(text.encode()).hexdigest()
