@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sashizu_core.errors import MissingPackage, RecordError
 from sashizu_core.grants import Grants
@@ -203,6 +203,7 @@ async def test_what_has_not_one_meaning_is_blocked_and_on_record(text, why):
     assert (event["category"], event["status"]) == ("protocol", "denied")
 
 
+@settings(max_examples=30)
 @given(
     st.text(max_size=200)
     | st.recursive(

@@ -6,8 +6,11 @@ import pytest
 from sashizu_core.errors import UsageError
 from sashizu_winai.capabilities import Capability
 from sashizu_winai.errors import Failed, Missing, Unsupported
-from sashizu_winai.onnx import probing, session
+from sashizu_winai.fake import FakeBackend
+from sashizu_winai.onnx import catalogue, probing, session, ways
+from sashizu_winai.onnx.providers import ExecutionProvider
 from sashizu_winai.onnx.session import open_session
+from sashizu_winai.runtime import WindowsAiRuntime
 
 np = pytest.importorskip("numpy")  # both come with the extra
 pytest.importorskip("onnxruntime")
@@ -63,7 +66,7 @@ async def test_going_on_on_the_cpu_is_told_or_refused(policy):
 
 async def test_a_provider_that_is_listed_and_runs_nothing_is_found_out(monkeypatch):
     """Azure's provider is in every build, is accepted by every session, and takes no operator."""
-    monkeypatch.setitem(session._PROVIDERS, "npu", frozenset({"Listed"}))
+    monkeypatch.setitem(ways._PROVIDERS, "npu", frozenset({"Listed"}))
     real = probing.onnxruntime()
 
     class Runtime:
@@ -74,7 +77,12 @@ async def test_a_provider_that_is_listed_and_runs_nothing_is_found_out(monkeypat
             return ["Listed", "CPUExecutionProvider"]
 
         @staticmethod
+        def get_ep_devices():
+            return []
+
+        @staticmethod
         def InferenceSession(given, options, providers, **more):  # noqa: N802 - as the library
+            assert providers
             return real.InferenceSession(
                 given,
                 options,
@@ -133,3 +141,109 @@ def test_a_build_without_directml_says_so_on_windows_and_elsewhere():
     assert probing.probe_onnx().ready
     assert probing.probe_directml("linux").state == "unsupported"
     assert probing.probe_directml("win32").state == "missing"
+
+
+# --- providers of Windows -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "policy", ["prefer_gpu", "prefer_npu", "max_performance", "max_efficiency", "min_power"]
+)
+async def test_what_the_runtime_may_choose_is_told_where_it_chose_the_cpu(policy):
+    opened = await open_session(doubling(), policy=policy)
+
+    assert (await opened.run(VALUES))["y"].tolist() == [3.0, 4.0]
+    assert policy in opened.fell_back
+    with pytest.raises(Unsupported, match="the CPU would have to run it"):
+        await open_session(doubling(), policy=policy, allow_cpu=False)
+
+
+class Added:
+    """ONNX Runtime with a provider that was added, whose device is really the CPU."""
+
+    def __init__(self, real):
+        self._real = real
+        self.libraries: list[tuple[str, str]] = []
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def register_execution_provider_library(self, name, library):
+        if library.endswith("bad.dll"):
+            raise RuntimeError("not a library\x1b")
+        self.libraries.append((name, library))
+
+    def get_ep_devices(self):
+        (cpu,) = [one for one in self._real.get_ep_devices() if one.device.type.name == "CPU"]
+
+        class Device:
+            ep_name = "QNNExecutionProvider"
+            real = cpu
+
+        return [cpu, *(Device for _ in self.libraries)]
+
+    def SessionOptions(self):  # noqa: N802 - as the library
+        options = self._real.SessionOptions()
+
+        class Options:
+            added: list[str] = []  # noqa: RUF012
+
+            def __getattr__(self, name):
+                return getattr(options, name)
+
+            def add_provider_for_devices(self, devices, more):
+                self.added += [one.ep_name for one in devices]
+                options.add_provider_for_devices([one.real for one in devices], more)
+
+        self.options = Options()
+        return self.options
+
+
+@pytest.fixture
+def added(monkeypatch):
+    found = Added(probing.onnxruntime())
+    for module in (catalogue, session):
+        monkeypatch.setattr(module, "onnxruntime", lambda: found)
+    monkeypatch.setattr(catalogue, "_added", {})
+    return found
+
+
+async def test_providers_of_windows_are_made_ready_and_added_once(added):
+    fake = FakeBackend()
+    runtime = await WindowsAiRuntime.create(backend=fake)
+    try:
+        listed = {one.name: one.state for one in await runtime.execution_providers()}
+        assert listed["FakeExecutionProvider"] == "not_present"
+
+        for _ in range(2):
+            (ready,) = await runtime.add_providers()
+        assert (ready.name, ready.state) == ("FakeExecutionProvider", "ready")
+        assert added.libraries == [("FakeExecutionProvider", ready.library)]
+        with pytest.raises(Missing, match="none of this name"):
+            await runtime.add_providers(["Other"])
+    finally:
+        await runtime.aclose()
+
+
+def test_a_library_that_is_not_taken_is_told(added):
+    bad = ExecutionProvider("A", "ready", "bad.dll", certified=True)
+    with pytest.raises(Failed, match="not a library "):
+        catalogue.add_provider(bad)
+    catalogue.add_provider(ExecutionProvider("A", "ready", "good.dll", certified=True))
+    with pytest.raises(Failed, match=r"from 'good\.dll' before"):
+        catalogue.add_provider(ExecutionProvider("A", "ready", "other.dll", certified=True))
+
+
+def test_a_policy_takes_the_devices_of_what_was_added(added):
+    assert ways.way_of(added, "npu").nowhere
+    catalogue.add_provider(ExecutionProvider("QNNExecutionProvider", "ready", "q.dll", True))
+
+    way = ways.way_of(added, "npu")
+    assert [name for name, _ in way.devices] == ["QNNExecutionProvider"]
+    assert ways.way_of(added, "gpu").nowhere
+    assert ways.way_of(added, "cpu").nowhere
+
+    options = added.SessionOptions()
+    assert way.apply(added, options, cpu=True) == ()
+    assert options.added == ["QNNExecutionProvider"]
+    assert options.has_providers()

@@ -23,6 +23,7 @@ from sashizu_winai.registry.odr import probe_registry
 
 if TYPE_CHECKING:
     from sashizu_winai.model import WindowsModel
+    from sashizu_winai.onnx.providers import ExecutionProvider
     from sashizu_winai.onnx.session import OnnxSession, ProviderPolicy
 
 __all__ = ["WindowsAiRuntime"]
@@ -153,6 +154,38 @@ class WindowsAiRuntime:
         from sashizu_winai.onnx.session import open_session
 
         return await open_session(model, policy=policy, allow_cpu=allow_cpu)
+
+    async def execution_providers(self) -> list[ExecutionProvider]:
+        """The execution providers for ONNX models that Windows has for this machine.
+
+        Raises:
+            WindowsAiError: the catalogue cannot be read.
+        """
+        return await _bounded(
+            "list the execution providers", self._timeout, self.backend.execution_providers
+        )
+
+    async def add_providers(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        timeout: float = 600.0,  # noqa: ASYNC109 - a timeout has an error of its own
+    ) -> tuple[ExecutionProvider, ...]:
+        """Make execution providers ready, which may download them, and have sessions use them.
+
+        Args:
+            names: which ones; None for all that Microsoft has certified.
+            timeout: seconds for all of them.
+
+        Raises:
+            TimedOut: it took longer.
+            WindowsAiError: see `onnx.catalogue.add_providers`.
+        """
+        from sashizu_winai.onnx.catalogue import add_providers
+
+        return await _bounded(
+            "add execution providers", timeout, lambda: add_providers(self.backend, names)
+        )
 
     async def gpu_stats(self) -> Snapshot:
         """What every GPU and NPU does, each value with its source and age, or why it is unknown.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import anyio
 import anyio.to_thread
@@ -13,32 +13,10 @@ from sashizu_core.errors import UsageError
 
 from sashizu_winai.errors import Failed, Missing, Unsupported
 from sashizu_winai.onnx.probing import INSTALL, onnxruntime
+from sashizu_winai.onnx.ways import ProviderPolicy, Way, way_of
 
 __all__ = ["OnnxSession", "ProviderPolicy", "open_session"]
 
-ProviderPolicy = Literal["default", "cpu", "gpu", "npu", "directml", "cuda"]
-"""`default` takes what the build prefers; the others name what has to run the model."""
-
-_PROVIDERS: dict[str, frozenset[str]] = {
-    "cpu": frozenset(),
-    "gpu": frozenset(
-        {
-            "CUDAExecutionProvider",
-            "DmlExecutionProvider",
-            "MIGraphXExecutionProvider",
-            "NvTensorRTRTXExecutionProvider",
-            "ROCMExecutionProvider",
-            "TensorrtExecutionProvider",
-            "WebGpuExecutionProvider",
-        }
-    ),
-    "npu": frozenset(
-        {"QNNExecutionProvider", "OpenVINOExecutionProvider", "VitisAIExecutionProvider"}
-    ),
-    "directml": frozenset({"DmlExecutionProvider"}),
-    "cuda": frozenset({"CUDAExecutionProvider"}),
-}
-_CPU = "CPUExecutionProvider"
 _MOST_TEXT = 300
 
 
@@ -116,15 +94,13 @@ def _opened(model: Path | bytes, policy: ProviderPolicy, allow_cpu: bool) -> Onn
     except (ImportError, OSError) as error:
         found = f"ONNX Runtime cannot be loaded: {error}"
         raise Missing("open an ONNX model", found, remedy=INSTALL) from error
-    available = tuple(ort.get_available_providers())
-    wanted = _wanted(available, policy)
+    way = way_of(ort, policy)
     if policy == "cpu" or (policy == "default" and allow_cpu):
-        return _shown(_session(ort, model, [*wanted, _CPU], False), "")
-    if not wanted:
-        reason = f"this build has {', '.join(available)}"
-    else:
+        return _shown(_session(ort, model, way, cpu=True), "")
+    reason = way.lacking
+    if not way.nowhere:
         try:  # the one way to learn of it: a listed provider may have taken nothing of the model
-            return _shown(_session(ort, model, wanted, True), "")
+            return _shown(_session(ort, model, way, cpu=False), "")
         except Failed as error:
             reason = error.found
     if not allow_cpu:
@@ -134,29 +110,19 @@ def _opened(model: Path | bytes, policy: ProviderPolicy, allow_cpu: bool) -> Onn
             remedy="allow the CPU, or use a machine and a build with the provider",
         )
     fell_back = f"asked for {policy!r}; the CPU runs all or part of it: {reason}"
-    return _shown(_session(ort, model, [*wanted, _CPU], False), fell_back)
+    return _shown(_session(ort, model, way, cpu=True), fell_back)
 
 
-def _wanted(available: Sequence[str], policy: ProviderPolicy) -> list[str]:
-    """Those of this machine that the policy means, without the CPU."""
-    elsewhere = {_CPU, "AzureExecutionProvider"}  # the latter is a service of others
-    known = _PROVIDERS.get(policy)
-    return [
-        name for name in available if name not in elsewhere and (known is None or name in known)
-    ]
-
-
-def _session(ort: Any, model: Path | bytes, providers: Sequence[str], forbidden: bool) -> Any:
-    """A session; `forbidden` has it fail where the CPU would have to run any part of the model."""
+def _session(ort: Any, model: Path | bytes, way: Way, *, cpu: bool) -> Any:
+    """A session; without `cpu` it fails where the CPU would have to run any part of the model."""
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what is worth knowing is raised, or told in `fell_back`
-    if forbidden:
+    if not cpu:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     given = model if isinstance(model, bytes) else str(model)
     try:
-        session = ort.InferenceSession(
-            given, options, providers=list(providers), enable_fallback=False
-        )
+        providers = list(way.apply(ort, options, cpu=cpu)) or None
+        session = ort.InferenceSession(given, options, providers=providers, enable_fallback=False)
     except Exception as error:  # the library raises several kinds, without a public base
         raise Failed("open the ONNX model", _told(error)) from error
     session.disable_fallback()  # or a run that fails goes on silently on the CPU
