@@ -16,7 +16,7 @@ from winrt.runtime.interop import as_interface
 from winrt.system import Object
 
 from sashizu_winai.apartment import Apartment
-from sashizu_winai.com_class import ClassObject, guid_bytes
+from sashizu_winai.com_class import UNKNOWN, ClassObject, guid_bytes
 from sashizu_winai.errors import error_of
 
 __all__ = ["registered"]
@@ -48,7 +48,7 @@ def _pointer(made: Object) -> tuple[int, object]:
     """The address of an object, and the capsule that holds it."""
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    capsule = as_interface(made, Object)
+    capsule = as_interface(made, UNKNOWN)
     return int(get(capsule, b"winrt.interface") or 0), capsule
 
 
