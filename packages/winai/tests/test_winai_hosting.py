@@ -252,7 +252,10 @@ async def test_a_link_out_of_the_workspace_is_refused(hosting, tmp_path):
     outside = tmp_path / "secret.txt"
     outside.write_text("x")
     link = hosting.root / "link.txt"
-    link.symlink_to(outside)
+    try:
+        link.symlink_to(outside)
+    except OSError:
+        pytest.skip("no links can be made here")
 
     call = HostedCall("sashizu.reader", {"file": Entity(EntityKind.FILE, str(link))})
 

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from sashizu_winai.registry.bundle import SOURCE
 
-pytestmark = pytest.mark.network
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.skipif(sys.platform == "win32", reason="has the tools of a Linux machine"),
+]
 
 MCPB = "@anthropic-ai/mcpb@2.1.2"
 OPENAPPX = "openappx[sign]==0.7.0"

@@ -265,7 +265,7 @@ def test_unregistering_takes_out_what_is_in(register, odr):
 
 def test_a_dry_run_writes_nothing_and_files_only_asks_no_registry(register, tmp_path):
     told = register("--dry-run")
-    assert f"new   {tmp_path}/home/windows-registration/sashizu.mcpb" in told
+    assert f"new   {tmp_path / 'home/windows-registration/sashizu.mcpb'}" in told
     assert not (tmp_path / "home/windows-registration").exists()
 
     register("--files-only")
@@ -303,7 +303,7 @@ async def test_nobody_waits_for_a_registry_that_hangs(odr):
 
 
 async def test_a_registry_that_cannot_be_started_is_told(tmp_path):
-    broken = tmp_path / "odr"
+    broken = tmp_path / ("odr.exe" if sys.platform == "win32" else "odr")
     broken.write_bytes(b"\x7fELF")
     broken.chmod(0o755)
     with pytest.raises(Failed, match="cannot be started"):

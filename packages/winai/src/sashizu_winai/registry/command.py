@@ -110,6 +110,7 @@ def _tell(
         typer.echo(json.dumps(told, indent=2))
         return
     for one in plan:
-        typer.echo(f"{one.change:<6}{folder}/{one.name}")
+        where = one.name if folder is None else folder / one.name
+        typer.echo(f"{one.change:<6}{where}")
     if done is not None:
         typer.echo(f"{done.server}: {done.outcome}")
