@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from sashizu_core import processes
-from sashizu_core.processes import Owner, has_ended, is_gone, this_process
+from sashizu_core.processes import Owner, had_number, has_ended, is_gone, this_process
 
 
 def test_a_process_is_gone_when_it_has_ended_and_not_before():
@@ -42,3 +43,12 @@ def test_of_a_process_in_another_container_nobody_can_tell_whether_it_has_ended(
     assert not is_gone(elsewhere)
     assert has_ended(Owner(1, "")) is None
     assert has_ended(this_process()) is False
+
+
+def test_a_process_had_its_number_since_it_began_and_not_when_it_has_ended():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert had_number(child.pid, time.time())
+        assert had_number(child.pid, 0.0) is (sys.platform != "win32")
+        child.kill()
+
+    assert not had_number(child.pid, time.time())

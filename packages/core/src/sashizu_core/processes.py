@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Owner", "has_ended", "is_gone", "this_process"]
+__all__ = ["Owner", "had_number", "has_ended", "is_gone", "this_process"]
 
 
 _QUERY_LIMITED, _SYNCHRONIZE = 0x1000, 0x100000
 """PROCESS_QUERY_LIMITED_INFORMATION and SYNCHRONIZE, winnt.h."""
+
+_EPOCH_S = 11_644_473_600
+"""From 1601, where the times of Windows begin, to 1970."""
 
 _NO_SUCH_PROCESS = 87
 """ERROR_INVALID_PARAMETER: what OpenProcess says of a number that no process has."""
@@ -53,6 +56,17 @@ def has_ended(owner: Owner) -> bool | None:
         return None  # of another container, whose numbers mean nothing here
     found = _started(owner.pid)
     return None if found == "" else found != owner.started  # empty: it could not be asked
+
+
+def had_number(pid: int, at: float) -> bool:
+    """Whether the process of this number was there at a time, in Unix seconds; in doubt it was.
+
+    Only Windows tells since when; elsewhere what is asked has a socket that answers.
+    """
+    started = _started(pid)
+    if started is None:
+        return False
+    return sys.platform != "win32" or not started or int(started) / 10**7 - _EPOCH_S <= at
 
 
 if sys.platform == "linux":

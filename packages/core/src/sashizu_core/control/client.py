@@ -17,6 +17,7 @@ from sashizu_core.control.handle import RunInfo
 from sashizu_core.control.wire import SUPPORTED, read_line, send, short_path, socket_path
 from sashizu_core.errors import SashizuError, UsageError, nearest
 from sashizu_core.home import state_home
+from sashizu_core.processes import had_number
 
 __all__ = ["approve", "cancel", "events", "find_run", "list_runs", "running_runs", "status"]
 
@@ -37,7 +38,8 @@ def list_runs(home: Path | None = None) -> list[RunInfo]:
 def running_runs(home: Path | None = None) -> list[RunInfo]:
     """The runs that are at work, newest first; those that have ended are not looked at."""
     folder = (home or state_home()) / "runs"
-    found = _newest_first(_info(path.with_suffix(".json")) for path in folder.glob("*.sock"))
+    left = "*.sock" if SUPPORTED else "*.json"
+    found = _newest_first(_info(path.with_suffix(".json")) for path in folder.glob(left))
     return [info for info in found if info.status == "running"]
 
 
@@ -52,15 +54,19 @@ def _info(path: Path) -> RunInfo | None:
         info = RunInfo(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    if info.status == "running" and not _answers(socket_path(path.parent, info.run_id)):
+    if info.status == "running" and not _is_at_work(info, path.parent):
         info.status = "lost"
     return info
 
 
+def _is_at_work(info: RunInfo, folder: Path) -> bool:
+    if SUPPORTED:
+        return _answers(socket_path(folder, info.run_id))
+    return had_number(info.pid, info.started_at)
+
+
 def _answers(path: Path) -> bool:
     """Whether somebody listens on a run's socket; the file of one that was killed stays behind."""
-    if not SUPPORTED:
-        return path.exists()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
