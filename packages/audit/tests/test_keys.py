@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -248,7 +250,8 @@ def call(*words: str) -> Result:
 def program(tmp_path: Path, text: str) -> str:
     path = tmp_path / "publish it.py"
     path.write_text(text)
-    return f"{sys.executable} '{path}'"
+    words = [sys.executable, str(path)]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def test_a_note_is_published_by_any_command(folder: Path, home: Path, tmp_path: Path) -> None:
@@ -264,7 +267,7 @@ def test_a_note_is_published_by_any_command(folder: Path, home: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("import sys; sys.exit('no \\x1b[31mnetwork')", "no \\x1b[31mnetwork"), (None, "no such")],
+    [("import sys; sys.exit('no \\x1b[31mnetwork')", "no \\x1b[31mnetwork"), (None, "could not")],
 )
 def test_a_command_that_fails_is_told_and_the_checkpoint_stays(
     folder: Path, home: Path, tmp_path: Path, text: str | None, said: str

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from functools import partial
+from threading import Thread
 
 import anyio
 import pytest
@@ -14,6 +15,12 @@ from sashizu_cli.session import Session
 from sashizu_cli.stdin_lines import MOST_LINE_BYTES, lines_of
 
 LONG = ("--target-ms", "60000")
+
+
+def write(pipe, data):
+    """Beside the test: a pipe of Windows may hold 4,096 bytes only."""
+    with os.fdopen(pipe, "wb") as file:
+        file.write(data)
 
 
 @pytest.fixture
@@ -27,8 +34,7 @@ def answered(world, cli, monkeypatch, tmp_path):
             stdin = os.open(tmp_path / "requests", os.O_RDONLY)
         else:
             stdin, other = os.pipe()
-            os.write(other, data)
-            os.close(other)
+            Thread(target=write, args=(other, data), daemon=True).start()
         monkeypatch.setattr(realtime, "answer_stream", partial(realtime.answer_stream, fd=stdin))
         settings = ("-c", "run.model=fake/scripted")
         try:

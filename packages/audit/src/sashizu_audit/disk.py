@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,9 @@ __all__ = [
     "lock",
     "locked",
     "nobody_reads",
+    "put_in_place",
     "reading",
+    "remove",
     "reserve",
     "sync_file",
     "sync_folder",
@@ -275,3 +278,30 @@ def sync_path(path: Path) -> None:
         sync_file(fd)
     finally:
         os.close(fd)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there; one that may only be read too, as sealed ones are.
+
+    Raises:
+        OSError: it stays.
+    """
+    _release(path)
+    path.unlink(missing_ok=True)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a file the name of another, which may be there and may be one that is only read.
+
+    Raises:
+        OSError: what was there stays.
+    """
+    _release(path)
+    part.replace(path)
+
+
+def _release(path: Path) -> None:
+    """Have a file that may only be read removed or replaced: Windows refuses that, others not."""
+    if sys.platform == "win32":
+        with suppress(OSError):
+            path.chmod(stat.S_IWRITE)

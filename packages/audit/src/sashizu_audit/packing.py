@@ -15,7 +15,7 @@ import orjson
 from sashizu_core.ids import uuid7
 
 from sashizu_audit.chain import SegmentReport, line_length, split_line, verify_segment
-from sashizu_audit.disk import lock, sync_file, sync_folder, sync_path
+from sashizu_audit.disk import lock, put_in_place, remove, sync_file, sync_folder, sync_path
 from sashizu_audit.layout import make_private
 from sashizu_audit.manifest import Sealed
 from sashizu_audit.segments import SegmentFile
@@ -172,10 +172,10 @@ def _write(hot: IO[bytes], target: Path) -> None:
                     packed.write(data)
             file.flush()
             sync_file(file.fileno())
-        part.replace(target)
+        put_in_place(part, target)
     except BaseException:
         with suppress(OSError):
-            part.unlink()
+            remove(part)
         raise
 
 

@@ -25,7 +25,7 @@ from sashizu_core.events import Event
 from sashizu_audit.blobs import Blobs
 from sashizu_audit.caching import remove_strays
 from sashizu_audit.checkpoints import read_digests
-from sashizu_audit.disk import free_bytes, sync_folder
+from sashizu_audit.disk import free_bytes, remove, sync_folder
 from sashizu_audit.dropped import FLOOR_DAYS, read_dropped
 from sashizu_audit.holds import keeping_holds
 from sashizu_audit.manifest import Manifest, Sealed, write_manifest
@@ -242,7 +242,7 @@ def _unlink(folder: Path, files: Sequence[SegmentFile]) -> None:
     for place in sorted({file.path.parent for file in files}):
         for file in files:
             if file.path.parent == place:
-                file.path.unlink(missing_ok=True)
+                remove(file.path)
         sync_folder(place)
         with suppress(OSError):
             place.rmdir()  # only if that was all

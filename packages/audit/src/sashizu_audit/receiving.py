@@ -23,7 +23,7 @@ from sashizu_core.errors import RecordError
 from sashizu_core.ids import uuid7
 
 from sashizu_audit.checkpoints import read_digests, tree_root
-from sashizu_audit.disk import sync_folder
+from sashizu_audit.disk import put_in_place, sync_folder
 from sashizu_audit.layout import FORMAT, make_private
 from sashizu_audit.manifest import replace_file
 from sashizu_audit.notes import key_name, read_notes
@@ -147,7 +147,7 @@ class Receiver:
             if _write(part, chain(before, chunks)) != digest:
                 raise RecordError(f"{name} is not a continuation of what is there, or was damaged")
             self._check(name, path, part, offset)
-            part.replace(path)
+            put_in_place(part, path)
         finally:
             part.unlink(missing_ok=True)
         sync_folder(path.parent)

@@ -30,7 +30,7 @@ from sashizu_core.redaction import Redactor
 from sashizu_audit.caching import remove_strays, vouching
 from sashizu_audit.chain import verify_lines
 from sashizu_audit.checkpoints import read_digests
-from sashizu_audit.disk import sync_folder, sync_path
+from sashizu_audit.disk import put_in_place, remove, sync_folder, sync_path
 from sashizu_audit.dropped import read_dropped
 from sashizu_audit.holds import clean_reasons
 from sashizu_audit.manifest import Manifest, Sealed, write_manifest
@@ -153,7 +153,7 @@ def _carry_out(
     for path in texts:
         path.unlink(missing_ok=True)
     for one in rewritten:
-        one.part.replace(one.file.path)
+        put_in_place(one.part, one.file.path)
         sync_folder(one.file.path.parent)
     step("replaced")
     manifest = readable_manifest(folder)
@@ -218,7 +218,7 @@ def _rewritten(file: SegmentFile, dirty: Sequence[DirtyLine]) -> _Rewritten:
         sealed = replace(before, bytes=part.stat().st_size, sha256=digest(part), table="")
     except BaseException:
         with suppress(OSError):
-            part.unlink()
+            remove(part)
         raise
     told = [(one.seq, sha256(one.clean).hexdigest()) for one in dirty if one.seq >= 0]
     return _Rewritten(file, part, sealed, tuple(told))

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from sashizu_core.errors import SashizuError
 
+from sashizu_cli.windows_checks import lacking_on_windows, platform_name
+
 if TYPE_CHECKING:
     from sashizu_core.plugins import Registry
     from sashizu_core.sandboxing import SandboxInfo
@@ -46,14 +48,15 @@ class Finding:
 def all_findings(session: Session) -> Iterator[Finding]:
     """Look at everything, in the order of what rests on what."""
     yield _python()
-    yield Finding("platform", "ok", platform.platform())
+    yield Finding("platform", "ok", platform_name())
     yield from _packages()
     yield from _configuration(session)
     yield _state_folder()
     yield _full_text_search()
     yield _program("rg", "grep uses it; without it a slower search of our own is used")
     yield _program("git", "agents that work side by side need it; reviews use its history")
-    yield _beneath()
+    yield from _beneath()
+    yield from (Finding(about, "absent", text) for about, text in lacking_on_windows())
     yield from _keys(session)
     yield _terminal()
 
@@ -174,14 +177,16 @@ def _program(name: str, use: str) -> Finding:
     return Finding(name, "ok", str(Path(found).resolve()))
 
 
-def _beneath() -> Finding:
-    """How paths are kept inside the workspace."""
-    if sys.platform != "win32":
-        from sashizu_core.workspace.posix import kernel_resolves
+def _beneath() -> Iterator[Finding]:
+    """How paths are kept inside the workspace; of Windows another row tells."""
+    if sys.platform == "win32":
+        return
+    from sashizu_core.workspace.posix import kernel_resolves
 
-        if kernel_resolves():
-            return Finding("openat2", "ok", "the kernel keeps paths inside the workspace")
-    return Finding("openat2", "absent", "paths are checked step by step instead")
+    if kernel_resolves():
+        yield Finding("openat2", "ok", "the kernel keeps paths inside the workspace")
+    else:
+        yield Finding("openat2", "absent", "paths are checked step by step instead")
 
 
 def _keys(session: Session) -> Iterator[Finding]:
