@@ -124,7 +124,7 @@ def test_the_doctor_says_what_windows_lacks_and_that_no_sandbox_holds(sashizu):
 def test_help_mistakes_and_what_is_not_there_end_as_elsewhere(sashizu, job):
     code, said = sashizu("--help")
     assert (code, said.splitlines()[0]) == (0, "Usage: sashizu [OPTIONS] COMMAND [ARGS]...")
-    code, said = sashizu("delegate", "no-such-agent", "x")
+    code, said = sashizu("delegate", "no-such-agent", "--goal", "x")
     assert code == 2, said
     assert "no-such-agent" in said
     code, said = sashizu("runs", "list", "--json")

@@ -8,9 +8,11 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import stat
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -119,7 +121,21 @@ def _write(
     return _write_text(self, data, encoding, errors, newline)
 
 
+def _after_release(method: Callable[..., object]) -> Callable[..., object]:
+    """As root elsewhere: a test changes and removes also what may only be read."""
+
+    def released(self: Path, *words: object, **more: object) -> object:
+        if _of_a_test():
+            with suppress(OSError):
+                self.chmod(stat.S_IWRITE)
+        return method(self, *words, **more)
+
+    return released
+
+
 Path.read_text, Path.write_text = _read, _write  # type: ignore[method-assign]
+if sys.platform == "win32":
+    Path.unlink, Path.write_bytes = map(_after_release, (Path.unlink, Path.write_bytes))
 if under_wine():
     os.symlink = _no_links
 if sys.platform == "win32":
