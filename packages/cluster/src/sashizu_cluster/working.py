@@ -26,6 +26,7 @@ from sashizu_cluster.database import Database
 from sashizu_cluster.engine import Engine, EngineClient, queues_for
 from sashizu_cluster.journal import journal_sink
 from sashizu_cluster.opening import VERSION
+from sashizu_cluster.run_spending import RunSpending
 from sashizu_cluster.schema import check_cluster
 from sashizu_cluster.settings import cluster_settings, dsn_of
 from sashizu_cluster.slots import executor_of, take_slot
@@ -69,7 +70,9 @@ async def work(request: WorkerRequest) -> int:
         host = socket.gethostname()
         database, outbox = Database(dsn), Database(dsn)
         place = Workplace(
-            replace(registry, sinks={"outbox": journal_sink(outbox, host)}), request.roots
+            replace(registry, sinks={"outbox": journal_sink(outbox, host)}),
+            request.roots,
+            RunSpending(Database(dsn)),
         )
         plan = WorkerPlan(own.tenant, request.labels, request.at_once, operations_of(place))
         engine = Engine(dsn, own.tenant, VERSION, executor_of(own.tenant, lease.slot))

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 
+from sashizu_core.drawing import DrawingBudget, Source
 from sashizu_core.errors import BudgetRefused, MissingPackage, UsageError
 from sashizu_core.executors import Operation, Work, WorkContext, WorkStatus
 from sashizu_core.handoff import Handoff, Received
@@ -35,9 +37,18 @@ from sashizu_core.runtime.spent import less, spent_by
 from sashizu_core.runtime.telling import Telling
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.turn.steps import LAST_WORDS_S
-from sashizu_core.types import AgentReport, AgentStatus, Limits, Outcome, RunReport, Usage
+from sashizu_core.types import (
+    AgentReport,
+    AgentStatus,
+    Amount,
+    BudgetState,
+    Limits,
+    Outcome,
+    RunReport,
+    Usage,
+)
 
-__all__ = ["Workplace", "agent_key", "operations_of"]
+__all__ = ["Spending", "Workplace", "agent_key", "operations_of"]
 
 _DEEP = 1000
 """Levels where nothing bounds them."""
@@ -54,15 +65,29 @@ _OF_THE_WORKER = ("sandbox", "executor")
 """Of `[run]`, what a worker decides for itself."""
 
 
+class Spending(Protocol):
+    """Rows that the agents of a run draw on, on whatever machine each is; both methods block."""
+
+    def source(self, run: HandedRun, number: int, attempt: int) -> Source:
+        """What an agent draws from; what earlier attempts at it held is charged in full."""
+        ...
+
+    def close(self, run_id: str) -> BudgetState | None:
+        """End the run's node, and say how it stands; None where nothing was drawn."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Workplace:
     """What a worker brings: plugins, and the folders that it lets agents work in; empty for any.
 
-    `registry` has one sink that keeps the record and can read it back.
+    `registry` has one sink that keeps the record and can read it back. Without `spending` each
+    agent has a share of what the run may use.
     """
 
     registry: Registry
     roots: tuple[Path, ...] = ()
+    spending: Spending | None = None
 
     def settings(self, run: HandedRun) -> Settings:
         """The settings of this machine for a workspace, with what shapes the run as it was asked.
@@ -135,8 +160,9 @@ async def _run(place: Workplace, context: WorkContext) -> Any:
             reports = await _agents(run, context)
             status = _status(reports)
         finally:
-            ended = ended_fields(status, reports, time() - started)
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                state = await _closed(place, run)
+                ended = ended_fields(status, reports, state, time() - started)
                 if "run.ended" not in kinds:
                     await recorder.record([recorder.event("run.ended", ended)])
     report = RunReport(
@@ -144,7 +170,7 @@ async def _run(place: Workplace, context: WorkContext) -> Any:
         requested_agents=tuple(task.agent for task in run.tasks),
         resolved_agents=tuple(agent.name for agent in run.agents),
         results=reports,
-        budget=None,
+        budget=state,
         duration_s=time() - started,
     )
     return plain_report(report)
@@ -219,7 +245,7 @@ async def _agent(place: Workplace, context: WorkContext) -> Any:
     past = await _past(place, run, agent)
     async with _telling(context) as sink:
         asked = _asked(place, run, agent, past, sink)
-        async with _node(place.registry, agent, past) as (node, ledger):
+        async with _node(place, run, past, context.attempt) as (node, ledger):
             received = Received(_handoff(run, agent), node, hosted=True)
             report = await run_asked(beneath(asked, received, ledger))
     return plain_report(report.results[0])
@@ -285,24 +311,40 @@ def _handoff(run: HandedRun, agent: HandedAgent) -> Handoff:
 
 @asynccontextmanager
 async def _node(
-    registry: Registry, agent: HandedAgent, past: RunPast | None
+    place: Workplace, run: HandedRun, past: RunPast | None, attempt: int
 ) -> AsyncIterator[tuple[BudgetNode, Any]]:
-    """A ledger of the agent's share, without what it has spent before.
+    """A node that draws on the run's; or one of the agent's share, without what it has spent.
 
     Raises:
         MissingPackage: no package provides one.
     """
-    if registry.budget is None:
+    if place.registry.budget is None:
         raise MissingPackage("an agent on a worker", "sashizu-budget")
-    limits = agent.share
-    if past is not None:
-        limits = less(limits, spent_by(past.every))
-    async with registry.budget.open() as ledger:
-        node = ledger.root("run", limits)
+    (agent,) = run.agents
+    async with place.registry.budget.open() as ledger:
+        if _drawn(place, run) and isinstance(ledger, DrawingBudget):
+            assert place.spending is not None
+            source = partial(place.spending.source, run, agent.number, attempt)
+            node = ledger.drawn_from(await anyio.to_thread.run_sync(source))
+        else:
+            spent = spent_by(past.every) if past is not None else Amount()
+            node = ledger.root("run", less(agent.share, spent))
         try:
             yield node, ledger
         finally:
             node.close()
+
+
+def _drawn(place: Workplace, run: HandedRun) -> bool:
+    """Whether the agents of a run draw on what they share; without limits nothing is shared."""
+    return place.spending is not None and run.asked.budget.counted
+
+
+async def _closed(place: Workplace, run: HandedRun) -> BudgetState | None:
+    """How the budget of a run stands, now that all of it has ended."""
+    if place.spending is None or not _drawn(place, run):
+        return None
+    return await anyio.to_thread.run_sync(place.spending.close, run.run_id)
 
 
 @asynccontextmanager

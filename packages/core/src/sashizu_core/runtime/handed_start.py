@@ -15,7 +15,7 @@ from sashizu_core.runtime.handed_run import HandedRun
 from sashizu_core.runtime.opening import Opened
 from sashizu_core.runtime.written_plan import written
 from sashizu_core.turn.record import Recorder
-from sashizu_core.types import AgentReport, Amount
+from sashizu_core.types import AgentReport, Amount, BudgetState
 
 __all__ = ["ended_fields", "recorder_of", "started_fields"]
 
@@ -52,10 +52,15 @@ def started_fields(run: HandedRun, recorder: Recorder) -> dict[str, Any]:
     return fields | recorder.keep(document)
 
 
-def ended_fields(status: str, reports: Sequence[AgentReport], seconds: float) -> dict[str, Any]:
-    """The columns of the end; `seconds` are those since it was begun, or gone on with."""
-    spent = Amount()
-    for report in reports:
+def ended_fields(
+    status: str, reports: Sequence[AgentReport], state: BudgetState | None, seconds: float
+) -> dict[str, Any]:
+    """The columns of the end; `seconds` are those since it was begun, or gone on with.
+
+    `state` is how its budget stands, None where each agent had a share.
+    """
+    spent = state.spent if state is not None else Amount()
+    for report in reports if state is None else ():
         if report.budget is not None:
             spent = spent + report.budget.spent
     return {
