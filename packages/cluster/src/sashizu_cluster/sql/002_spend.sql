@@ -315,7 +315,10 @@ BEGIN
   SELECT ARRAY(
     SELECT CASE WHEN p_need[i] = 0 THEN 0 ELSE coalesce(min(least(
       n.limits[i] - n.spent[i] - n.held[i] - p_need[i],
-      greatest(3 * p_need[i], (n.limits[i] - n.spent[i] - n.held[i]) / 50)
+      greatest(
+        least(3 * p_need[i], (n.limits[i] - n.spent[i] - n.held[i]) / 8),
+        (n.limits[i] - n.spent[i] - n.held[i]) / 50
+      )
     )), 0) END
     FROM generate_series(1, 4) i, spend_node n WHERE n.id = ANY (way) GROUP BY i ORDER BY i
   ) INTO spare;
