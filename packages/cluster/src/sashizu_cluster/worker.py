@@ -91,14 +91,24 @@ class Worker:
         threading.Thread(target=self._hold, name="slot lease", daemon=True).start()
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self.following.look)
-                group.start_soon(self._watch)
-                group.start_soon(self._relay)
+                for beside in (self.following.look, self._watch, self._relay):
+                    group.start_soon(self.or_lost, beside)
                 self.engine.launch(queues_for(self.plan.labels), self._do)
                 await self.engine.serve(self.plan.labels, self.plan.at_once)
                 ready()
         finally:
             self._ended.set()
+
+    async def or_lost(self, beside: Callable[[], Awaitable[None]]) -> None:
+        """Do something beside the works; what it raises must not cancel them, but end all at once.
+
+        To whoever goes on, a work that is cancelled has ended; one whose worker is gone has not.
+        """
+        try:
+            await beside()
+        except Exception as error:
+            self.lost(f"{type(error).__name__}: {error}")
+            raise
 
     async def finish(self, grace_s: float) -> bool:
         """Begin nothing more, and wait for what is at hand; False where time was over before."""

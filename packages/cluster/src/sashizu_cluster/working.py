@@ -79,7 +79,7 @@ async def work(request: WorkerRequest) -> int:
         client = await to_thread.run_sync(EngineClient, dsn, own.tenant, VERSION)
         worker = Worker(plan, lease, WorkBoard(database, VERSION), engine, client)
         group.start_soon(worker.run, partial(_say, f"slot {lease.slot}, ready ({worker_name()})"))
-        group.start_soon(_collect, Database(dsn), registry, host)
+        group.start_soon(worker.or_lost, partial(_collect, Database(dsn), registry, host))
         await ended.wait()
         _say(f"ends, with {worker.busy} at work")
         done = await worker.finish(request.grace_s)
