@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import psycopg
 from dbos import DBOS, DBOSClient, DBOSConfig, Serializer
 from psycopg.conninfo import conninfo_to_dict
 from sashizu_core.errors import UsageError
 
 from sashizu_cluster.board import queue_of
+from sashizu_cluster.errors import explained
 
 __all__ = ["WORKFLOW", "Engine", "EngineClient", "engine_schema", "queues_for", "set_up_engine"]
 
@@ -113,23 +116,41 @@ def _quiet() -> None:
     logging.getLogger("dbos").setLevel(logging.ERROR)
 
 
+@contextmanager
+def _explaining(dsn: str) -> Iterator[None]:
+    """Whatever of the driver the engine lets through comes out as a `ClusterError`."""
+    try:
+        yield
+    except Exception as error:
+        found = getattr(error, "orig", error)
+        if isinstance(found, psycopg.Error):
+            raise explained(found, dsn) from error
+        raise
+
+
 class EngineClient:
     """Hands works to the engine, and takes back those that nobody has begun. Blocks."""
 
     def __init__(self, dsn: str, tenant: str, version: str) -> None:
         _quiet()
+        self._dsn = dsn
         self._version = version
-        self._client = DBOSClient(
-            system_database_url=_url(dsn),
-            dbos_system_schema=engine_schema(tenant),
-            serializer=_Json(),
-            application_name=APPLICATION,
-            retry_connection_errors=False,
-        )
+        with _explaining(dsn):
+            self._client = DBOSClient(
+                system_database_url=_url(dsn),
+                dbos_system_schema=engine_schema(tenant),
+                serializer=_Json(),
+                application_name=APPLICATION,
+                retry_connection_errors=False,
+            )
         self._known: set[str] = set()
 
     def enqueue(self, key: str, queue: str) -> None:
         """Have a worker of this version do a work; twice is once."""
+        with _explaining(self._dsn):
+            self._enqueue(key, queue)
+
+    def _enqueue(self, key: str, queue: str) -> None:
         if queue not in self._known:
             at_once = _RUNS_AT_ONCE if "/runs/" in queue else _AT_ONCE
             self._client.register_queue(
@@ -151,23 +172,26 @@ class EngineClient:
 
     def give_up(self, keys: Sequence[str]) -> None:
         """Have nobody begin these works any more."""
-        if keys:
-            self._client.cancel_workflows(list(keys))
+        with _explaining(self._dsn):
+            if keys:
+                self._client.cancel_workflows(list(keys))
 
     def left_by(self, executor: str) -> list[str]:
         """The works that an executor had begun and not ended."""
-        found = self._client.list_workflows(
-            executor_id=executor,
-            status="PENDING",
-            app_version=self._version,
-            load_input=False,
-            load_output=False,
-        )
+        with _explaining(self._dsn):
+            found = self._client.list_workflows(
+                executor_id=executor,
+                status="PENDING",
+                app_version=self._version,
+                load_input=False,
+                load_output=False,
+            )
         return [each.workflow_id for each in found]
 
     def hand_on(self, keys: Sequence[str], queue: str) -> None:
         """Have somebody else go on with works whose worker is gone."""
-        self._client.resume_workflows(list(keys), queue_name=queue)
+        with _explaining(self._dsn):
+            self._client.resume_workflows(list(keys), queue_name=queue)
 
     def close(self) -> None:
         self._client.destroy()

@@ -93,11 +93,14 @@ class Worker:
             async with anyio.create_task_group() as group:
                 for beside in (self.following.look, self._watch, self._relay):
                     group.start_soon(self.or_lost, beside)
-                self.engine.launch(queues_for(self.plan.labels), self._do)
-                await self.engine.serve(self.plan.labels, self.plan.at_once)
+                await self.or_lost(self._begin)
                 ready()
         finally:
             self._ended.set()
+
+    async def _begin(self) -> None:
+        self.engine.launch(queues_for(self.plan.labels), self._do)
+        await self.engine.serve(self.plan.labels, self.plan.at_once)
 
     async def or_lost(self, beside: Callable[[], Awaitable[None]]) -> None:
         """Do something beside the works; what it raises must not cancel them, but end all at once.
