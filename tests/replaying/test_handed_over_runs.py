@@ -233,3 +233,18 @@ async def test_a_worker_lets_agents_work_below_its_roots_alone(world: World) -> 
             status = await executor.ended(works[0].key)
     assert status.state == "error"
     assert "--root" in status.error
+
+
+async def test_what_the_operators_of_both_machines_allow_bounds_an_agent(world: World) -> None:
+    _agents(world)
+    works: list[Work] = []
+    given = world.options()
+    tables = given["settings"].tables
+    policy = {"ceiling": {"tools": {"mcp": ["read_file"], "fs": {"read": ["a.txt"]}}}}
+    settings = Settings({**tables, "run": {"executor": "elsewhere"}, "policy": policy})
+    record = Record()
+    report = await _handed_over(
+        world, record, "looker", agents=world.agents, works=works, settings=settings
+    )
+    assert report.results[0].ok, report.results[0].error
+    assert works[0].payload["agents"][0]["ceiling"]

@@ -49,3 +49,15 @@ def test_a_signal_before_the_run_has_begun_ends_it_when_it_does():
     interrupts.attach(handle)
 
     assert handle.reason == "interrupted"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a terminal says nothing here")
+def test_a_terminal_that_is_gone_ends_no_run_that_goes_on_elsewhere():
+    left: list[bool] = []
+    interrupts = Interrupts(lambda: left.append(True))
+    handle = RunHandle("r", outlasts=True)
+    interrupts.attach(handle)
+
+    interrupts.hit(signal.SIGHUP)
+
+    assert (left, handle.reason) == ([True], "")

@@ -46,10 +46,11 @@ class Interrupts:
         if self._why:
             handle.cancel(self._why)
 
-    def hit(self) -> None:
-        """Take one signal."""
+    def hit(self, number: int = signal.SIGINT) -> None:
+        """Take one signal; a terminal that is gone ends no run that can do without."""
         self.count += 1
-        if self.count > 1:
+        gone = number == getattr(signal, "SIGHUP", None)
+        if self.count > 1 or (gone and self._handle is not None and self._handle.outlasts):
             self._give_up()
             return
         render.note("interrupted: ending with reports (once more ends at once)")
@@ -66,8 +67,8 @@ class Interrupts:
         try:
             with anyio.open_signal_receiver(*_signals()) as signals:
                 task_status.started()
-                async for _ in signals:
-                    self.hit()
+                async for number in signals:
+                    self.hit(number)
         except NotImplementedError:  # the event loop of Windows takes no signal handlers
             await self._watch_without_loop(task_status)
 

@@ -41,7 +41,7 @@ class RunHandle:
     end as soon as they begin to work; `approvals` are the questions that wait for an answer, None
     where nobody is asked. `root` is the run's node of the ledger, None where nothing is counted.
     `clock` is when the run's time began and when it will be over, in `anyio.current_time()`; None
-    where it has no end.
+    where it has no end. `outlasts` says that the run goes on without this process.
     """
 
     run_id: str
@@ -52,6 +52,7 @@ class RunHandle:
     approvals: Approvals | None = None
     root: BudgetNode | None = None
     clock: tuple[float, float] | None = None
+    outlasts: bool = False
     _scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
     _cancelled: set[str] = field(default_factory=set)
 

@@ -53,16 +53,25 @@ class WorkAtHand:
         with self._scope:
             try:
                 result = as_json(await operation(context), f"what {work.operation!r} gives")
-            except SashizuError as error:
-                return self._status("error", error=str(error))
-            except Exception as error:
-                logger.exception("the work %s ended by an error nobody expected", work.key)
-                return self._status("error", error=f"unexpected {type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - it becomes what is told of the work
+                return self._failed(error)
         if self._reason is not None and self._scope.cancelled_caught:
             return self._status("cancelled", error=self._reason)
         if self._scope.cancelled_caught:
             return self._status("timeout", error="its deadline has passed")
         return self._status("ok", result)
+
+    def _failed(self, error: Exception) -> WorkStatus:
+        """What became of a work that raised: the first error made for people says it."""
+        found: BaseException = error
+        if isinstance(error, BaseExceptionGroup):
+            found = error.subgroup(SashizuError) or error
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if isinstance(found, SashizuError):
+            return self._status("error", error=str(found))
+        logger.error("the work %s ended by an error nobody expected", self.work.key, exc_info=error)
+        return self._status("error", error=f"unexpected {type(found).__name__}: {found}")
 
     def _status(self, state: WorkState, result: Any = None, error: str = "") -> WorkStatus:
         return WorkStatus(self.work.key, state, result, error, self._worker)

@@ -185,6 +185,7 @@ def _new_plans(asked: Asked, sources: Sources, tasks: Sequence[Task]) -> list[Ag
         model=asked.model,
         policy=asked.settings.policy,
         received=handoff_of(asked),
+        begun_above=asked.received is not None and asked.received.hosted,
         agent_deadline_s=asked.settings.run.agent_deadline_s,
         folders=dict(asked.named_before),
     )

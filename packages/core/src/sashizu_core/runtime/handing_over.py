@@ -59,7 +59,7 @@ async def hand_over(asked: Asked) -> RunReport:
     work = Work(run.run_id, RUN, dict(run.values), labels=labels, deadline=late)
     async with spec.open(operations_of(Workplace(asked.registry))) as executor:
         await executor.submit(work)
-        handle = RunHandle(asked.run_id)
+        handle = RunHandle(asked.run_id, outlasts=executor.caps.durable)
         if asked.on_start is not None:
             asked.on_start(handle)
         status = await _followed(executor, asked, handle)

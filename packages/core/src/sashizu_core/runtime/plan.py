@@ -144,6 +144,7 @@ def plan_agents(
     policy: OperatorPolicy | None = None,
     folders: dict[str, int] | None = None,
     received: Handoff | None = None,
+    begun_above: bool = False,
     agent_deadline_s: float | None = None,
 ) -> list[AgentPlan]:
     """Resolve every task, or fail with the first thing that is unknown.
@@ -151,7 +152,8 @@ def plan_agents(
     `model` overrides what tasks' definitions say, `default_model` is for those that say nothing.
     `policy` is what the operator allows at most; None bounds nothing. `folders` counts the agents
     by name that have a folder in the run already, and is kept up to date. `received` is what
-    another process handed over: its grants are above all agents. `agent_deadline_s` is how long
+    another process handed over: its grants are above all agents. `begun_above` says that it is that
+    process which starts them. `agent_deadline_s` is how long
     each may take.
 
     Raises:
@@ -165,7 +167,8 @@ def plan_agents(
     above = received.ceiling if received is not None else ()
     place = received.folder if received is not None else RUNS_FOLDER
     for task, folder in zip(tasks, _folders(tasks, f"{place}/{run_id}", folders), strict=True):
-        _check_spawn(catalogue.entry(task.agent).name, above)
+        if not begun_above:
+            _check_spawn(catalogue.entry(task.agent).name, above)
         _check_scope(task.scope, root)
         _, outside = _scope(task.scope, root)
         plans.append(_plan(scoped(task, root), sources, folder, outside=outside, above=above))
