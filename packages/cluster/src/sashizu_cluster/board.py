@@ -93,6 +93,15 @@ class WorkBoard:
         self._database = database
         self.version = version
 
+    @property
+    def dsn(self) -> str:
+        return self._database.dsn
+
+    @property
+    def tenant(self) -> str:
+        """Whose works these are."""
+        return self._database.tenant()
+
     # --- who hands over ---------------------------------------------------------------------------
 
     def submit(self, work: Work) -> bool:

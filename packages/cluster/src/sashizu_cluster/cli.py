@@ -19,7 +19,7 @@ from sashizu_cluster.database import Database
 from sashizu_cluster.errors import told_to_people
 from sashizu_cluster.opening import VERSION
 from sashizu_cluster.schema import check_cluster, grant_tenant, set_up
-from sashizu_cluster.settings import ClusterSettings, cluster_settings, dsn_of
+from sashizu_cluster.settings import cluster_settings, dsn_of
 from sashizu_cluster.slots import namespace_of
 
 __all__ = ["app"]
@@ -66,7 +66,7 @@ def init(
     own = cluster_settings(settings_of(ctx))
     dsn = dsn_of(own)
     found = set_up(dsn, own.name)
-    set_up_engine(dsn, tenant or own.tenant)
+    set_up_engine(dsn, tenant or "default")
     if role:
         grant_tenant(dsn, role, tenant)
         set_up_engine(dsn, tenant, role)
@@ -76,9 +76,9 @@ def init(
 @app.command()
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show the workers, and how much waits and is at work."""
-    own, board = _board(ctx)
+    board = _board(ctx)
     draining, waiting, working = board.counts()
-    workers = board.workers(namespace_of(own.tenant))
+    workers = board.workers(namespace_of(board.tenant))
     if as_json:
         values = {
             "draining": draining,
@@ -115,11 +115,11 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """Show the newest runs; cancel one, or forget those that ended long ago."""
-    own, board = _board(ctx)
+    board = _board(ctx)
     if cancel:
         from sashizu_cluster.engine import EngineClient
 
-        client = EngineClient(dsn_of(own), own.tenant, VERSION)
+        client = EngineClient(board.dsn, board.tenant, VERSION)
         client.give_up(board.cancel(cancel, "cancelled with 'sashizu cluster runs --cancel'"))
         client.close()
         typer.echo(f"run {cancel} is told to end")
@@ -148,7 +148,7 @@ def drain(
     end: Annotated[bool, typer.Option("--end", help="Take work again.")] = False,
 ) -> int:
     """Take no further runs, and wait for those that are at work; exit code 1 if time was over."""
-    _, board = _board(ctx)
+    board = _board(ctx)
     if end:
         board.drain(draining=False)
         typer.echo("runs are taken again")
@@ -165,11 +165,11 @@ def drain(
     return 1
 
 
-def _board(ctx: typer.Context) -> tuple[ClusterSettings, WorkBoard]:
+def _board(ctx: typer.Context) -> WorkBoard:
     own = cluster_settings(settings_of(ctx))
     dsn = dsn_of(own)
     check_cluster(dsn, own.name)
-    return own, WorkBoard(Database(dsn), VERSION)
+    return WorkBoard(Database(dsn), VERSION)
 
 
 def _clock(seconds: float) -> str:

@@ -81,6 +81,10 @@ class Database:
             self._connection = psycopg.connect(self.dsn, autocommit=True, **_OPTIONS)
         return self._connection
 
+    def tenant(self) -> str:
+        """Whose works the role sees that connects; raises as `rows`."""
+        return str(self.row("SELECT sashizu.tenant()")[0])
+
     def close(self) -> None:
         """End the connection, for good."""
         with self._lock:

@@ -40,7 +40,8 @@ async def open_executor(
     database = Database(dsn)
     try:
         board = WorkBoard(database, VERSION)
-        client = partial(EngineClient, dsn, own.tenant, VERSION)
+        tenant = await to_thread.run_sync(database.tenant)
+        client = partial(EngineClient, dsn, tenant, VERSION)
         async with cluster_executor(board, client, operations) as executor:
             yield executor
     finally:

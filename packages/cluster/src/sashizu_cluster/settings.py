@@ -23,7 +23,6 @@ class ClusterSettings(Table):
 
     database: str = ""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")] = "default"
-    tenant: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")] = "default"
     slots: Annotated[int, Field(ge=1, le=10_000)] = 64
 
 

@@ -61,22 +61,23 @@ async def work(request: WorkerRequest) -> int:
     dsn = dsn_of(own)
     queues_for(request.labels)
     await to_thread.run_sync(check_cluster, dsn, own.name)
+    database, outbox = Database(dsn), Database(dsn)
+    tenant = await to_thread.run_sync(database.tenant)
     async with anyio.create_task_group() as group:
         ended = anyio.Event()
         group.start_soon(_asked_to_end, ended, group.cancel_scope)
-        taking = partial(take_slot, dsn, own.tenant, own.slots, waiting=_standing_by)
+        taking = partial(take_slot, dsn, tenant, own.slots, waiting=_standing_by)
         lease = await to_thread.run_sync(taking, abandon_on_cancel=True)
         registry = open_registry(request.settings)
         host = socket.gethostname()
-        database, outbox = Database(dsn), Database(dsn)
         place = Workplace(
             replace(registry, sinks={"outbox": journal_sink(outbox, host)}),
             request.roots,
             RunSpending(Database(dsn)),
         )
-        plan = WorkerPlan(own.tenant, request.labels, request.at_once, operations_of(place))
-        engine = Engine(dsn, own.tenant, VERSION, executor_of(own.tenant, lease.slot))
-        client = await to_thread.run_sync(EngineClient, dsn, own.tenant, VERSION)
+        plan = WorkerPlan(tenant, request.labels, request.at_once, operations_of(place))
+        engine = Engine(dsn, tenant, VERSION, executor_of(tenant, lease.slot))
+        client = await to_thread.run_sync(EngineClient, dsn, tenant, VERSION)
         worker = Worker(plan, lease, WorkBoard(database, VERSION), engine, client)
         group.start_soon(worker.run, partial(_say, f"slot {lease.slot}, ready ({worker_name()})"))
         group.start_soon(worker.or_lost, partial(_collect, Database(dsn), registry, host))
