@@ -12,7 +12,8 @@ import pytest
 from sashizu_core.errors import SashizuError, UsageError
 from sashizu_core.events import Event
 from sashizu_core.executors import Work, WorkStatus
-from sashizu_core.protocols import EventSink
+from sashizu_core.grants import ToolRequest
+from sashizu_core.protocols import Approval, EventSink, Question
 from sashizu_core.recorded import RecordedRun
 from sashizu_core.runtime import delegate_parallel
 from sashizu_core.runtime.handed_over import Workplace, operations_of
@@ -21,7 +22,7 @@ from sashizu_core.runtime.plain_report import run_report_from
 from sashizu_core.settings import Settings
 from sashizu_core.specs import ExecutorSpec, SinkSpec
 from sashizu_core.testing.fakes import MemorySink, call
-from sashizu_core.types import Limits, RunReport, Task
+from sashizu_core.types import Limits, ModelRequest, RunReport, Task
 
 from .conftest import World
 
@@ -248,3 +249,37 @@ async def test_what_the_operators_of_both_machines_allow_bounds_an_agent(world: 
     )
     assert report.results[0].ok, report.results[0].error
     assert works[0].payload["agents"][0]["ceiling"]
+
+
+@pytest.mark.parametrize(("answer", "said"), [("once", "read"), ("deny", "refused")])
+async def test_questions_come_to_who_handed_the_run_over(
+    world: World, answer: Any, said: str
+) -> None:
+    asked: list[Question] = []
+
+    class Answers:
+        async def ask(self, question: Question) -> Approval:
+            asked.append(question)
+            return Approval(answer, "as I say", "a test")
+
+    def told(request: ModelRequest) -> Any:
+        last = request.messages[-1]
+        if last.role != "tool":
+            return [call("read_file", path="a.txt")]
+        return "read" if "alpha" in last.content else "refused"
+
+    world.agent("looker", told, tools={"mcp": ["read_file"], "fs": {"read": True}})
+    rule = {"verdict": "ask", "touches": "tool", "pattern": "read_file", "reason": "mine"}
+    tables = world.options()["settings"].tables
+    run = {"executor": "elsewhere"}
+    settings = Settings({**tables, "run": run, "policy": {"rule": [rule]}})
+    report = await _handed_over(
+        world,
+        Record(),
+        "looker",
+        agents=world.agents,
+        settings=settings,
+        approver=Answers(),
+    )
+    assert report.results[0].answer == said, report.results[0].error
+    assert [question.needing for question in asked] == [(ToolRequest("read_file"),)]

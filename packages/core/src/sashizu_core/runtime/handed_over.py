@@ -26,6 +26,7 @@ from sashizu_core.protocols import BudgetNode
 from sashizu_core.recorded import RecordedRun
 from sashizu_core.runtime.artifacts import RUNS_FOLDER
 from sashizu_core.runtime.asked import Asked, asked_by
+from sashizu_core.runtime.asked_elsewhere import AskedAbove
 from sashizu_core.runtime.delegation import run_asked
 from sashizu_core.runtime.handed_run import AGENT, RUN, HandedAgent, HandedRun
 from sashizu_core.runtime.handed_start import ended_fields, recorder_of, started_fields
@@ -244,7 +245,8 @@ async def _agent(place: Workplace, context: WorkContext) -> Any:
     (agent,) = run.agents
     past = await _past(place, run, agent)
     async with _telling(context) as sink:
-        asked = _asked(place, run, agent, past, sink)
+        approver = AskedAbove(context) if run.asks else None
+        asked = replace(_asked(place, run, agent, past, sink), approver=approver)
         async with _node(place, run, past, context.attempt) as (node, ledger):
             received = Received(_handoff(run, agent), node, hosted=True)
             report = await run_asked(beneath(asked, received, ledger))

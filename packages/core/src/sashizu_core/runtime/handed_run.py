@@ -47,7 +47,8 @@ class HandedAgent:
 class HandedRun:
     """What a worker is told of a run: `asked` as with its record, `agents` one for each task.
 
-    `context` are the columns that every event of the run carries. `values` is all of it as JSON.
+    `context` are the columns that every event of the run carries. `asks` says that somebody answers
+    questions. `values` is all of it as JSON.
     """
 
     run_id: str
@@ -56,6 +57,7 @@ class HandedRun:
     context: Mapping[str, Any]
     labels: frozenset[str]
     deadline: float | None
+    asks: bool
     values: Mapping[str, Any]
 
     @property
@@ -96,6 +98,7 @@ class HandedRun:
                 context=values["context"],
                 labels=frozenset(values["labels"]),
                 deadline=values["deadline"],
+                asks=bool(values["asks"]),
                 values=values,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -157,6 +160,7 @@ def handed_run(
         "context": run_context(asked.run_id, asked.root),
         "labels": sorted(labels),
         "deadline": deadline,
+        "asks": asked.approver is not None,
     }
     return HandedRun.read(values)
 

@@ -16,6 +16,7 @@ from sashizu_core.errors import SashizuError, UsageError, nearest
 from sashizu_core.events import Event
 from sashizu_core.executors import Executor, Work, WorkStatus
 from sashizu_core.runtime.asked import Asked
+from sashizu_core.runtime.asked_elsewhere import answered, told_question
 from sashizu_core.runtime.delegation import plans_of
 from sashizu_core.runtime.handed_over import Workplace, operations_of
 from sashizu_core.runtime.handed_run import RUN, handed_run
@@ -107,10 +108,15 @@ async def _shown(executor: Executor, asked: Asked) -> None:
     async with anyio.create_task_group() as group:
 
         async def follow(key: str) -> None:
-            async for event in executor.events(key):
-                _show(asked, told_events(event))
-                for begun in begun_work(event):
-                    group.start_soon(follow, begun)
+            async with anyio.create_task_group() as asking:
+                async for event in executor.events(key):
+                    _show(asked, told_events(event))
+                    for begun in begun_work(event):
+                        group.start_soon(follow, begun)
+                    told = told_question(event)
+                    if told is not None and asked.approver is not None:
+                        asking.start_soon(answered, executor, key, *told, asked.approver)
+                asking.cancel_scope.cancel()  # nobody waits for these answers any more
 
         await follow(asked.run_id)
 
