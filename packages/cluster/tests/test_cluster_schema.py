@@ -162,7 +162,7 @@ def test_tenants_see_nothing_of_each_other(as_role):
         lambda: mine.open(str(uuid4()), "child", Limits(), parent=run),
         lambda: mine.open(run, "secret plan", Limits()),
         lambda: mine.end("step-1", "released", Amount(), None),
-        lambda: blue.rows("SELECT sashizu.outbox_put(%s, '{}', '{}', '{}')", (outbox._own,)),
+        lambda: blue.rows("SELECT sashizu.outbox_put(%s, NULL, '{}', '{}', '{}')", (outbox._own,)),
     ):
         with pytest.raises(ClusterError) as refused:
             touch()

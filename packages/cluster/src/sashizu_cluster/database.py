@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 
-from sashizu_cluster.errors import explained
+from sashizu_cluster.errors import DatabaseGone, explained
 
 __all__ = ["Database", "Row"]
 
 Row = tuple[Any, ...]
+
+V = TypeVar("V")
+
+ANSWER_S = 15.0
+"""How long a server may take to answer before it counts as gone, in seconds."""
 
 _OPTIONS: dict[str, Any] = {
     "connect_timeout": 5,
@@ -27,17 +33,36 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
+class _Impatient(psycopg.Connection[Row]):
+    """A connection that gives up a server which hangs: its own time-outs hang with it."""
+
+    answer_s = ANSWER_S
+    hung = False
+
+    def wait(self, gen: PQGen[V], interval: float = 0.1, timeout: float | None = None) -> V:
+        limit = self.answer_s if timeout is None else min(timeout, self.answer_s)
+        try:
+            return super().wait(gen, interval, limit)
+        except psycopg.errors._WaitTimeout as error:
+            self.hung = True
+            self.close()
+            raise psycopg.OperationalError(f"it has not answered for {limit:g} s") from error
+
+
 class Database:
     """One connection, made with its first use and anew after it broke. Thread-safe; blocks.
 
     `dsn` is a connection string of libpq. Every call is one statement and one transaction, unless
-    it is given somebody's connection: then it is part of what is done there.
+    it is given somebody's connection: then it is part of what is done there. All statements of the
+    cluster may be repeated, so what broke is tried once more on a new connection; a server that
+    says nothing for `answer_s` seconds is not.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, answer_s: float = ANSWER_S) -> None:
         self.dsn = dsn
+        self._answer_s = answer_s
         self._lock = threading.Lock()
-        self._connection: psycopg.Connection | None = None
+        self._connection: _Impatient | None = None
         self._pid = os.getpid()
         self._ended = False
 
@@ -54,11 +79,23 @@ class Database:
             DatabaseGone: the server does not answer; whether it did anything is not known.
             ClusterError: it refuses.
         """
+        if connection is not None:
+            return self._asked(connection, query, values)
+        with self._lock:
+            fresh = self._connection is None
+            try:
+                return self._asked(self._connected(), query, values)
+            except DatabaseGone:
+                # It may have gone while nobody used it.
+                if fresh or self._connection is None or self._connection.hung:
+                    raise
+                return self._asked(self._connected(), query, values)
+
+    def _asked(
+        self, connection: psycopg.Connection, query: str, values: Sequence[Any]
+    ) -> list[Row]:
         try:
-            if connection is not None:
-                return connection.execute(query.encode(), values).fetchall()
-            with self._lock:
-                return self._connected().execute(query.encode(), values).fetchall()
+            return connection.execute(query.encode(), values).fetchall()
         except psycopg.Error as error:
             raise explained(error, self.dsn) from error
 
@@ -72,13 +109,20 @@ class Database:
         """The one row that a statement gives; raises as `rows`."""
         return self.rows(query, values, connection=connection)[0]
 
-    def _connected(self) -> psycopg.Connection:
+    def _connected(self) -> _Impatient:
+        try:
+            return self._connection_now()
+        except psycopg.Error as error:
+            raise explained(error, self.dsn) from error
+
+    def _connection_now(self) -> _Impatient:
         if self._ended:
             raise psycopg.InterfaceError("this process has ended its connection")
         if self._pid != os.getpid():  # the parent's connection is not ours to use, nor to close
             self._connection, self._pid = None, os.getpid()
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self.dsn, autocommit=True, **_OPTIONS)
+            self._connection = _Impatient.connect(self.dsn, autocommit=True, **_OPTIONS)
+            self._connection.answer_s = self._answer_s
         return self._connection
 
     def tenant(self) -> str:

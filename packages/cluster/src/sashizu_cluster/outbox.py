@@ -56,6 +56,7 @@ class Outbox:
         self._name = name
         self._lock = threading.Lock()
         self._own = ""
+        self._last = 0
         self._free: list[str] = []
         self._texts: dict[str, str] = {}
         self._bytes = 0
@@ -100,7 +101,8 @@ class Outbox:
             self._put(transaction.writer, events, lines, texts, transaction.connection)
         else:
             with self._lock:
-                self._own = self._own or self._opened()
+                if not self._own:
+                    self._own, self._last = self._opened(), 0
                 self._put(self._own, events, lines, texts, None)
         self._forget(named)
 
@@ -148,14 +150,19 @@ class Outbox:
         connection: psycopg.Connection | None,
     ) -> None:
         kinds = [event.kind for event in events]
+        after = self._last if connection is None else None
         try:
-            self._database.rows(
-                "SELECT sashizu.outbox_put(%s, %s, %s, %s)",
-                (UUID(writer), kinds, list(lines), list(texts)),
+            (last,) = self._database.row(
+                "SELECT sashizu.outbox_put(%s, %s, %s, %s, %s)",
+                (UUID(writer), after, kinds, list(lines), list(texts)),
                 connection=connection,
             )
         except ClusterError as error:
+            if connection is None:
+                self._own = ""  # whether it was written is not known: begin anew
             raise RecordError(f"nothing can be recorded, so nothing is done: {error}") from error
+        if connection is None:
+            self._last = int(last)
 
     def _named(self, events: Sequence[Event]) -> tuple[list[str], set[str]]:
         """The texts that travel with each event, as JSON, and the digests of all of them."""

@@ -48,17 +48,27 @@ BEGIN
   END IF;
 END $$;
 
-CREATE FUNCTION outbox_put(p_writer uuid, p_kinds text[], p_fields text[], p_texts text[])
-RETURNS bigint
+-- p_after is the number of the last event that the writer knows of, for who may ask again after a
+-- lost answer; NULL in the transaction of a step.
+CREATE FUNCTION outbox_put(
+  p_writer uuid, p_after bigint, p_kinds text[], p_fields text[], p_texts text[]
+) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
 DECLARE
   upto bigint;
   many integer := cardinality(p_kinds);
 BEGIN
-  UPDATE outbox_writer SET last = last + many WHERE id = p_writer AND tenant = tenant()
+  UPDATE outbox_writer SET last = last + many
+  WHERE id = p_writer AND tenant = tenant() AND last = coalesce(p_after, last)
   RETURNING last INTO upto;
   IF upto IS NULL THEN
-    RAISE no_data_found USING MESSAGE = format('there is no writer %s', p_writer);
+    SELECT last INTO upto FROM outbox_writer
+    WHERE id = p_writer AND tenant = tenant() AND last = p_after + many;
+    IF upto IS NULL THEN
+      RAISE no_data_found USING MESSAGE = format('there is no writer %s that is at event %s',
+        p_writer, p_after);
+    END IF;
+    RETURN upto;
   END IF;
   INSERT INTO outbox_event (writer, seq, kind, fields, texts)
   SELECT p_writer, upto - many + n, kind, fields, texts
