@@ -119,10 +119,10 @@ async def test_a_batch_whose_end_was_not_noted_is_not_written_again(host):
     assert await first.collect() == 4
     real = host.database.rows
 
-    def fails(query, values=(), *, connection=None):
+    def fails(query, values=(), **more):
         if "outbox_moved" in query:
             raise RecordError("the process died here")
-        return real(query, values, connection=connection)
+        return real(query, values, **more)
 
     host.database.rows = fails
     with pytest.raises(RecordError):

@@ -58,11 +58,11 @@ class Mortal:
             half()
         raise Died
 
-    def rows(self, query, values=()):
-        return self._mortal(lambda: self.database.rows(query, values))
+    def rows(self, query, values=(), **more):
+        return self._mortal(lambda: self.database.rows(query, values, **more))
 
-    def row(self, query, values=()):
-        return self.rows(query, values)[0]
+    def row(self, query, values=(), **more):
+        return self.rows(query, values, **more)[0]
 
     def write(self, events):
         half = len(events) // 2

@@ -208,8 +208,8 @@ def test_an_answer_that_got_lost_books_nothing_twice(database):
     assert not isinstance(source.draw((0,) * 4, (0,) * 4, (100, 0, 0, 0), (100, 0, 0, 0)), Shortage)
     real = database.row
 
-    def lost(query, values=(), *, connection=None):
-        real(query, values, connection=connection)
+    def lost(query, values=(), **more):
+        real(query, values, **more)
         raise ClusterError("the connection broke")
 
     source._database = type("Lossy", (), {"row": staticmethod(lost)})()

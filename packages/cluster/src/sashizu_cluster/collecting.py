@@ -117,6 +117,7 @@ class Collector:
             lambda: self.database.rows(
                 "SELECT * FROM sashizu.outbox_take(%s, %s, %s)",
                 (self.host, self._epoch, self.most),
+                again=True,
             )
         )
         if not rows:

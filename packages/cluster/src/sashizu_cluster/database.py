@@ -53,9 +53,8 @@ class Database:
     """One connection, made with its first use and anew after it broke. Thread-safe; blocks.
 
     `dsn` is a connection string of libpq. Every call is one statement and one transaction, unless
-    it is given somebody's connection: then it is part of what is done there. All statements of the
-    cluster may be repeated, so what broke is tried once more on a new connection; a server that
-    says nothing for `answer_s` seconds is not.
+    it is given somebody's connection: then it is part of what is done there. A server that says
+    nothing for `answer_s` seconds counts as gone.
     """
 
     def __init__(self, dsn: str, *, answer_s: float = ANSWER_S) -> None:
@@ -72,8 +71,11 @@ class Database:
         values: Sequence[Any] = (),
         *,
         connection: psycopg.Connection | None = None,
+        again: bool = False,
     ) -> list[Row]:
         """The rows that a statement gives.
+
+        `again` says that it may be repeated: what broke is tried once more on a new connection.
 
         Raises:
             DatabaseGone: the server does not answer; whether it did anything is not known.
@@ -87,7 +89,7 @@ class Database:
                 return self._asked(self._connected(), query, values)
             except DatabaseGone:
                 # It may have gone while nobody used it.
-                if fresh or self._connection is None or self._connection.hung:
+                if not again or fresh or self._connection is None or self._connection.hung:
                     raise
                 return self._asked(self._connected(), query, values)
 
@@ -105,9 +107,10 @@ class Database:
         values: Sequence[Any] = (),
         *,
         connection: psycopg.Connection | None = None,
+        again: bool = False,
     ) -> Row:
-        """The one row that a statement gives; raises as `rows`."""
-        return self.rows(query, values, connection=connection)[0]
+        """The one row that a statement gives; see `rows`."""
+        return self.rows(query, values, connection=connection, again=again)[0]
 
     def _connected(self) -> _Impatient:
         try:

@@ -135,7 +135,9 @@ class Outbox:
         writer = str(uuid4())
         try:
             self._database.rows(
-                "SELECT sashizu.outbox_open(%s, %s, %s)", (UUID(writer), self._host, self._name)
+                "SELECT sashizu.outbox_open(%s, %s, %s)",
+                (UUID(writer), self._host, self._name),
+                again=True,
             )
         except ClusterError as error:
             raise RecordError(f"nothing can be recorded: {error}") from error
@@ -156,6 +158,7 @@ class Outbox:
                 "SELECT sashizu.outbox_put(%s, %s, %s, %s, %s)",
                 (UUID(writer), after, kinds, list(lines), list(texts)),
                 connection=connection,
+                again=True,
             )
         except ClusterError as error:
             if connection is None:

@@ -48,7 +48,7 @@ class SharedSpend:
 
     def organisation(self) -> str:
         """The node above all runs of the tenant."""
-        return str(self._database.row("SELECT sashizu.spend_organisation()")[0])
+        return str(self._database.row("SELECT sashizu.spend_organisation()", again=True)[0])
 
     def open(self, node_id: str, name: str, limits: Limits, *, parent: str = "") -> str:
         """Make a node, beneath the organisation where no parent is given; returns its id.
@@ -64,12 +64,15 @@ class SharedSpend:
         self._database.rows(
             "SELECT sashizu.spend_open(%s, %s, %s, %s::bigint[], %s)",
             (UUID(node_id), UUID(parent) if parent else None, name, counted, json.dumps(bounds)),
+            again=True,
         )
         return node_id
 
     def close(self, node_id: str) -> int:
         """End a node and all below it; how many holds were charged in full."""
-        return int(self._database.row("SELECT sashizu.spend_close(%s)", (UUID(node_id),))[0])
+        return int(
+            self._database.row("SELECT sashizu.spend_close(%s)", (UUID(node_id),), again=True)[0]
+        )
 
     def state(self, node_id: str) -> BudgetState:
         """How a node stands now, on all machines."""
@@ -88,7 +91,9 @@ class SharedSpend:
 
         Call it before work goes on in its place: what was sent and not settled is in doubt.
         """
-        return int(self._database.row("SELECT sashizu.spend_take_over(%s)", (owner,))[0])
+        return int(
+            self._database.row("SELECT sashizu.spend_take_over(%s)", (owner,), again=True)[0]
+        )
 
     # --- holds of steps ---------------------------------------------------------------------------
 
@@ -109,6 +114,7 @@ class SharedSpend:
             "SELECT * FROM sashizu.spend_reserve(%s, %s, %s, %s::bigint[])",
             (hold_id, UUID(node_id), self.owner, list(asked)),
             connection=connection,
+            again=True,
         )
         short = _short(row, asked)
         if short is None:
@@ -130,6 +136,7 @@ class SharedSpend:
             "SELECT sashizu.spend_settle(%s, %s, %s::bigint[])",
             (hold_id, state, None if bill is None else list(_four(bill))),
             connection=connection,
+            again=True,
         )
         return Amount(*row[0])
 
@@ -142,6 +149,7 @@ class SharedSpend:
         self._database.row(
             "SELECT * FROM sashizu.spend_reserve(%s, %s, %s, %s::bigint[])",
             (chunk, UUID(node_id), self.owner, list(_NONE)),
+            again=True,
         )
         return ChunkSource(self._database, node_id, chunk, stand)
 
@@ -194,7 +202,7 @@ class Stand:
 
     @classmethod
     def of(cls, database: Database, node_id: str) -> Stand:
-        found = database.rows("SELECT * FROM sashizu.spend_stand(%s)", (UUID(node_id),))
+        found = database.rows("SELECT * FROM sashizu.spend_stand(%s)", (UUID(node_id),), again=True)
         if not found:
             raise ClusterError(
                 f"there is no budget node {node_id}: its run was forgotten, or is another tenant's"
@@ -235,6 +243,7 @@ class ChunkSource:
             "SELECT * FROM sashizu.spend_draw("
             "%s, %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])",
             (self._chunk, list(total), list(keep), list(need), list(asked)),
+            again=True,
         )
         short = _short(row, asked)
         if short is not None and short.ended:
@@ -253,7 +262,9 @@ class ChunkSource:
     def leave(self, spent: Four) -> None:
         if self.book(spent, self._held):
             self._database.row(
-                "SELECT sashizu.spend_settle(%s, 'settled', '{0,0,0,0}')", (self._chunk,)
+                "SELECT sashizu.spend_settle(%s, 'settled', '{0,0,0,0}')",
+                (self._chunk,),
+                again=True,
             )
 
     def hopeless(self, asked: Four, unbooked: Four, free: Four) -> Shortage | None:  # noqa: ARG002
