@@ -170,9 +170,9 @@ def test_what_a_dead_worker_held_is_charged_once(database):
     assert living.take_over("slot-1") == 0
     state = living.state(run)
     assert state.held.tokens == 20
-    assert state.spent.tokens == 30 + 10 + 70 // 8  # the chunk had more than it needed
+    assert state.spent.tokens == 30 + 18  # the chunk had an eighth more than it needed
     assert not drawn.book((5, 0, 1, 0), (0,) * 4)  # it was not dead after all: nothing changes
-    assert living.state(run).spent.tokens == 30 + 10 + 70 // 8
+    assert living.state(run).spent.tokens == 48
     mine.release()
     check_all(database)
 
@@ -221,6 +221,18 @@ def test_an_answer_that_got_lost_books_nothing_twice(database):
     source.leave((0,) * 4)
     state = spend.state(run)
     assert (state.spent.tokens, state.held.tokens) == (80, 0)
+    check_all(database)
+
+
+def test_a_chunk_is_large_where_much_is_left_and_spares_what_others_need(database):
+    spend = spend_of(database)
+    run, agent = tree(spend, Limits(tokens=100_000), Limits())
+    source = spend.source(agent)
+    drawn, spare = source.draw((0,) * 4, (0,) * 4, (10, 0, 0, 0), (10, 0, 0, 0))
+    assert (drawn[0], spare[0]) == (2010, 2000)  # one part in fifty
+    (small,) = tree(spend, Limits(tokens=100))
+    drawn, spare = spend.source(small).draw((0,) * 4, (0,) * 4, (10, 0, 0, 0), (10, 0, 0, 0))
+    assert (drawn[0], spare[0]) == (22, 12)  # an eighth at most
     check_all(database)
 
 

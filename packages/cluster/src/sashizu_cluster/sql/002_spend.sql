@@ -316,10 +316,10 @@ BEGIN
     SELECT CASE WHEN p_need[i] = 0 THEN 0 ELSE coalesce(min(least(
       n.limits[i] - n.spent[i] - n.held[i] - p_need[i],
       greatest(
-        least(3 * p_need[i], (n.limits[i] - n.spent[i] - n.held[i]) / 8),
+        least(3 * p_asked[i], (n.limits[i] - n.spent[i] - n.held[i]) / 8),
         (n.limits[i] - n.spent[i] - n.held[i]) / 50
       )
-    )), 0) END
+    )) FILTER (WHERE n.limits[i] IS NOT NULL), 0) END
     FROM generate_series(1, 4) i, spend_node n WHERE n.id = ANY (way) GROUP BY i ORDER BY i
   ) INTO spare;
   d_held := plus(p_need, spare);
