@@ -226,7 +226,7 @@ def test_an_answer_that_got_lost_books_nothing_twice(database):
 
 def test_a_chunk_is_large_where_much_is_left_and_spares_what_others_need(database):
     spend = spend_of(database)
-    run, agent = tree(spend, Limits(tokens=100_000), Limits())
+    _, agent = tree(spend, Limits(tokens=100_000), Limits())
     source = spend.source(agent)
     drawn, spare = source.draw((0,) * 4, (0,) * 4, (10, 0, 0, 0), (10, 0, 0, 0))
     assert (drawn[0], spare[0]) == (2010, 2000)  # one part in fifty
