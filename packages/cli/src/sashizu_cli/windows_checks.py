@@ -24,18 +24,16 @@ _LACKING = (
 def platform_name() -> str:
     """The system, and whether what calls itself Windows is Wine."""
     name = platform.platform()
-    if sys.platform != "win32":
-        return name
-    import ctypes
+    if sys.platform == "win32":
+        import ctypes
 
-    version = getattr(ctypes.WinDLL("ntdll"), "wine_get_version", None)
-    if version is None:
-        return name
-    version.restype = ctypes.c_char_p
-    return f"{name}, as Wine {version().decode('ascii', 'replace')} plays it"
+        version = getattr(ctypes.WinDLL("ntdll"), "wine_get_version", None)
+        if version is not None:
+            version.restype = ctypes.c_char_p
+            return f"{name}, as Wine {version().decode('ascii', 'replace')} plays it"
+    return name
 
 
 def lacking_on_windows() -> Iterator[tuple[str, str]]:
     """What is absent there, each with what is done instead; nothing on other systems."""
-    if sys.platform == "win32":
-        yield from _LACKING
+    return iter(_LACKING if sys.platform == "win32" else ())

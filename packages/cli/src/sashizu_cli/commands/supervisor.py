@@ -146,8 +146,10 @@ def supervisor(
         "limits": limits.agents,
     }
     call = partial(_supervise, text_or_stdin(goal), wanted)
-    request = on_windows_ai(request, session)
-    request = asked_first(request, session) or request
+    agreed = asked_first(on_windows_ai(request, session), session)
+    if agreed is None:
+        return OK
+    request = agreed
     with opened(out) as file:
         found, interrupted = watched(request, session, call, file)
         found = replace(found, run=with_reason(found.run, session))
