@@ -158,14 +158,17 @@ def test_the_report_of_a_cluster_is_that_of_this_process(cluster: Cluster):
     words = ["delegate-parallel", "code-reviewer,sec-audit", "--goal", "Review.", "-o"]
     here, there = (cluster.home.parent / name for name in ("here.json", "there.json"))
     cluster.call(*words, str(here))
-    with cluster.program("worker"):
+    with cluster.program("worker", "--labels", "auto"):
         cluster.call(*words, str(there), "--executor", "cluster")
         status = json.loads(cluster.call("cluster", "status", "--json"))
         runs = json.loads(cluster.call("cluster", "runs", "--json"))
+        shown = cluster.call("cluster", "runs", "--show", runs[0]["key"])
         assert cluster.call("cluster", "drain", "--timeout", "10s").startswith("drained")
     local, remote = (json.loads(file.read_text("utf-8")) for file in (here, there))
     assert local.keys() == remote.keys()
     assert [(each["slot"], each["at_once"]) for each in status["workers"]] == [(0, 8)]
+    assert any(label.startswith("gpu:") for label in status["workers"][0]["labels"])
+    assert "# sec-audit: answered" in shown
     assert [(each["state"], each["below"], each["ended"]) for each in runs] == [("ok", 2, 2)]
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from time import time
 from typing import Any, cast
 
 from sashizu_core.errors import UsageError
@@ -266,7 +265,7 @@ class WorkBoard:
 
     def expire(self) -> list[str]:
         """End what waited beyond its deadline; returns the keys."""
-        rows = self._database.rows("SELECT * FROM sashizu.work_expire(%s)", (time(),))
+        rows = self._database.rows("SELECT * FROM sashizu.work_expire()")
         return [str(key) for (key,) in rows]
 
     def here(self, slot: int, name: str, labels: Collection[str], at_once: int) -> None:

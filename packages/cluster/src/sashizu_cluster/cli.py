@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 from sashizu_core.errors import UsageError
+from sashizu_core.executors import WorkStatus
 from sashizu_core.limits import parse_duration
 from sashizu_core.runtime.handed_run import RUN
+from sashizu_core.runtime.plain_report import run_report_from
 
 from sashizu_cluster.board import WorkBoard
 from sashizu_cluster.cli_settings import settings_of
@@ -103,6 +105,9 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
 def runs(
     ctx: typer.Context,
     most: Annotated[int, typer.Option("--last", metavar="N", min=1, max=10_000)] = 20,
+    show: Annotated[
+        str, typer.Option("--show", metavar="ID", help="Print what the agents of a run came to.")
+    ] = "",
     cancel: Annotated[
         str, typer.Option("--cancel", metavar="ID", help="End this run, with all its agents.")
     ] = "",
@@ -114,8 +119,11 @@ def runs(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show the newest runs; cancel one, or forget those that ended long ago."""
+    """Show the newest runs, or what one came to; cancel one, forget those that ended long ago."""
     board = _board(ctx)
+    if show:
+        _show(board.status(show))
+        return
     if cancel:
         from sashizu_cluster.engine import EngineClient
 
@@ -170,6 +178,14 @@ def _board(ctx: typer.Context) -> WorkBoard:
     dsn = dsn_of(own)
     check_cluster(dsn, own.name)
     return WorkBoard(Database(dsn), VERSION)
+
+
+def _show(status: WorkStatus) -> None:
+    typer.echo(f"run {status.key}: {status.state}{f': {status.error}' if status.error else ''}")
+    if status.result is None:
+        return
+    for report in run_report_from(status.result).results:
+        typer.echo(f"\n# {report.agent}: {report.outcome.value}\n\n{report.answer or report.error}")
 
 
 def _clock(seconds: float) -> str:

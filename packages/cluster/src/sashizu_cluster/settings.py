@@ -18,11 +18,13 @@ class ClusterSettings(Table):
     """Which cluster this machine belongs to.
 
     `database` is a connection string of libpq; keep passwords in `~/.pgpass`. `slots` is how many
-    workers are at work at most: further ones wait until one of them is gone.
+    workers are at work at most: further ones wait until one of them is gone. `host` is what this
+    machine is called, where its own name is not the only one of that kind.
     """
 
     database: str = ""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")] = "default"
+    host: Annotated[str, Field(max_length=253)] = ""
     slots: Annotated[int, Field(ge=1, le=10_000)] = 64
 
 

@@ -32,7 +32,7 @@ def worker(
         typer.Option(
             "--labels",
             metavar="A,B",
-            help="What this machine has, such as gpu:cuda:24g,model:NAME.",
+            help="What this machine has, such as gpu:cuda:24g,model:NAME; auto asks its devices.",
         ),
     ] = "",
     root: Annotated[

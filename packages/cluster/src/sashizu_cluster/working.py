@@ -23,6 +23,7 @@ from sashizu_core.settings import Settings
 from sashizu_cluster.board import WorkBoard
 from sashizu_cluster.collecting import Collector, only_collector
 from sashizu_cluster.database import Database
+from sashizu_cluster.device_labels import device_labels
 from sashizu_cluster.engine import Engine, EngineClient, queues_for
 from sashizu_cluster.journal import journal_sink
 from sashizu_cluster.opening import VERSION
@@ -33,6 +34,9 @@ from sashizu_cluster.slots import executor_of, take_slot
 from sashizu_cluster.worker import Worker, WorkerPlan, worker_name
 
 __all__ = ["WorkerRequest", "work"]
+
+AUTO = "auto"
+"""The label that stands for those of the machine's devices."""
 
 _AGAIN_S = 5.0
 """How often a worker that does not collect asks whether it is to, in seconds."""
@@ -59,7 +63,11 @@ async def work(request: WorkerRequest) -> int:
     """
     own = cluster_settings(request.settings)
     dsn = dsn_of(own)
-    queues_for(request.labels)
+    registry = open_registry(request.settings)
+    labels = request.labels - {AUTO}
+    if AUTO in request.labels:
+        labels |= await to_thread.run_sync(device_labels, request.settings, registry)
+    queues_for(labels)
     await to_thread.run_sync(check_cluster, dsn, own.name)
     database, outbox = Database(dsn), Database(dsn)
     tenant = await to_thread.run_sync(database.tenant)
@@ -68,14 +76,13 @@ async def work(request: WorkerRequest) -> int:
         group.start_soon(_asked_to_end, ended, group.cancel_scope)
         taking = partial(take_slot, dsn, tenant, own.slots, waiting=_standing_by)
         lease = await to_thread.run_sync(taking, abandon_on_cancel=True)
-        registry = open_registry(request.settings)
-        host = socket.gethostname()
+        host = own.host or socket.gethostname()
         place = Workplace(
             replace(registry, sinks={"outbox": journal_sink(outbox, host)}),
             request.roots,
             RunSpending(Database(dsn)),
         )
-        plan = WorkerPlan(tenant, request.labels, request.at_once, operations_of(place))
+        plan = WorkerPlan(tenant, labels, request.at_once, operations_of(place))
         engine = Engine(dsn, tenant, VERSION, executor_of(tenant, lease.slot))
         client = await to_thread.run_sync(EngineClient, dsn, tenant, VERSION)
         worker = Worker(plan, lease, WorkBoard(database, VERSION), engine, client)

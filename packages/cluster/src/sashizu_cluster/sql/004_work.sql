@@ -223,13 +223,14 @@ LANGUAGE sql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS 
   LEFT JOIN stopped s ON s.key = w.key WHERE w.tenant = tenant()
 $$;
 
--- What waited beyond its deadline has ended, too: whoever waits for it must not wait for ever.
-CREATE FUNCTION work_expire(p_now double precision) RETURNS TABLE (key text)
+-- What waited beyond its deadline has ended, too: whoever waits for it must not wait for ever. The
+-- clock is the server's: one of a worker may jump.
+CREATE FUNCTION work_expire() RETURNS TABLE (key text)
 LANGUAGE sql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
   UPDATE work w SET state = 'timeout', changed_at = clock_timestamp(),
     error = 'its deadline passed before a worker began it' || CASE
       WHEN w.labels = '{}' THEN '' ELSE format(' (labels %s)', array_to_string(w.labels, ', ')) END
-  WHERE w.tenant = tenant() AND w.state = 'waiting' AND w.deadline < p_now
+  WHERE w.tenant = tenant() AND w.state = 'waiting' AND w.deadline < extract(epoch FROM clock_timestamp())
   RETURNING w.key
 $$;
 
