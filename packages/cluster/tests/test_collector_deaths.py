@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import psycopg
 import pytest
 from sashizu_cluster.collecting import Collector, only_collector
 from sashizu_cluster.database import Database
+from sashizu_cluster.errors import DatabaseGone
 from sashizu_cluster.outbox import Outbox
 from sashizu_cluster.schema import set_up
 from sashizu_core.errors import UsageError
@@ -56,6 +58,8 @@ class Mortal:
             act()
         elif self.how == "half":
             half()
+        elif self.how == "gone":
+            raise DatabaseGone("the connection broke")
         raise Died
 
     def rows(self, query, values=(), **more):
@@ -115,6 +119,32 @@ async def test_a_collector_may_die_at_each_thing_it_does(database, how):
         assert await collect_until_death(Mortal(log, database, 0, how), host)
         assert log.steps() == Counter(range(11)), f"dead at {at}"
     assert at > 12
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_database_from_a_backup_repeats_nothing(database):
+    log, outbox = Log(), Outbox(database, "restored", "worker")
+    outbox.write([Event("tool.requested", {"step": step}) for step in range(6)])
+    with psycopg.connect(database.dsn) as db:
+        backup = db.execute(
+            "SELECT * FROM sashizu.outbox_event WHERE writer = %s", (outbox._own,)
+        ).fetchall()
+        mortal = Mortal(log, database, 0, "before")
+        collector = Collector(mortal, "restored", mortal, log.asked, most=4)
+        while await collector.collect():
+            pass
+        restored = "INSERT INTO sashizu.outbox_event VALUES (%s, %s, %s, %s, %s, %s)"
+        db.cursor().executemany(restored, backup)
+        db.execute("UPDATE sashizu.outbox_writer SET moved = 0 WHERE id = %s", (outbox._own,))
+        db.commit()
+    gone = Mortal(log, database, 1, "gone")
+    collector.database = gone
+    with pytest.raises(DatabaseGone):
+        await collector.collect()
+    outbox.write([Event("tool.requested", {"step": 6})])
+    while await collector.collect():
+        pass
+    assert log.steps() == Counter(range(7))
 
 
 def test_there_is_one_collector_of_a_host(tmp_path):

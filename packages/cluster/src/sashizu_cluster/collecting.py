@@ -14,9 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -31,8 +32,6 @@ from sashizu_cluster.errors import ClusterError, DatabaseGone
 
 __all__ = ["Collector", "Gap", "only_collector"]
 
-T = TypeVar("T")
-
 BATCH = 500
 """The most events that are taken at once."""
 
@@ -43,6 +42,9 @@ AGAIN_S = (0.2, 5.0)
 """How long it waits for a server that does not answer: at first, and at most, in seconds."""
 
 _ASK_S = 60.0
+
+_ASKED = 1000
+"""Of how many writers the record is asked at once."""
 
 _KEPT = """
 SELECT json_extract_string(attrs, '$.outbox.writer') AS writer,
@@ -111,54 +113,49 @@ class Collector:
             DatabaseGone: the server does not answer; call again.
             ClusterError: another collector has taken over, or the database refuses.
         """
-        if not self._epoch:
-            await self._begin()
-        rows = await self._call(
-            lambda: self.database.rows(
-                "SELECT * FROM sashizu.outbox_take(%s, %s, %s)",
-                (self.host, self._epoch, self.most),
-                again=True,
-            )
-        )
+        try:
+            if not self._epoch:
+                await self._begin()
+            return await self._collect()
+        except BaseException:
+            # How far this came is asked anew; also of a database that comes back from a backup.
+            self._epoch = 0
+            raise
+
+    async def _collect(self) -> int:
+        rows = await self._rows("outbox_take(%s, %s, %s)", self._epoch, self.most)
         if not rows:
             return 0
-        new = [row for row in _in_order(rows) if int(row[1]) > self._kept.get(str(row[0]), 0)]
-        self._write(new)
+        self._write([row for row in _in_order(rows) if row[1] > self._kept.get(str(row[0]), 0)])
         await self.sink.durable()
-        await self._call(
-            lambda: self.database.rows(
-                "SELECT sashizu.outbox_moved(%s, %s)", (self.host, self._epoch)
-            )
-        )
-        self._kept.clear()
+        await self._rows("outbox_moved(%s, %s)", self._epoch, again=False)
+        for writer, seq, *_ in rows:
+            if self._kept.get(str(writer), seq) < seq:
+                del self._kept[str(writer)]
         return len(rows)
 
     async def gaps(self) -> list[Gap]:
         """What is missing, and waited for."""
-        rows = await self._call(
-            lambda: self.database.rows("SELECT * FROM sashizu.outbox_gaps(%s)", (self.host,))
-        )
+        rows = await self._rows("outbox_gaps(%s)")
         return [Gap(str(writer), str(name), int(missing)) for writer, name, missing in rows]
 
     async def _begin(self) -> None:
-        """Become the collector; what the one before had in hand may be in the record."""
-        (epoch,) = await self._call(
-            lambda: self.database.row("SELECT sashizu.outbox_collect(%s)", (self.host,))
-        )
-        rows = await self._call(
-            lambda: self.database.rows(
-                "SELECT * FROM sashizu.outbox_take(%s, %s, %s)", (self.host, epoch, self.most)
-            )
-        )
-        writers = sorted({str(UUID(str(row[0]))) for row in rows})
-        if writers:
-            query = _KEPT.format(writers=", ".join(f"'{writer}'" for writer in writers))
-            found = await self._call(lambda: self.asked(query, len(writers) + 1, _ASK_S))
-            self._kept = {str(writer): int(seq) for writer, seq in found.rows}
+        """Become the collector; what waits may be in the record all the same.
+
+        The collector before may have died before it said so, or the database is of a backup.
+        """
+        ((epoch,),) = await self._rows("outbox_collect(%s)")
+        writers = [str(UUID(str(writer))) for (writer,) in await self._rows("outbox_waiting(%s)")]
+        self._kept = {}
+        for first in range(0, len(writers), _ASKED):
+            some = writers[first : first + _ASKED]
+            query = _KEPT.format(writers=", ".join(f"'{writer}'" for writer in some))
+            found = await to_thread.run_sync(self.asked, query, _ASKED, _ASK_S)
+            self._kept |= {str(writer): int(seq) for writer, seq in found.rows}
         self._epoch = epoch
 
     def _write(self, rows: Sequence[Row]) -> None:
-        """Write events, and what they name before them; note how far the record is."""
+        """Write events, and what they name before them."""
         if not rows:
             return
         if isinstance(self.sink, ContentSink) and self.sink.keeps_content:
@@ -166,11 +163,11 @@ class Collector:
                 for text in json.loads(row[5]).values() if row[5] else ():
                     self.sink.keep(text)
         self.sink.write([_event(row) for row in rows])
-        for writer, seq, *_ in rows:
-            self._kept[str(writer)] = int(seq)
 
-    async def _call(self, call: Callable[[], T]) -> T:
-        return await to_thread.run_sync(call)
+    async def _rows(self, call: str, *values: object, again: bool = True) -> list[Row]:
+        query = f"SELECT * FROM sashizu.{call}"  # noqa: S608 - a function of ours
+        asking = partial(self.database.rows, query, (self.host, *values), again=again)
+        return await to_thread.run_sync(asking)
 
     def _tell(self, problem: str) -> None:
         if problem != self._told:

@@ -39,6 +39,7 @@ _PUBLIC = (
     "outbox_collect",
     "outbox_take",
     "outbox_moved",
+    "outbox_waiting",
     "outbox_gaps",
     "outbox_stand",
     "journal_of",

@@ -153,6 +153,13 @@ BEGIN
   RETURN gone;
 END $$;
 
+-- Writers of whom something waits.
+CREATE FUNCTION outbox_waiting(p_host text) RETURNS TABLE (writer uuid)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
+  SELECT w.id FROM outbox_writer w
+  WHERE w.tenant = tenant() AND w.host = p_host AND w.last > w.moved ORDER BY w.id
+$$;
+
 -- Writers whose next event is missing although later ones are there.
 CREATE FUNCTION outbox_gaps(p_host text) RETURNS TABLE (writer uuid, name text, missing bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
