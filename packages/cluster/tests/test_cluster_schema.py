@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from sashizu_cluster import schema
 from sashizu_cluster.database import Database
+from sashizu_cluster.engine import engine_schema, set_up_engine
 from sashizu_cluster.errors import ClusterError
 from sashizu_cluster.outbox import Outbox
 from sashizu_cluster.schema import NEWEST, check_cluster, grant_tenant, set_up
@@ -175,6 +176,30 @@ def test_tenants_see_nothing_of_each_other(as_role):
     assert theirs.state(run).held.tokens == hold.amount.tokens == 10
     red.close()
     blue.close()
+
+
+def test_tenants_see_nothing_of_each_other_in_the_engine(as_role, dsn):
+    red, blue = (
+        psycopg.conninfo.conninfo_to_dict(as_role(name))["user"] for name in ("red", "blue")
+    )
+    set_up_engine(dsn, "red", red)
+    set_up_engine(dsn, "blue", blue)
+    query = (
+        "SELECT count(*) FILTER (WHERE has_table_privilege(%s, c.oid, 'SELECT')), count(*) "
+        "FROM pg_class c WHERE relnamespace = %s::regnamespace AND relkind = 'r'"
+    )
+    with psycopg.connect(dsn) as db:
+        for role, schema_name, all_of_it in (
+            (red, engine_schema("red"), True),
+            (red, engine_schema("blue"), False),
+            (blue, engine_schema("red"), False),
+        ):
+            allowed, tables = db.execute(query, (role, schema_name)).fetchone()
+            usage = db.execute(
+                "SELECT has_schema_privilege(%s, %s, 'USAGE')", (role, schema_name)
+            ).fetchone()
+            assert tables > 3
+            assert (allowed > 0, usage) == (all_of_it, (all_of_it,))
 
 
 def test_a_role_of_no_tenant_is_told_who_can_help(as_role):

@@ -6,7 +6,8 @@ from collections import Counter
 
 import psycopg
 import pytest
-from sashizu_cluster.collecting import Collector, only_collector
+from sashizu_cluster.cli import app
+from sashizu_cluster.collecting import Collector, collecting, only_collector
 from sashizu_cluster.database import Database
 from sashizu_cluster.errors import DatabaseGone
 from sashizu_cluster.outbox import Outbox
@@ -14,6 +15,7 @@ from sashizu_cluster.schema import set_up
 from sashizu_core.errors import UsageError
 from sashizu_core.events import Event
 from sashizu_core.specs import RecordRows
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.postgres
 
@@ -145,6 +147,21 @@ async def test_a_database_from_a_backup_repeats_nothing(database):
     while await collector.collect():
         pass
     assert log.steps() == Counter(range(7))
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_events_that_nobody_collects_are_told(database, monkeypatch):
+    host = "lonely"
+    Outbox(database, host, "worker").write([Event("tool.requested", {"step": 1})] * 3)
+    (before,) = [each for each in collecting(database) if each.host == host]
+    assert (before.waiting, before.collected, before.seen_s, before.stuck) == (3, 0, None, True)
+    monkeypatch.setenv("SASHIZU_CLUSTER", database.dsn)
+    shown = CliRunner().invoke(app, ["status"])
+    assert "3 events of host lonely wait for a worker there" in shown.stdout
+    assert await collect_until_death(Mortal(Log(), database, 0, "before"), host)
+    (after,) = [each for each in collecting(database) if each.host == host]
+    assert (after.waiting, after.collected, after.stuck) == (0, 3, False)
+    assert "lonely" not in CliRunner().invoke(app, ["status"]).stdout
 
 
 def test_there_is_one_collector_of_a_host(tmp_path):

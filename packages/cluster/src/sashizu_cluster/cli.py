@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from time import localtime, monotonic, sleep, strftime, time
 from typing import Annotated
@@ -17,6 +18,7 @@ from sashizu_core.runtime.plain_report import run_report_from
 
 from sashizu_cluster.board import WorkBoard
 from sashizu_cluster.cli_settings import settings_of
+from sashizu_cluster.collecting import collecting
 from sashizu_cluster.database import Database
 from sashizu_cluster.errors import told_to_people
 from sashizu_cluster.opening import VERSION
@@ -81,12 +83,15 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     board = _board(ctx)
     draining, waiting, working = board.counts()
     workers = board.workers(namespace_of(board.tenant))
+    with closing(Database(board.dsn)) as database:
+        hosts = collecting(database)
     if as_json:
         values = {
             "draining": draining,
             "waiting": waiting,
             "working": working,
             "workers": [asdict(each) for each in workers],
+            "hosts": [asdict(each) for each in hosts],
         }
         typer.echo(json.dumps(values))
         return
@@ -99,6 +104,12 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     if not workers:
         typer.echo("no worker is there: start one with 'sashizu worker'")
     typer.echo(f"{waiting} waiting, {working} at work{', draining' if draining else ''}")
+    for host in hosts:
+        if host.stuck:
+            typer.echo(
+                f"{host.waiting} events of host {host.host} wait for a worker there, which brings "
+                "them into its record"
+            )
 
 
 @app.command()

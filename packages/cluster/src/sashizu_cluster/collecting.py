@@ -30,7 +30,7 @@ from sashizu_core.specs import RecordRows
 from sashizu_cluster.database import Database, Row
 from sashizu_cluster.errors import ClusterError, DatabaseGone
 
-__all__ = ["Collector", "Gap", "only_collector"]
+__all__ = ["Collecting", "Collector", "Gap", "collecting", "only_collector"]
 
 BATCH = 500
 """The most events that are taken at once."""
@@ -42,6 +42,9 @@ AGAIN_S = (0.2, 5.0)
 """How long it waits for a server that does not answer: at first, and at most, in seconds."""
 
 _ASK_S = 60.0
+
+_LATE_S = 15.0
+"""After how many seconds a collector that was not heard of is said to be missing."""
 
 _ASKED = 1000
 """Of how many writers the record is asked at once."""
@@ -63,6 +66,33 @@ class Gap:
     writer: str
     name: str
     missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """How far a host is: events that wait, events that its record has, seconds since it looked.
+
+    `seen_s` is None where nobody ever collected for it.
+    """
+
+    host: str
+    waiting: int
+    collected: int
+    seen_s: float | None
+
+    @property
+    def stuck(self) -> bool:
+        """Whether something waits for a collector that is not there."""
+        return self.waiting > 0 and (self.seen_s is None or self.seen_s > _LATE_S)
+
+
+def collecting(database: Database) -> list[Collecting]:
+    """Every host of the tenant, by name."""
+    rows = database.rows("SELECT * FROM sashizu.outbox_stand()", again=True)
+    return [
+        Collecting(str(host), int(waiting), int(done), None if seen is None else float(seen))
+        for host, waiting, done, seen in rows
+    ]
 
 
 @dataclass(slots=True)

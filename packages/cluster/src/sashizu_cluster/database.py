@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar
+from weakref import finalize
 
 import psycopg
 from psycopg.abc import PQGen
@@ -64,6 +65,7 @@ class Database:
         self._connection: _Impatient | None = None
         self._pid = os.getpid()
         self._ended = False
+        self._closing: finalize[Any, Any] | None = None
 
     def rows(
         self,
@@ -126,6 +128,11 @@ class Database:
         if self._connection is None or self._connection.closed:
             self._connection = _Impatient.connect(self.dsn, autocommit=True, **_OPTIONS)
             self._connection.answer_s = self._answer_s
+            if self._closing is not None:
+                self._closing.detach()
+            # Not every one of these is closed by whoever made it.
+            self._closing = finalize(self, _close, self._connection, self._pid)
+            self._closing.atexit = False
         return self._connection
 
     def tenant(self) -> str:
@@ -136,6 +143,12 @@ class Database:
         """End the connection, for good."""
         with self._lock:
             self._ended = True
-            if self._connection is not None and self._pid == os.getpid():
-                self._connection.close()
+            if self._closing is not None:
+                self._closing()
             self._connection = None
+
+
+def _close(connection: psycopg.Connection[Any], pid: int) -> None:
+    """End a connection, if it is one of this process."""
+    if pid == os.getpid():
+        connection.close()
