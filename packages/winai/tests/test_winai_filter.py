@@ -106,7 +106,7 @@ async def test_the_ceiling_and_the_rules_of_the_operator_hold_above(tmp_path):
         '[[policy.rule]]\nverdict = "ask"\ntouches = "tool"\npattern = "files/read"\n'
         '[policy.ceiling.tools]\nmcp = ["files/read", "files/list"]\n'
     )
-    settings = load_settings(tmp_path / "none", config=tmp_path)
+    settings = load_settings(tmp_path / "none", config=tmp_path, plugin_names=["winai"])
     fake = FakeBackend()
     async with open_filter(settings, Registry(), audit=False) as judge, fake.filtered(judge, CLSID):
         talk = Connection((await fake.connect(PARTIES))[0])
