@@ -302,6 +302,26 @@ async def test_nobody_waits_for_a_registry_that_hangs(odr):
         await type(found)(found.program, timeout=0.1)._run("mcp", "hang")
 
 
+@pytest.mark.skipif(sys.platform != "win32", reason="Windows writes it down")
+def test_a_registry_that_is_on_no_path_is_found_where_windows_wrote_it_down(tmp_path, monkeypatch):
+    import winreg
+
+    from sashizu_winai.registry.odr import _KEY
+
+    program = tmp_path / "elsewhere.exe"
+    program.write_bytes(b"MZ")
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    with winreg.CreateKey(winreg.HKEY_LOCAL_MACHINE, _KEY) as key:
+        winreg.SetValueEx(key, "Command", 0, winreg.REG_SZ, str(program))
+    try:
+        assert find_odr().program == program
+        program.unlink()
+        with pytest.raises(Missing):
+            find_odr()
+    finally:
+        winreg.DeleteKey(winreg.HKEY_LOCAL_MACHINE, _KEY)
+
+
 async def test_a_registry_that_cannot_be_started_is_told(tmp_path):
     broken = tmp_path / ("odr.exe" if sys.platform == "win32" else "odr")
     broken.write_bytes(b"\x7fELF")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import struct
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -18,7 +22,7 @@ from sashizu_winai.winmd.metadata import BadWinmd, types_of
 from sashizu_winai.winmd.offered import capability_of, read_files
 from typer.testing import CliRunner
 
-PUBLIC, HIDDEN, INTERFACE = 0x4001, 0x4000, 0x40A1
+PUBLIC, HIDDEN, INTERFACE = 0x4001, 0x40A0, 0x40A1
 OBJECT, ENUM, DELEGATE = 1, 2, 3
 BASES = (("System", "Object"), ("System", "Enum"), ("System", "MulticastDelegate"))
 
@@ -95,6 +99,31 @@ def test_the_public_types_of_a_file_are_told_with_what_they_are(wide):
         ("Windows.AI.Agents.Mcp.McpMessageDirection", "enum"),
         ("Windows.Foundation.EventHandler", "delegate"),
     ]
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_reader_of_others_finds_the_same_in_the_files_that_are_made_here(tmp_path, wide):
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv is None:
+        pytest.skip("the other reader is fetched by uv")
+    site, file = tmp_path / "site", tmp_path / "a.winmd"
+    fetch = (uv, "pip", "install", "-q", "--no-deps", "--target", str(site), "winmd==2.4.0")
+    subprocess.run(fetch, check=True, timeout=120)
+    file.write_bytes(winmd(TYPES, wide=wide))
+    program = (
+        f"import sys; sys.path.insert(0, {str(site)!r})\n"
+        "from winmd.reader import cache, get_category\n"
+        f"for space, found in cache([{str(file)!r}]).namespaces().items():\n"
+        "    for name, one in found.types.items():\n"
+        "        print(space + '.' + name, get_category(one).name.removesuffix('_type'))\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True
+    )
+    public = [f"{one.full_name} {one.kind}" for one in types_of(file.read_bytes())]
+    hidden = "Windows.AI.Actions.IActionRuntime interface"
+    assert sorted(told.stdout.splitlines()) == sorted([*public, hidden])
 
 
 @pytest.mark.parametrize(

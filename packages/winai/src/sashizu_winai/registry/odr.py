@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +20,37 @@ from sashizu_winai.errors import Failed, Missing, TimedOut
 __all__ = ["Odr", "find_odr", "probe_registry"]
 
 _REMEDY = "use Windows 11, build 26220.7262 or newer, or add the files of --out by hand"
+_KEY = r"Software\Microsoft\Windows\CurrentVersion\Mcp"
+"""Where Microsoft's own samples look for the program."""
 _MOST_TEXT = 300
 _TIMEOUT_S = 60.0
 
 
 def find_odr(path: str | None = None) -> Odr:
-    """The program, as it is on the search path; `path` is another list of folders.
+    """The program, as it is on the search path, or as Windows itself has written down.
+
+    Args:
+        path: another list of folders, which alone counts.
 
     Raises:
         Missing: there is none.
     """
-    found = shutil.which("odr", path=path)
-    if found is None:
+    found = shutil.which("odr", path=path) or ("" if path else _written_down())
+    if not found:
         raise Missing("find odr.exe", "it is in no folder of PATH", remedy=_REMEDY)
     return Odr(Path(found))
+
+
+def _written_down() -> str:
+    """What Windows has in its registry of settings; empty where there is nothing."""
+    if sys.platform == "win32":
+        import winreg
+
+        with suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _KEY) as key:
+            value, kind = winreg.QueryValueEx(key, "Command")
+            if kind == winreg.REG_SZ and Path(value).is_file():
+                return str(value)
+    return ""
 
 
 def probe_registry() -> Probe:
