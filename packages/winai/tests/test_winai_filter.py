@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sashizu_core.errors import MissingPackage, RecordError
-from sashizu_core.grants import Grants
+from sashizu_core.grants import Grants, Rule
 from sashizu_core.plugins import Registry
 from sashizu_core.settings import Settings, load_settings
 from sashizu_core.testing.fakes import MemorySink, memory_sink
@@ -159,11 +159,19 @@ async def test_an_answer_passes_once_and_only_if_it_was_asked_for():
     assert "second time" in await talk.reason(answered(), IN)
 
 
+async def test_a_rule_forbids_a_server_or_a_method_whole():
+    for pattern, passes in (("files/*", False), ("files/method.ping", False), ("other/*", True)):
+        forbidding = Grants(tools=None, rules=(Rule("deny", "tool", pattern),))
+        talk = await connected("files/*", above=(forbidding,))
+        assert await talk.passes(asked("ping")) is passes
+        assert await talk.passes(told("notifications/initialized")) is (pattern != "files/*")
+
+
 async def test_a_server_whose_name_means_nothing_is_not_talked_to():
     judge = PolicyFilter(Recorder([], {}), (Grants(tools=None),), {})
     odd = Parties("c", 1, "s", 2, "a/../b")
     talk = Connection(await judge.connection(odd))
-    await talk.listed(READ)
+    assert "no name of a server" in await talk.reason(asked("initialize"))
     assert "no name of a server" in await talk.reason(asked("tools/call", name="read"))
 
 

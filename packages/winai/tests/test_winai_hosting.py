@@ -169,7 +169,7 @@ def hosting(tmp_path, monkeypatch):
     root = tmp_path / "work"
     root.mkdir()
 
-    def make(*script, **definition):
+    def make(*script, invokers=("*",), **definition):
         given = entry(**{**READER, **definition}).definition
         model, sink = ScriptedModel(list(script)), MemorySink()
         registry = Registry(
@@ -188,6 +188,7 @@ def hosting(tmp_path, monkeypatch):
             [hosted_action(AgentEntry(given, None, "given"), "offline")],
             workspace=root,
             delegate=run,
+            invokers=invokers,
             tell=told.append,
         )
         return provider, sink, model, told
@@ -245,6 +246,19 @@ async def test_an_agent_that_does_not_answer_is_told_by_its_code(hosting):
     assert told
     other = await provider.invoke(HostedCall("sashizu.other", {}))
     assert other.fault == "there is no such action"
+
+
+async def test_only_the_invokers_of_the_settings_get_an_answer(hosting):
+    provider, sink, *_ = hosting("yes", invokers=["Contoso.App_*!App"])
+
+    async def status(invoker):
+        call = HostedCall("sashizu.reader", {"request": text("x")}, invoker)
+        return (await provider.invoke(call)).status
+
+    assert await status("Other.App_1!App") == "unsupported"
+    assert await status("") == "unsupported"
+    assert sink.events == []
+    assert await status("contoso.app_8wek!App") == "success"
 
 
 async def test_a_link_out_of_the_workspace_is_refused(hosting, tmp_path):

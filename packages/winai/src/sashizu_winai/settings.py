@@ -37,7 +37,7 @@ class HostingSettings(Table):
 
     They work in `workspace`, each invocation as a run of its own with `budget` (that of `[run]`
     where it is empty) and `deadline`, `at_once` at the same time. `invokers` are the application
-    user model ids of programs that may see the actions; `*` stands for all.
+    user model ids of programs that may see and invoke them; `*` stands for any text.
     """
 
     agents: tuple[Name, ...] = ()

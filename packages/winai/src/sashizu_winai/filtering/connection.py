@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from time import monotonic_ns
 from typing import Any
 
@@ -48,7 +49,8 @@ _HARMLESS: Mapping[Direction, frozenset[str]] = {
     ),
     "server_to_client": frozenset({"ping"}),
 }
-"""What the protocol itself needs, and what only tells what there is. All else needs a grant."""
+"""What the protocol itself needs, and what only tells what there is: a rule may forbid it. All else
+needs a grant."""
 
 _OTHER: Mapping[Direction, Direction] = {
     "client_to_server": "server_to_client",
@@ -65,6 +67,8 @@ class JudgedConnection:
     ) -> None:
         self._server = server
         self._subject = subject
+        every = tuple(replace(level, tools=None) for level in subject.chain)
+        self._unbounded = replace(subject, chain=every)  # to whom only rules say no
         self._record = record
         self._pinned = pinned
         self._digests: dict[str, str] = {}
@@ -123,11 +127,10 @@ class JudgedConnection:
     ) -> tuple[str, Decision]:
         """The name under which a message is judged, and what is decided."""
         method = message.method
-        if isinstance(message, Notification) and method.startswith("notifications/"):
-            return f"{self._server}/{METHOD}{_dotted(method)}", _PROTOCOL
-        if isinstance(message, Request) and method in _HARMLESS[direction]:
-            return f"{self._server}/{METHOD}{_dotted(method)}", _PROTOCOL
-        request = McpRequest(self._server, METHOD + _dotted(method), "")
+        request = McpRequest(self._server, METHOD + method.replace("/", "."), "")
+        if _needed(message, direction):
+            decision = authorize([request], self._unbounded)
+            return f"{self._server}/{request.tool}", _PROTOCOL if decision.allowed else decision
         if method == "tools/call" and direction == "client_to_server":
             tool = message.params.get("name")
             tool = tool if isinstance(tool, str) and not tool.startswith(METHOD) else ""
@@ -149,5 +152,8 @@ class JudgedConnection:
         self._pinned.learn(self._server, found)
 
 
-def _dotted(method: str) -> str:
-    return method.replace("/", ".")
+def _needed(message: Request | Notification, direction: Direction) -> bool:
+    """Whether the protocol needs a message, or it only tells what there is."""
+    if isinstance(message, Notification):
+        return message.method.startswith("notifications/")
+    return message.method in _HARMLESS[direction]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
@@ -50,6 +51,7 @@ class AgentProvider:
         actions: what is provided.
         workspace: where the agents work; files from elsewhere are refused.
         delegate: runs one agent under the operator's budget, permission and record.
+        invokers: patterns of the application user model ids of who may invoke them.
         at_once: how many agents work at the same time; further invocations wait.
         tell: hears, in one line, what went wrong.
     """
@@ -60,12 +62,14 @@ class AgentProvider:
         *,
         workspace: Path,
         delegate: Delegate,
+        invokers: Sequence[str] = ("*",),
         at_once: int = 4,
         tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._hosted = {one.info.id: one for one in actions}
         self._workspace = workspace.resolve()
         self._delegate = delegate
+        self._invokers = tuple(one.casefold() for one in invokers)
         self._limiter = anyio.CapacityLimiter(at_once)
         self._tell = tell
         self._busy = 0
@@ -104,6 +108,8 @@ class AgentProvider:
         action = self._hosted.get(call.action)
         if action is None:
             return _refused("there is no such action", _INVALID_ARGUMENT)
+        if not any(fnmatchcase(call.invoker.casefold(), one) for one in self._invokers):
+            return _refused("whoever asks is none of the invokers", _ACCESS_DENIED)
         asked = await anyio.to_thread.run_sync(self._asked, action, call)
         if isinstance(asked, HostedAnswer):
             return asked

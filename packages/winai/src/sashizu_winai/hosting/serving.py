@@ -62,6 +62,7 @@ def provider_of(
         actions_of(settings, registry),
         workspace=workspace,
         delegate=run,
+        invokers=table.invokers,
         at_once=table.at_once,
         tell=tell,
     )
