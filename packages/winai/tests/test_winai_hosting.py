@@ -123,6 +123,7 @@ def broken(**changes):
         (broken(id="no blank"), r"\$\.actions\[0\]\.id"),
         (broken(surprise=1), "surprise"),
         (broken(inputs=[{"name": "x", "kind": "text"}]), r"inputs\[0\]\.kind"),
+        (broken(inputs=[{"name": "x", "kind": "Text[3]"}]), r"inputs\[0\]\.kind"),
         (broken(invocation={"type": "COM", "clsid": "1"}), "invocation"),
         (broken(inputCombinations=[{"inputs": ["other"]}]), "does not have"),
         (broken() | {"actions": broken()["actions"] * 2}, "two actions"),
@@ -142,7 +143,10 @@ def test_a_manifest_in_the_words_of_microsofts_description_is_taken():
                     "id": "Contoso.Greet",
                     "description": "Greet",
                     "icon": "ms-resource://Files/Assets/a.png",
-                    "inputs": [{"name": "Name", "kind": "Text"}],
+                    "inputs": [
+                        {"name": "Name", "kind": "Text"},
+                        {"name": "Links", "kind": "Uri[]", "required": False},
+                    ],
                     "inputCombinations": [
                         {
                             "inputs": ["Name"],
