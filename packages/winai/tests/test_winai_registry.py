@@ -9,6 +9,7 @@ import shutil
 import sys
 import zipfile
 import zlib
+from pathlib import Path
 from uuid import UUID
 from xml.etree import ElementTree
 
@@ -40,7 +41,12 @@ ANSWERS = ServerAnswers(
 
 def files(actions=None, publisher="CN=Example"):
     return registration_files(
-        ANSWERS, python="/py", words=["--budget", "2usd"], publisher=publisher, actions=actions
+        ANSWERS,
+        folder=Path("/somewhere"),
+        python="/py",
+        words=["--budget", "2usd"],
+        publisher=publisher,
+        actions=actions,
     )
 
 
@@ -69,11 +75,11 @@ def test_windows_is_told_word_by_word_what_the_server_answers():
     assert static["tools/list"] == {"tools": [TOOL]}
     assert (told["name"], told["version"]) == ("sashizu", "0.1.0")
     assert told["tools"] == [{"name": "delegate", "description": "Have an agent work."}]
-    assert told["server"]["mcp_config"]["args"] == [
-        "${__dirname}/server/main.py",
-        "--budget",
-        "2usd",
-    ]
+    program = str(Path("/somewhere") / PROGRAM)
+    assert told["server"]["mcp_config"]["args"] == [program, "--budget", "2usd"]
+    with zipfile.ZipFile(io.BytesIO(files()["sashizu.mcpb"])) as bundle:
+        bundled = json.loads(bundle.read("manifest.json"))
+    assert bundled["server"]["mcp_config"]["args"][0] == "${__dirname}/server/main.py"
 
 
 def test_the_package_names_the_server_and_the_actions_only_where_agents_are_hosted():

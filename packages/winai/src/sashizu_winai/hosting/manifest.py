@@ -1,8 +1,8 @@
 """The manifest of actions that a package brings, as Windows reads it.
 
 The format is Microsoft's "Action definition JSON schema for App Actions on Windows", version 3. The
-schema beside this module is ours, written after that description: it allows what is described there,
-and the kind `Uri` and arrays, which Microsoft's own samples have.
+schema beside this module is ours, written after that description: it allows what is described
+there, and the kind `Uri` and arrays, which Microsoft's own samples have.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def register(
         _tell(as_json, None, [], anyio.run(registering.unregister, find_odr(), _NAME))
         return
     folder = (out or state_home() / "windows-registration").absolute()
-    plan = planned(folder, _files(ctx, words or [], publisher))
+    plan = planned(folder, _files(ctx, folder, words or [], publisher))
     if dry_run:
         _tell(as_json, folder, plan, None)
         return
@@ -74,7 +74,7 @@ def register(
     _tell(as_json, folder, plan, anyio.run(registering.register, find_odr(), _NAME, folder, plan))
 
 
-def _files(ctx: typer.Context, words: list[str], publisher: str) -> dict[str, bytes]:
+def _files(ctx: typer.Context, folder: Path, words: list[str], publisher: str) -> dict[str, bytes]:
     """The files of a registration, with the agents that the settings host."""
     import anyio
     from sashizu_core.plugins import open_registry
@@ -94,7 +94,12 @@ def _files(ctx: typer.Context, words: list[str], publisher: str) -> dict[str, by
         actions = manifest_of(found, invokers=hosting.invokers)
     answers = anyio.run(ask_server, [sys.executable, "-c", SOURCE, *words])
     return registration_files(
-        answers, python=sys.executable, words=words, publisher=publisher, actions=actions
+        answers,
+        folder=folder,
+        python=sys.executable,
+        words=words,
+        publisher=publisher,
+        actions=actions,
     )
 
 

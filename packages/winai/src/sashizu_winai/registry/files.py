@@ -24,7 +24,7 @@ __all__ = ["BUNDLE", "MANIFEST", "Change", "PlannedFile", "planned", "registrati
 
 BUNDLE = "sashizu.mcpb"
 MANIFEST = "manifest.json"
-"""The manifest of the bundle once more, beside it: what `odr mcp add` takes."""
+"""What `odr mcp add` takes: the manifest of the bundle, with the program where it is."""
 
 Change = Literal["new", "same", "other"]
 
@@ -41,6 +41,7 @@ class PlannedFile:
 def registration_files(
     answers: ServerAnswers,
     *,
+    folder: Path,
     python: str,
     words: Sequence[str],
     publisher: str,
@@ -50,6 +51,7 @@ def registration_files(
 
     Args:
         answers: what the server says of itself.
+        folder: where they will be.
         python: the interpreter that has sashizu.
         words: further words for `sashizu mcp-server`, such as `--budget 2usd`.
         publisher: see `appx_manifest`.
@@ -58,9 +60,11 @@ def registration_files(
     Raises:
         UsageError: the publisher is no subject.
     """
-    program = f"${{__dirname}}/{PROGRAM}"
-    bundle = bundle_manifest(
-        answers, kind="python", entry=PROGRAM, command=python, arguments=[program, *words]
+    bundle, here = (
+        bundle_manifest(
+            answers, kind="python", entry=PROGRAM, command=python, arguments=[program, *words]
+        )
+        for program in (f"${{__dirname}}/{PROGRAM}", str(folder / PROGRAM))
     )
     package = bundle_manifest(
         answers, kind="binary", entry=ALIAS, command=ALIAS, arguments=["mcp-server", *words]
@@ -69,7 +73,7 @@ def registration_files(
     appx = appx_manifest(version=answers.version, publisher=publisher, clsid=clsid)
     files = {
         BUNDLE: bundle_of(bundle),
-        MANIFEST: json_bytes(bundle),
+        MANIFEST: json_bytes(here),
         PROGRAM: SOURCE.encode(),
         "msix/AppxManifest.xml": appx.encode(),
         "msix/Assets/manifest.json": json_bytes(package),
