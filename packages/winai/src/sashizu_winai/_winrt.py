@@ -156,12 +156,19 @@ class PyWinRtBackend:
         self, action_id: str, inputs: Mapping[str, Entity], feedback: Feedback | None
     ) -> ActionOutcome:
         operation = f"invoke the action {action_id!r}"
-        overload, context = await self._apartment.call(operation, self._prepared, action_id, inputs)
-        await self._apartment.finished(operation, lambda: overload.invoke_async(context))
-        outcome = await self._apartment.call(operation, self._outcome, action_id, context)
+        prepared: list[tuple[ActionOverload, ActionInvocationContext]] = []
+
+        def begin() -> Operation[None]:
+            overload, context = self._prepared(action_id, inputs)
+            prepared.append((overload, context))
+            return overload.invoke_async(context)
+
+        outcome = await self._apartment.finished(
+            operation, begin, lambda _: self._outcome(action_id, prepared[0][1])
+        )
         if feedback is not None and outcome.status == "success":
             with suppress(WindowsAiError):  # what the action did is done, whoever hears of it
-                await self._give_feedback(overload, context, feedback)
+                await self._give_feedback(*prepared[0], feedback)
         return outcome
 
     async def invoke_bare(self, action_id: str, inputs: Mapping[str, Entity]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, overload
 
 import anyio
 import anyio.from_thread
@@ -20,6 +20,7 @@ from sashizu_winai.errors import Missing, error_of
 __all__ = ["Apartment", "Operation", "from_any_thread", "translated"]
 
 R = TypeVar("R")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 _CANCEL_S = 2.0
 _FAILED = 0x80004005
@@ -66,36 +67,72 @@ class Apartment:
 
         return await anyio.to_thread.run_sync(once, abandon_on_cancel=True)
 
-    async def finished(self, operation: str, begin: Callable[[], Operation[R]]) -> R:
+    @overload
+    async def finished(self, operation: str, begin: Callable[[], Operation[R]]) -> R: ...
+
+    @overload
+    async def finished(
+        self, operation: str, begin: Callable[[], Operation[R]], collect: Callable[[R], T]
+    ) -> T: ...
+
+    async def finished(
+        self,
+        operation: str,
+        begin: Callable[[], Operation[Any]],
+        collect: Callable[[Any], Any] = lambda given: given,
+    ) -> Any:
         """Begin an asynchronous operation, and wait for what it gives.
 
         Whoever cancels this cancels the operation, also if it only begins afterwards.
+
+        Args:
+            operation: what is asked, for errors.
+            begin: begins it, in a thread of the apartment.
+            collect: makes of the result what is given here, in the thread that the operation ends
+                in: a way to the event loop and back costs more than most results.
 
         Raises:
             WindowsAiError: it failed.
         """
         done = anyio.Event()
         tell = from_any_thread(done.set)
-        running: list[Operation[R]] = []
+        running: list[Operation[Any]] = []
+        ended: list[Callable[[], Any]] = []
         given_up = threading.Event()
 
         def begun() -> None:
             found = begin()
             running.append(found)
-            found.completed = lambda _operation, _status: tell()
+            found.completed = lambda _operation, _status: end(found)
             if given_up.is_set():
                 found.cancel()
+
+        def end(found: Operation[Any]) -> None:
+            try:
+                with translated(operation):
+                    given = collect(found.get_results())
+                ended.append(lambda: given)
+            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                ended.append(_raising(error))
+            tell()
 
         try:
             await self.call(operation, begun)
             await done.wait()
-            return await self.call(operation, running[0].get_results)
         except anyio.get_cancelled_exc_class():
             given_up.set()
             with anyio.move_on_after(_CANCEL_S, shield=True):
                 for one in running:
                     await self.call(operation, one.cancel)
             raise
+        return ended[0]()
+
+
+def _raising(error: Exception) -> Callable[[], NoReturn]:
+    def give() -> NoReturn:
+        raise error
+
+    return give
 
 
 def from_any_thread(function: Callable[..., None]) -> Callable[..., None]:

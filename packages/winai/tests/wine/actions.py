@@ -108,9 +108,14 @@ class Context(Component):
         self.outputs: dict[str, EntityObject] = {}
         self.result = _RESULTS["SUCCESS"]
         self.extended_error = 0
+        self.invoker_app_user_model_id = "Contoso.App"
+        self.entity_factory = EntityFactory()
 
     def set_input_entity(self, name: str, entity: EntityObject) -> None:
         self.inputs[name] = entity
+
+    def set_output_entity(self, name: str, entity: EntityObject) -> None:
+        self.outputs[name] = entity
 
     def get_input_entities(self) -> list[Named]:
         return [Named(*pair) for pair in self.inputs.items()]

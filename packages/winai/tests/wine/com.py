@@ -265,6 +265,20 @@ _by_face: dict[int, Component] = {}
 _thunks: dict[tuple[Any, ...], Any] = {}
 
 
+def plain_pointer(component: Component, slot: int, call: Callable[..., int], *types: Any) -> Any:
+    """Put a function into a slot of an interface of plain COM; what is given keeps it alive.
+
+    `call` gets what comes after the pointer to the object.
+    """
+
+    def enter(_this: int, *given: Any) -> int:
+        return call(*given)
+
+    made = ctypes.WINFUNCTYPE(ctypes.c_long, ctypes.c_void_p, *types)(enter)
+    _library().component_plain(component._object, 0, slot, made)
+    return made
+
+
 @contextmanager
 def plain_class(clsid: uuid.UUID, make: Callable[[], int]) -> Iterator[None]:
     """Register a server of COM: a class object, whose `CreateInstance` is in slot 3.
@@ -273,7 +287,7 @@ def plain_class(clsid: uuid.UUID, make: Callable[[], int]) -> Iterator[None]:
     """
     server = Component(interfaces=["IClassFactory"])
 
-    def create(_this: int, _outer: int, _interface: int, out: int) -> int:
+    def create(_outer: int, _interface: int, out: int) -> int:
         try:
             _write(out, ctypes.c_void_p, make())
         except Failure as failure:
@@ -281,12 +295,8 @@ def plain_class(clsid: uuid.UUID, make: Callable[[], int]) -> Iterator[None]:
         return 0
 
     pointer = ctypes.c_void_p
-    kept = (
-        ctypes.WINFUNCTYPE(ctypes.c_long, pointer, pointer, pointer, pointer)(create),
-        ctypes.WINFUNCTYPE(ctypes.c_long, pointer, ctypes.c_int)(lambda _this, _lock: 0),
-    )
-    for slot, function in enumerate(kept, start=3):
-        _library().component_plain(server._object, 0, slot, function)
+    kept = [plain_pointer(server, 3, create, pointer, pointer, pointer)]
+    kept += [plain_pointer(server, 4, lambda _lock: 0, ctypes.c_int)]
     cookie = ctypes.c_uint32()
     words = (clsid.bytes_le, server.face("IClassFactory"), _LOCAL_SERVER, _MANY)
     code = _ole32.CoRegisterClassObject(*words, ctypes.byref(cookie))
@@ -295,6 +305,7 @@ def plain_class(clsid: uuid.UUID, make: Callable[[], int]) -> Iterator[None]:
         yield
     finally:
         _ole32.CoRevokeClassObject(cookie)
+        kept.clear()
 
 
 def windows(library: Path) -> Windows:

@@ -44,6 +44,14 @@ def bootstrap() -> Bootstrap:
     return _bootstrap
 
 
+@pytest.fixture
+def unmeasured() -> Iterator[None]:
+    """Without a look at each line, which costs more than most of them."""
+    _measured.stop()
+    yield
+    _measured.start()
+
+
 @pytest.fixture(scope="session")
 def unserved() -> Exception | None:
     """What Windows says of a class before anything serves it. It is only asked once."""
@@ -64,10 +72,12 @@ def served(unserved: Exception | None) -> Iterator[Any]:
     import actions
     import com
     import model
+    import providers
 
     windows = com.windows(FAKES / "component.dll")
     windows.actions = actions.serve(windows)  # type: ignore[attr-defined]
     windows.models = model.serve(windows)  # type: ignore[attr-defined]
+    providers.serve(windows)
     yield windows
     windows.remove()
 

@@ -27,7 +27,19 @@ CLASSES = (
     *("Microsoft.Windows.AI.Text.LanguageModel", "Microsoft.Windows.AI.Text.LanguageModelOptions"),
     *("Microsoft.Windows.AI.Text.LanguageModelResponseResult",),
     *("Microsoft.Windows.AI.Text.GenerateStructuredJsonResponseResult",),
-    "Windows.Foundation.Uri",
+    *("Microsoft.Windows.AI.MachineLearning.ExecutionProvider",),
+    *("Microsoft.Windows.AI.MachineLearning.ExecutionProviderCatalog",),
+    *("Microsoft.Windows.AI.MachineLearning.ExecutionProviderReadyResult",),
+    *("Windows.AI.Agents.Mcp.McpMessageFilterResponse", "Windows.Foundation.Uri"),
+)
+# Interfaces of no class: what Windows calls of ours, and what all operations have.
+INTERFACES = (
+    *("Windows.Foundation.IAsyncInfo", "Windows.Foundation.IAsyncAction"),
+    *("Windows.Foundation.AsyncActionCompletedHandler",),
+    *("Windows.AI.Actions.Provider.IActionProvider",),
+    *("Windows.AI.Agents.Mcp.IMcpMessageFilterExperimental2",),
+    *("Windows.AI.Agents.Mcp.IMcpMessageFilterResponseExperimental",),
+    *("Windows.AI.Agents.Mcp.IMcpMessageFilterResponseExperimental2",),
 )
 ENUMS = (
     *("Windows.AI.Actions.ActionEntityKind", "Windows.AI.Actions.ActionFeedbackKind"),
@@ -35,6 +47,10 @@ ENUMS = (
     *("Microsoft.Windows.AI.AIFeatureReadyResultState",),
     *("Microsoft.Windows.AI.Text.LanguageModelResponseStatus",),
     *("Microsoft.Windows.AI.Text.GenerateStructuredJsonResponseStatus",),
+    *("Microsoft.Windows.AI.MachineLearning.ExecutionProviderCertification",),
+    *("Microsoft.Windows.AI.MachineLearning.ExecutionProviderReadyResultState",),
+    *("Microsoft.Windows.AI.MachineLearning.ExecutionProviderReadyState",),
+    *("Windows.AI.Agents.Mcp.McpMessageDirection",),
 )
 _SIMPLE = "- bool - u8 i16 u16 i32 u32 i64 u64 f32 f64 - string guid hresult token time span object"
 _NAMES = "enum enum struct interface class delegate generic reference"
@@ -150,7 +166,7 @@ def _interfaces(known: list[Table]) -> dict[str, Any]:
 def _wanted(classes: dict[str, Any], slots: dict[str, dict[int, list[str]]]) -> set[str]:
     """The interfaces of the classes, and the generic ones that their methods give."""
     wanted = {one for found in classes.values() for part in found.values() for one in part}
-    wanted |= {"Windows.Foundation.IAsyncInfo", "Windows.Foundation.IAsyncAction"}
+    wanted |= set(INTERFACES)
     for name in list(wanted):
         for method in slots.get(name, {}).values():
             for word in method[1:]:
