@@ -136,4 +136,27 @@ def windows(folder: Path) -> Iterator[Windows]:
         yield Windows(up, python, folder)
 
 
-SUITES = (Suite("budget", 600, 690),)
+_STARTS = "starts a program for each test, and each takes seconds under Wine"
+_READS = "what it tests reads or packs what is written, and takes minutes under Wine"
+
+SUITES = (  # the longest first
+    Suite("core", 2000, 2000),
+    Suite(
+        "audit",
+        250,
+        600,
+        {
+            _STARTS: ["test_asked_by_others.py", "test_jail.py", "test_shipping.py"],
+            _READS: [
+                *("test_audit_cli.py", "test_copies.py", "test_export.py", "test_importing.py"),
+                *("test_live_traces.py", "test_manipulations.py", "test_otlp.py"),
+                *("test_payloads.py", "test_prometheus.py", "test_pruning.py"),
+                *("test_questions.py", "test_redacting.py", "test_second_opinion.py"),
+                *("test_sql_script.py", "test_sql_verifier.py", "test_upkeep.py"),
+            ],
+        },
+    ),
+    Suite("cli", 350, 400, {_STARTS: ["test_front.py"]}),
+    Suite("budget", 650, 690, {_STARTS: ["test_leases_crash.py", "test_windows_crash.py"]}),
+    Suite("offline", 130, 170, {_STARTS: ["test_derive.py", "test_derived_file.py"]}),
+)

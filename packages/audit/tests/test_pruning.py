@@ -444,7 +444,7 @@ def test_texts_of_a_held_run_stay_until_it_is_let_go(
     (folder / "holds.json").rename(folder / "kept")
     (folder / "holds.json").write_text("{")
     assert Blobs(folder, room_bytes=0, keep_s=0).sweep() == 0, "nobody knows what is held"
-    (folder / "kept").rename(folder / "holds.json")
+    (folder / "kept").replace(folder / "holds.json")
     change_hold(folder, RECENT, "user:me", held=False)
     assert prune(folder, signer).texts == 1
 

@@ -282,7 +282,7 @@ def test_conversations_and_what_was_typed_are_looked_at_where_the_record_is_that
     values.write_text(f"{PLAIN}\n")
     words = ("--values", str(values))
     found = json.loads(CliRunner().invoke(app, ["scan", *words, "--json"]).stdout)
-    assert [one["line"] for one in found if one["file"].startswith("/")] == [3, 2]
+    assert [one["line"] for one in found if Path(one["file"]).is_absolute()] == [3, 2]
     done = json.loads(CliRunner().invoke(app, ["redact", *words, "--json"]).stdout)
     assert done["beside"] == 2
     assert CliRunner().invoke(app, ["scan", *words]).exit_code == 0

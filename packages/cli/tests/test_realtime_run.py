@@ -139,15 +139,15 @@ def test_an_interrupt_ends_the_stream_with_its_summary(world, monkeypatch, cli):
     def interrupted(self, values):
         told(self, values)
         if values["status"] == "ready":
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(realtime._Stream, "_write", interrupted)
     words = ("-c", "run.model=fake/scripted", "--no-audit")
     try:
         code, out, err = cli("run", "--realtime", "-", *words)
     finally:
+        os.close(other)  # first: where a thread reads, it has to hear of an end
         os.close(stdin)
-        os.close(other)
 
     assert code == 130
     assert json.loads(out.splitlines()[-1])["stopped"] == "interrupted"
