@@ -23,17 +23,21 @@ _LACKING = (
 
 def platform_name() -> str:
     """The system, and whether what calls itself Windows is Wine."""
-    name = platform.platform()
+    played = _wine_version()
+    return platform.platform() + (f", as Wine {played} plays it" if played else "")
+
+
+def _wine_version() -> str:
     if sys.platform == "win32":
         import ctypes
 
         version = getattr(ctypes.WinDLL("ntdll"), "wine_get_version", None)
         if version is not None:
             version.restype = ctypes.c_char_p
-            return f"{name}, as Wine {version().decode('ascii', 'replace')} plays it"
-    return name
+            return str(version().decode("ascii", "replace"))
+    return ""
 
 
 def lacking_on_windows() -> Iterator[tuple[str, str]]:
     """What is absent there, each with what is done instead; nothing on other systems."""
-    return iter(_LACKING if sys.platform == "win32" else ())
+    yield from _LACKING if sys.platform == "win32" else ()
