@@ -133,6 +133,7 @@ def test_help_mistakes_and_what_is_not_there_end_as_elsewhere(sashizu, job):
     assert len(json.loads(said)) >= 1
 
 
+@pytest.mark.timeout(1800)  # each package has its own limit
 def test_the_packages_pass_their_tests_on_windows(machine, capsys):
     with ThreadPoolExecutor(2) as pool:  # this waits for Wine most of the time
         outcomes = list(pool.map(lambda suite: machine.tests(suite, whole=False), SUITES))
