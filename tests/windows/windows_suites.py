@@ -21,7 +21,7 @@ HARNESS = ROOT / "packages/gpu-driver/native/windows/wine.py"
 PYTHON = Path(os.environ.get("SASHIZU_WINPYTHON", ROOT / ".winpython")).resolve()
 PROGRAM = "from sashizu_cli.front import main; raise SystemExit(main())"
 SHORT_S, WHOLE_S = 900.0, 3600.0
-"""How long the tests of a package may take, on a busy machine, in the short run and in the whole."""
+"""How long the tests of a package may take on a busy machine, in the short and the whole run."""
 
 _PYTEST = (
     *("-X", "faulthandler", "-m", "pytest", "-q", "-rs", "-n", "0", "--tb=short"),
