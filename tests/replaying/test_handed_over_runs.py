@@ -222,14 +222,26 @@ async def test_an_unknown_executor_is_told_with_the_known_ones(world: World) -> 
         )
 
 
-async def test_a_worker_lets_agents_work_below_its_roots_alone(world: World) -> None:
+@pytest.mark.parametrize(
+    ("root", "scope"),
+    [("", ""), ("below/..", ""), ("below/link", ""), ("below", ".."), ("below", "link/a.txt")],
+)
+async def test_a_worker_lets_agents_work_below_its_roots_alone(
+    world: World, root: str, scope: str
+) -> None:
     _agents(world)
     works: list[Work] = []
     await _handed_over(world, Record(), "looker", agents=world.agents, works=works)
+    below = world.place / "below"
+    below.mkdir()
+    (below / "link").symlink_to(world.place)
+    payload = json.loads(json.dumps(works[0].payload))
+    payload["asked"]["root"] = f"{world.place}/{root}".rstrip("/")
+    payload["asked"]["tasks"][0]["scope"] = [scope] if scope else []
     registry = replace(world.options()["registry"], sinks={"record": Record().spec()})
-    place = Workplace(registry, (world.place / "below",))
+    place = Workplace(registry, (below,))
     async with local_executor(operations_of(place)) as executor:
-        await executor.submit(works[0])
+        await executor.submit(replace(works[0], payload=payload))
         with anyio.fail_after(30):
             status = await executor.ended(works[0].key)
     assert status.state == "error"

@@ -46,6 +46,7 @@ from sashizu_core.types import (
     Limits,
     Outcome,
     RunReport,
+    Task,
     Usage,
 )
 
@@ -97,17 +98,28 @@ class Workplace:
             UsageError: agents may not work there.
         """
         root = run.asked.root
-        if self.roots and not any(root == each or each in root.parents for each in self.roots):
-            allowed = ", ".join(map(str, self.roots))
-            raise UsageError(
-                f"this worker lets no agent work in {str(root)!r}: start one with a --root above "
-                f"it (this one has {allowed})"
-            )
+        self._check_folders(root, run.tasks)
         here = load_settings(root)
         asked, own = run.asked.tables.get("run", {}), here.tables.get("run", {})
         shaped = {name: value for name, value in asked.items() if name not in _OF_THE_WORKER}
         shaped |= {name: value for name, value in own.items() if name in _OF_THE_WORKER}
         return replace(here, tables={**here.tables, "run": {**shaped, "executor": "local"}})
+
+    def _check_folders(self, root: Path, tasks: Sequence[Task]) -> None:
+        """Refuse folders that are not below the roots, wherever `..` and links lead.
+
+        Raises:
+            UsageError: one is not; a scope may lie outside of the workspace, and lets agents read.
+        """
+        allowed = [each.resolve() for each in self.roots]
+        asked = [root, *(root / path for task in tasks for path in task.scope)]
+        for folder in asked if allowed else ():
+            real = folder.resolve()
+            if not any(real == each or each in real.parents for each in allowed):
+                raise UsageError(
+                    f"this worker lets no agent work in {str(folder)!r}: start one with a --root "
+                    f"above it (this one has {', '.join(map(str, self.roots))})"
+                )
 
     async def recorded(self, run_id: str) -> RecordedRun:
         """What is on record of a run by now.
