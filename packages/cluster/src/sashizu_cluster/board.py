@@ -184,7 +184,7 @@ class WorkBoard:
             UsageError: there is no such work.
         """
         rows = self._database.rows(
-            "SELECT * FROM sashizu.work_cancel(%s, %s)", (key, reason or "cancelled")
+            "SELECT * FROM sashizu.work_cancel(%s, %s)", (key, _storable(reason or "cancelled"))
         )
         if not rows:
             raise _unknown(key)
@@ -224,14 +224,26 @@ class WorkBoard:
         if not rows:
             return None
         state, attempt, operation, payload, parent, labels, deadline, cancelled = rows[0]
-        work = Work(key, operation, self._unpacked(payload), parent, frozenset(labels), deadline)
+        try:
+            values = self._unpacked(payload)
+        except (UsageError, ValueError, RecursionError) as error:
+            said = f"what was handed over is not to be read: {error}"
+            self.end(attempt, WorkStatus(key, "error", error=said, worker=worker))
+            return None
+        work = Work(key, operation, values, parent, frozenset(labels), deadline)
         return Begun(work, state, attempt, cancelled)
 
     def end(self, attempt: int, status: WorkStatus) -> bool:
         """Store what became of a work; False where another attempt has begun since."""
         (stored,) = self._database.row(
             "SELECT sashizu.work_end(%s, %s, %s, %s, %s)",
-            (status.key, attempt, status.state, self._packed(status.result), status.error),
+            (
+                status.key,
+                attempt,
+                status.state,
+                self._packed(status.result),
+                _storable(status.error),
+            ),
         )
         return bool(stored)
 
@@ -311,6 +323,11 @@ def _run(row: Row) -> RunRow:
     return RunRow(
         key, state, worker, attempt, error, submitted, changed, below, ended, tuple(labels)
     )
+
+
+def _storable(text: str) -> str:
+    """A text as a column can have it: errors may quote anything."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _unknown(key: str) -> UsageError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,11 +15,15 @@ from sashizu_core.runtime.at_hand import known_operation
 
 from sashizu_cluster.board import WorkBoard, queue_of
 from sashizu_cluster.engine import EngineClient
+from sashizu_cluster.errors import ClusterError, DatabaseGone
 from sashizu_cluster.following import Following
 
 __all__ = ["ClusterExecutor", "cluster_executor"]
 
 T = TypeVar("T")
+
+_EXPIRE_S = 1.0
+"""How often it is looked for work whose deadline has passed, in seconds."""
 
 _DRAIN_S = 0.25
 """How often who drains looks, in seconds."""
@@ -45,8 +49,9 @@ class ClusterExecutor:
     async def submit(self, work: Work) -> None:
         known_operation(self._operations, work.operation)
         if await _blocking(self._board.submit, work):
-            await _blocking(self._engine.enqueue, work.key, queue_of(work.labels, top=True))
-            await _blocking(self._board.enqueued, work.key)
+            with suppress(DatabaseGone):  # it is taken: workers hand on what the engine missed
+                await _blocking(self._engine.enqueue, work.key, queue_of(work.labels, top=True))
+                await _blocking(self._board.enqueued, work.key)
 
     async def status(self, key: str) -> WorkStatus:
         return await _blocking(self._board.status, key)
@@ -56,9 +61,12 @@ class ClusterExecutor:
         while True:
             news = await self._following.news(key, after)
             if news is None:
-                raise UsageError(f"the work {key!r} was forgotten meanwhile")
+                raise _forgotten(key)
             while news.told > after:
-                for event in await _blocking(self._board.events, key, after):
+                told = await _blocking(self._board.events, key, after)
+                if not told:
+                    raise _forgotten(key)
+                for event in told:
                     after = event.seq
                     yield event
             if news.final:
@@ -71,6 +79,14 @@ class ClusterExecutor:
         ended = await _blocking(self._board.cancel, key, reason)
         await _blocking(self._engine.give_up, ended)
 
+    async def expire(self) -> None:
+        """End what waits beyond its deadline, until cancelled: there may be no worker to do it."""
+        while True:
+            with suppress(ClusterError):
+                ended = await _blocking(self._board.expire)
+                await _blocking(self._engine.give_up, ended)
+            await anyio.sleep(_EXPIRE_S)
+
     async def drain(self, timeout_s: float) -> bool:
         await _blocking(partial(self._board.drain, draining=True))
         with anyio.move_on_after(timeout_s):
@@ -80,6 +96,10 @@ class ClusterExecutor:
                     return True
                 await anyio.sleep(_DRAIN_S)
         return False
+
+
+def _forgotten(key: str) -> UsageError:
+    return UsageError(f"the work {key!r} was forgotten meanwhile")
 
 
 async def _blocking(call: Callable[..., T], *values: Any) -> T:
@@ -101,9 +121,11 @@ async def cluster_executor(
     try:
         async with anyio.create_task_group() as group:
             following = Following(board.news)
+            executor = ClusterExecutor(board, client, following, operations)
             group.start_soon(following.look)
+            group.start_soon(executor.expire)
             try:
-                yield ClusterExecutor(board, client, following, operations)
+                yield executor
             finally:
                 group.cancel_scope.cancel()
     finally:

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from itertools import combinations
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -41,6 +42,9 @@ _RUNS_AT_ONCE = 1000
 
 _AT_ONCE = 8
 """Agents that work at once on each worker, until one says otherwise."""
+
+_LONGEST = 31
+"""Characters of a tenant's name in that of its schema; PostgreSQL cuts names off after 63."""
 
 Step = Callable[[], Awaitable[Any]]
 
@@ -75,8 +79,14 @@ class _Json(Serializer):
 
 
 def engine_schema(tenant: str) -> str:
-    """The schema that the engine keeps the works of a tenant in."""
-    return f"sashizu_engine_{tenant.replace('-', '_')}"
+    """The schema that the engine keeps the works of a tenant in: no other tenant has the same."""
+    if tenant.isalnum() and len(tenant) <= _LONGEST:
+        return f"sashizu_engine_{tenant}"
+    return f"sashizu_engine_{tenant.replace('-', '_')[:_LONGEST]}_{_digest(tenant)}"
+
+
+def _digest(tenant: str) -> str:
+    return sha256(tenant.encode()).hexdigest()[:16]
 
 
 def queues_for(labels: Collection[str]) -> list[str]:

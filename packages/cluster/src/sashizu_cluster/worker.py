@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -18,7 +19,7 @@ from sashizu_core.errors import RecordError, UsageError
 from sashizu_core.executors import Operation, Work, WorkContext, WorkStatus, as_json
 from sashizu_core.runtime.at_hand import WorkAtHand, known_operation
 
-from sashizu_cluster.board import WorkBoard, queue_of
+from sashizu_cluster.board import Begun, WorkBoard, queue_of
 from sashizu_cluster.engine import Engine, EngineClient, queues_for
 from sashizu_cluster.errors import ClusterError, DatabaseGone
 from sashizu_cluster.following import Following
@@ -36,6 +37,9 @@ WATCH_S = 0.25
 
 _RELAY_S = 2.0
 """How often it is looked for work that nobody does, in seconds."""
+
+MOST_ATTEMPTS = 100
+"""How often a work is begun at most: one that kills its workers must not kill them for ever."""
 
 LOST = 75
 """The exit code of a worker that lost its slot: whoever started it starts it again."""
@@ -136,8 +140,8 @@ class Worker:
             await anyio.sleep_forever()
         try:
             await self._attempt(key)
-        except DatabaseGone as error:
-            self.lost(str(error))
+        except Exception as error:  # the engine would take the work for done, and nobody end it
+            self.lost(f"how the work {key} ended could not be stored: {error}")
             raise
 
     async def _attempt(self, key: str) -> None:
@@ -145,19 +149,14 @@ class Worker:
         if begun is None or begun.state != "working":
             return
         at_hand = WorkAtHand(begun.work, self.name)
-        if begun.cancelled is not None:
-            status = WorkStatus(key, "cancelled", error=begun.cancelled, worker=self.name)
+        if (status := self._over(begun)) is not None:
             await _blocking(self.board.end, begun.attempt, status)
             return
         self._at_hand[key] = at_hand
         token = at_work.set(key)
         try:
             context = _Context(self, begun.work, begun.attempt)
-            if begun.work.parent:
-                async with self._places:
-                    status = await at_hand.done(self._operation(begun.work), context)
-            else:
-                status = await at_hand.done(self._operation(begun.work), context)
+            status = await at_hand.done(self._operation(begun.work), context)
             await _blocking(self.board.end, begun.attempt, status)
         finally:
             at_work.reset(token)
@@ -165,13 +164,24 @@ class Worker:
             if not self._at_hand:
                 self._idle.set()
 
+    def _over(self, begun: Begun) -> WorkStatus | None:
+        """How a work ends that is not to be gone on with."""
+        if begun.cancelled is not None:
+            return WorkStatus(begun.work.key, "cancelled", error=begun.cancelled, worker=self.name)
+        if begun.attempt > MOST_ATTEMPTS:
+            error = f"it was begun {MOST_ATTEMPTS} times, and no worker lived to its end"
+            return WorkStatus(begun.work.key, "error", error=error, worker=self.name)
+        return None
+
     def _operation(self, work: Work) -> Operation:
         """The operation of a work; where the record cannot be written the slot is given up."""
+        place = self._places if work.parent else nullcontext()
 
         async def guarded(context: WorkContext) -> Any:
             operation = known_operation(self.plan.operations, work.operation)
             try:
-                return await operation(context)
+                async with place:
+                    return await operation(context)
             except DatabaseGone as error:
                 self.lost(str(error))
                 raise

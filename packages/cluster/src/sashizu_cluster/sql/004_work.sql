@@ -129,15 +129,52 @@ LANGUAGE sql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS 
   RETURNING w.state, w.attempt, w.operation, w.payload, w.parent, w.labels, w.deadline, w.cancelled
 $$;
 
+-- A work and what is not over beneath it, locked in an order that is the same for all.
+CREATE FUNCTION work_locked(p_key text) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+  found_keys text[];
+BEGIN
+  WITH RECURSIVE below AS (
+    SELECT p_key AS key
+    UNION
+    SELECT w.key FROM work w JOIN below b ON w.parent = b.key AND w.parent <> ''
+    WHERE w.tenant = tenant()
+  ), locked AS (
+    SELECT w.key FROM work w WHERE w.tenant = tenant() AND w.key IN (SELECT b.key FROM below b)
+      AND w.state IN ('waiting', 'working')
+    ORDER BY w.key FOR UPDATE
+  )
+  SELECT coalesce(array_agg(l.key), '{}') INTO found_keys FROM locked l;
+  RETURN found_keys;
+END $$;
+
+-- What nobody has begun has ended with that; whoever works at the rest sees it.
+CREATE FUNCTION work_stop(p_keys text[], p_reason text) RETURNS void LANGUAGE sql AS $$
+  UPDATE work w SET
+    cancelled = coalesce(w.cancelled, p_reason),
+    error = CASE WHEN w.state = 'waiting' THEN p_reason ELSE w.error END,
+    state = CASE WHEN w.state = 'waiting' THEN 'cancelled' ELSE w.state END,
+    changed_at = clock_timestamp()
+  WHERE w.tenant = tenant() AND w.key = ANY (p_keys) AND w.state IN ('waiting', 'working')
+$$;
+
+-- What is still at work beneath a work that has ended is to end, too: nobody waits for it.
 CREATE FUNCTION work_end(
   p_key text, p_attempt integer, p_state text, p_result text, p_error text
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
+DECLARE
+  below text[];
 BEGIN
+  below := work_locked(p_key);
   UPDATE work SET state = p_state, result = p_result, error = p_error,
     changed_at = clock_timestamp()
   WHERE tenant = tenant() AND key = p_key AND attempt = p_attempt AND state = 'working';
-  RETURN FOUND;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM work_stop(below, 'the work above has ended');
+  RETURN true;
 END $$;
 
 CREATE FUNCTION work_stand(p_keys text[]) RETURNS TABLE (
@@ -201,27 +238,20 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_t
   WHERE s.tenant = tenant() AND s.key = p_key AND s.name = p_name ORDER BY s.seq OFFSET p_skip LIMIT 1
 $$;
 
--- Cancel a work and all beneath it. What nobody has begun has ended with that; whoever works at the
--- rest sees it. No row where there is no such work.
+-- Cancel a work and all beneath it. No row where there is no such work.
 CREATE FUNCTION work_cancel(p_key text, p_reason text) RETURNS TABLE (key text, state text)
-LANGUAGE sql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
-  WITH RECURSIVE below AS (
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM work_stop(work_locked(p_key), p_reason);
+  RETURN QUERY WITH RECURSIVE below AS (
     SELECT w.key FROM work w WHERE w.tenant = tenant() AND w.key = p_key
     UNION
-    SELECT w.key FROM work w JOIN below b ON w.parent = b.key WHERE w.tenant = tenant()
-  ), stopped AS (
-    UPDATE work w SET
-      cancelled = coalesce(w.cancelled, p_reason),
-      error = CASE WHEN w.state = 'waiting' THEN p_reason ELSE w.error END,
-      state = CASE WHEN w.state = 'waiting' THEN 'cancelled' ELSE w.state END,
-      changed_at = clock_timestamp()
-    WHERE w.tenant = tenant() AND w.key IN (SELECT b.key FROM below b)
-      AND w.state IN ('waiting', 'working')
-    RETURNING w.key, w.state
+    SELECT w.key FROM work w JOIN below b ON w.parent = b.key AND w.parent <> ''
+    WHERE w.tenant = tenant()
   )
-  SELECT w.key, coalesce(s.state, w.state) FROM work w JOIN below b ON b.key = w.key
-  LEFT JOIN stopped s ON s.key = w.key WHERE w.tenant = tenant()
-$$;
+  SELECT w.key, w.state FROM work w JOIN below b ON b.key = w.key WHERE w.tenant = tenant();
+END $$;
 
 -- What waited beyond its deadline has ended, too: whoever waits for it must not wait for ever. The
 -- clock is the server's: one of a worker may jump.
@@ -255,8 +285,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_t
   SELECT w.key, w.state, w.worker, w.attempt, w.error,
     extract(epoch FROM w.submitted_at)::double precision,
     extract(epoch FROM w.changed_at)::double precision,
-    (SELECT count(*) FROM work b WHERE b.tenant = w.tenant AND b.parent = w.key),
-    (SELECT count(*) FROM work b WHERE b.tenant = w.tenant AND b.parent = w.key
+    (SELECT count(*) FROM work b WHERE b.tenant = w.tenant AND b.parent = w.key AND b.parent <> ''),
+    (SELECT count(*) FROM work b WHERE b.tenant = w.tenant AND b.parent = w.key AND b.parent <> ''
        AND b.state NOT IN ('waiting', 'working')),
     w.labels
   FROM work w WHERE w.tenant = tenant() AND w.operation = p_operation AND w.parent = ''
@@ -364,6 +394,6 @@ CREATE FUNCTION journal_of(p_key text) RETURNS TABLE (
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
   SELECT j.writer, j.seq, j.kind, j.fields, j.texts FROM journal_event j
   WHERE j.tenant = tenant() AND (j.work = p_key OR j.work IN (
-    SELECT w.key FROM work w WHERE w.tenant = tenant() AND w.parent = p_key))
+    SELECT w.key FROM work w WHERE w.tenant = tenant() AND w.parent = p_key AND w.parent <> ''))
   ORDER BY j.number
 $$;
