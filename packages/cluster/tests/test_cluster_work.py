@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -83,7 +84,8 @@ async def test_a_running_step_hears_of_a_cancel_within_a_second(executor: Execut
     key = uuid7()
     await executor.submit(Work(key, "contract.stuck", 0))
     with anyio.fail_after(WAIT_S):
-        await anext(executor.events(key))
+        async with aclosing(executor.events(key)) as events:
+            await anext(events)
     began = monotonic()
     await executor.cancel(key, reason="enough")
     await ended(executor, key)
@@ -150,7 +152,7 @@ async def test_what_ended_is_forgotten_and_what_goes_on_is_not(database: Databas
         board.submit(Work(key, "contract.echo", 1))
         board.begin(key, "one")
     board.end(1, WorkStatus(done, "ok", 1))
-    assert board.forget(time() + 60) >= 1
+    assert board.forget(time() + 60, lambda _: None) >= 1
     with pytest.raises(UsageError, match="there is no work"):
         board.status(done)
     assert board.status(going).state == "working"
@@ -178,7 +180,8 @@ def test_a_lease_whose_connection_is_cut_is_lost(dsn: str):
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_locks "
-            "WHERE locktype = 'advisory' AND classid::bigint = %s",
+            "WHERE locktype = 'advisory' AND classid::bigint = %s "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
             (namespace_of("default"),),
         )
     with pytest.raises(ClusterError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, cast
@@ -204,9 +204,21 @@ class WorkBoard:
         rows = self._database.rows("SELECT * FROM sashizu.work_runs(%s, %s)", (operation, most))
         return [_run(row) for row in rows]
 
-    def forget(self, before: float) -> int:
-        """Forget work that ended before that time, in Unix seconds; returns how many."""
-        return int(self._database.row("SELECT sashizu.work_forget(%s)", (before,))[0])
+    def forget(self, before: float, engine: Callable[[list[str]], None]) -> int:
+        """Forget work that ended before that time, in Unix seconds; returns how many.
+
+        `engine` is told each portion first: what it keeps of work that nobody knows is never found.
+        """
+        total = 0
+        while True:
+            rows = self._database.rows("SELECT * FROM sashizu.work_forgettable(%s)", (before,))
+            keys = [str(key) for (key,) in rows]
+            engine(keys)
+            gone = int(self._database.row("SELECT sashizu.work_forget(%s)", (keys,))[0])
+            total += gone
+            if not gone:
+                self._database.rows("SELECT sashizu.work_blob_forget(%s)", (before,))
+                return total
 
     def workers(self, namespace: int) -> list[WorkerRow]:
         """The workers that hold a slot now."""

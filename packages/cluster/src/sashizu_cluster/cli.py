@@ -144,7 +144,11 @@ def runs(
         typer.echo(f"run {cancel} is told to end")
         return
     if forget:
-        gone = board.forget(time() - parse_duration(forget))
+        from sashizu_cluster.engine import EngineClient
+
+        client = EngineClient(board.dsn, board.tenant, VERSION)
+        gone = board.forget(time() - parse_duration(forget), client.forget)
+        client.close()
         typer.echo(f"{gone} works forgotten; what is on record of them stays in the hosts' logs")
         return
     found = board.runs(RUN, most)

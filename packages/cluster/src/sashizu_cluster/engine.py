@@ -186,6 +186,12 @@ class EngineClient:
             if keys:
                 self._client.cancel_workflows(list(keys))
 
+    def forget(self, keys: Sequence[str]) -> None:
+        """Keep nothing of works that have ended."""
+        with _explaining(self._dsn):
+            if keys:
+                self._client.delete_workflows(list(keys))
+
     def left_by(self, executor: str) -> list[str]:
         """The works that an executor had begun and not ended."""
         with _explaining(self._dsn):

@@ -27,6 +27,9 @@ CREATE TABLE work (
 CREATE INDEX ON work (tenant, parent) WHERE parent <> '';
 CREATE INDEX ON work (tenant, state) WHERE state IN ('waiting', 'working');
 
+CREATE INDEX ON outbox_writer (tenant, name);
+CREATE INDEX ON spend_hold (node);
+
 CREATE TABLE work_event (
   tenant text NOT NULL,
   key text NOT NULL,
@@ -52,6 +55,7 @@ CREATE TABLE work_blob (
   tenant text NOT NULL,
   sha256 text NOT NULL,
   content text NOT NULL,
+  put_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (tenant, sha256)
 );
 
@@ -293,22 +297,50 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_t
   ORDER BY w.submitted_at DESC LIMIT p_most
 $$;
 
-CREATE FUNCTION work_forget(p_before double precision) RETURNS bigint
+-- Works that ended before a time, with all above and all that is on record of them, at most 500.
+CREATE FUNCTION work_forgettable(p_before double precision) RETURNS TABLE (key text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
+  SELECT w.key FROM work w
+  WHERE w.tenant = tenant() AND w.state NOT IN ('waiting', 'working')
+    AND w.changed_at < to_timestamp(p_before)
+    AND NOT EXISTS (SELECT 1 FROM work a WHERE a.tenant = w.tenant AND a.key = w.parent
+                    AND a.state IN ('waiting', 'working'))
+    AND NOT EXISTS (SELECT 1 FROM outbox_writer o WHERE o.tenant = w.tenant AND o.name = w.key
+                    AND o.last > o.moved)
+  LIMIT 500
+$$;
+
+-- Forget works, with what was told, recorded and spent for them. Budgets above a run's keep the sum.
+CREATE FUNCTION work_forget(p_keys text[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
+DECLARE
+  gone text[];
+BEGIN
+  WITH forgotten AS (
+    DELETE FROM work w WHERE w.tenant = tenant() AND w.key = ANY (p_keys)
+      AND w.state NOT IN ('waiting', 'working') RETURNING w.key
+  ) SELECT coalesce(array_agg(f.key), '{}') INTO gone FROM forgotten f;
+  DELETE FROM journal_event j WHERE j.tenant = tenant() AND j.work = ANY (gone);
+  DELETE FROM outbox_writer o WHERE o.tenant = tenant() AND o.name = ANY (gone)
+    AND o.last = o.moved;
+  DELETE FROM spend_node n WHERE n.tenant = tenant() AND n.closed AND NOT n.lasting
+    AND n.id = ANY (ARRAY(
+      SELECT k::uuid FROM unnest(gone) k WHERE k ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'));
+  RETURN cardinality(gone);
+END $$;
+
+-- A blob is stored before the row that names it, and by no work that began later than the oldest
+-- that is left: what is older than that by an hour is nobody's.
+CREATE FUNCTION work_blob_forget(p_before double precision) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
 DECLARE
   gone bigint;
 BEGIN
-  DELETE FROM work w WHERE w.tenant = tenant() AND w.state NOT IN ('waiting', 'working')
-    AND extract(epoch FROM w.changed_at) < p_before
-    AND NOT EXISTS (SELECT 1 FROM work a WHERE a.tenant = w.tenant AND a.key = w.parent
-                    AND a.state IN ('waiting', 'working'));
+  DELETE FROM work_blob b WHERE b.tenant = tenant() AND b.put_at < to_timestamp(p_before)
+    AND b.put_at < coalesce(
+      (SELECT min(w.submitted_at) FROM work w WHERE w.tenant = tenant()), clock_timestamp()
+    ) - interval '1 hour';
   GET DIAGNOSTICS gone = ROW_COUNT;
-  DELETE FROM journal_event j WHERE j.tenant = tenant() AND NOT EXISTS (
-    SELECT 1 FROM work w WHERE w.tenant = j.tenant AND w.key = j.work);
-  DELETE FROM work_blob b WHERE b.tenant = tenant() AND NOT EXISTS (
-    SELECT 1 FROM work w WHERE w.tenant = b.tenant
-      AND (strpos(w.payload, b.sha256) > 0 OR strpos(coalesce(w.result, ''), b.sha256) > 0)
-  );
   RETURN gone;
 END $$;
 
@@ -319,7 +351,7 @@ BEGIN
     RAISE data_exception USING MESSAGE = 'a blob is not what its digest says';
   END IF;
   INSERT INTO work_blob (tenant, sha256, content) VALUES (tenant(), p_sha256, p_content)
-  ON CONFLICT (tenant, sha256) DO NOTHING;
+  ON CONFLICT (tenant, sha256) DO UPDATE SET put_at = clock_timestamp();
 END $$;
 
 CREATE FUNCTION work_blob_get(p_sha256 text) RETURNS text
