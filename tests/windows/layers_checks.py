@@ -61,7 +61,11 @@ async def runtime(windows, devices):
 def seen_by_others():
     """What another process hears of the driver."""
     told = subprocess.run(
-        [sys.executable, "-c", OTHERS], capture_output=True, text=True, timeout=LONGEST_S, check=True
+        [sys.executable, "-c", OTHERS],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=True,
     )
     return told.stdout
 
@@ -163,5 +167,3 @@ async def test_requests_go_through_action_path_and_record(unmeasured, devices, t
     told = await figures(FakeBackend(), devices, tmp_path / "audit", FAKE_ACTION)
     assert "path of the driver" in told["requests"].note
     assert told["requests"].values["per_s"] > 0
-
-
