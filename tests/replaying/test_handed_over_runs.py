@@ -58,7 +58,8 @@ class Record:
 
         return SinkSpec("record", "", open_, recorded=self.recorded)
 
-    def recorded(self, run_id: str) -> RecordedRun:
+    def recorded(self, key: str) -> RecordedRun:
+        run_id = key.partition("/")[0]
         found = [event for event in self.events if event["run_id"] == run_id]
         if not found:
             raise UsageError(f"there is no run {run_id!r}")

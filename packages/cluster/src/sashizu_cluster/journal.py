@@ -37,15 +37,15 @@ def journal_sink(database: Database, host: str) -> SinkSpec:
     )
 
 
-def _recorded(database: Database, run_id: str) -> RecordedRun:
-    """What is on record of a run; blocks.
+def _recorded(database: Database, key: str) -> RecordedRun:
+    """What is on record of a work; blocks.
 
     Raises:
         UsageError: nothing is.
     """
-    rows = database.rows("SELECT * FROM sashizu.journal_of(%s)", (run_id,))
+    rows = database.rows("SELECT * FROM sashizu.journal_of(%s)", (key,))
     if not rows:
-        raise UsageError(f"there is no run {run_id!r} in the database of the cluster")
+        raise UsageError(f"there is nothing of {key!r} in the database of the cluster")
     events: list[dict[str, Any]] = []
     texts: dict[str, str] = {}
     heads: dict[str, tuple[int, str]] = {}
@@ -54,4 +54,4 @@ def _recorded(database: Database, run_id: str) -> RecordedRun:
         heads[str(writer)] = (int(seq), "")
         if named:
             texts |= json.loads(named)
-    return RecordedRun(run_id, events, texts.get, heads, alive=True)
+    return RecordedRun(key, events, texts.get, heads, alive=True)

@@ -419,13 +419,11 @@ END $$;
 
 CREATE TRIGGER journal AFTER INSERT ON outbox_event FOR EACH ROW EXECUTE FUNCTION journal_copy();
 
--- The events of a work, and of those that it handed over.
+-- The events of a work.
 CREATE FUNCTION journal_of(p_key text) RETURNS TABLE (
   writer uuid, seq bigint, kind text, fields text, texts text
 )
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
   SELECT j.writer, j.seq, j.kind, j.fields, j.texts FROM journal_event j
-  WHERE j.tenant = tenant() AND (j.work = p_key OR j.work IN (
-    SELECT w.key FROM work w WHERE w.tenant = tenant() AND w.parent = p_key AND w.parent <> ''))
-  ORDER BY j.number
+  WHERE j.tenant = tenant() AND j.work = p_key ORDER BY j.number
 $$;

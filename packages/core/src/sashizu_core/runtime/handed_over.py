@@ -83,8 +83,8 @@ class Spending(Protocol):
 class Workplace:
     """What a worker brings: plugins, and the folders that it lets agents work in; empty for any.
 
-    `registry` has one sink that keeps the record and can read it back. Without `spending` each
-    agent has a share of what the run may use.
+    `registry` has one sink that keeps the record and can read back what a work did, by its key.
+    Without `spending` each agent has a share of what the run may use.
     """
 
     registry: Registry
@@ -121,8 +121,8 @@ class Workplace:
                     f"above it (this one has {', '.join(map(str, self.roots))})"
                 )
 
-    async def recorded(self, run_id: str) -> RecordedRun:
-        """What is on record of a run by now.
+    async def recorded(self, key: str) -> RecordedRun:
+        """What is on record of a work by now; of others as little as the record can tell apart.
 
         Raises:
             MissingPackage: nothing here keeps a record that can be read back.
@@ -130,9 +130,9 @@ class Workplace:
         for spec in self.registry.sinks.values():
             if spec.recorded is not None:
                 try:
-                    return await anyio.to_thread.run_sync(spec.recorded, run_id)
+                    return await anyio.to_thread.run_sync(spec.recorded, key)
                 except UsageError:
-                    return RecordedRun(run_id, (), lambda _: None, {})
+                    return RecordedRun(key, (), lambda _: None, {})
         raise MissingPackage("to go on with what a run has recorded", "sashizu-audit")
 
 
@@ -163,7 +163,7 @@ async def _run(place: Workplace, context: WorkContext) -> Any:
         _telling(context) as sink,
         recorder_of(place.registry, run.context, redactor, sink) as recorder,
     ):
-        before = await place.recorded(run.run_id)
+        before = await place.recorded(context.work.key)
         kinds = {event["kind"] for event in before.events}
         if "run.started" not in kinds:
             await recorder.record([recorder.event("run.started", started_fields(run, recorder))])
@@ -255,7 +255,7 @@ def _report(agent: HandedAgent, status: WorkStatus) -> AgentReport:
 async def _agent(place: Workplace, context: WorkContext) -> Any:
     run = HandedRun.read(context.work.payload)
     (agent,) = run.agents
-    past = await _past(place, run, agent)
+    past = _past(await place.recorded(context.work.key), run, agent)
     async with _telling(context) as sink:
         approver = AskedAbove(context) if run.asks else None
         asked = replace(_asked(place, run, agent, past, sink), approver=approver)
@@ -265,9 +265,8 @@ async def _agent(place: Workplace, context: WorkContext) -> Any:
     return plain_report(report.results[0])
 
 
-async def _past(place: Workplace, run: HandedRun, agent: HandedAgent) -> RunPast | None:
+def _past(recorded: RecordedRun, run: HandedRun, agent: HandedAgent) -> RunPast | None:
     """What the agent and those beneath it did before a crash; None where it begins."""
-    recorded = await place.recorded(run.run_id)
     ids: set[str] = set()
     for event in recorded.events:
         own = event.get("parent_span_id") == agent.span
@@ -277,7 +276,8 @@ async def _past(place: Workplace, run: HandedRun, agent: HandedAgent) -> RunPast
     if not ids:
         return None
     events = [event for event in recorded.events if str(event.get("agent_id")) in ids]
-    past = RunPast.of(replace(recorded, events=events), recomputes=False, in_place=True)
+    own = replace(recorded, run_id=run.run_id, events=events)
+    past = RunPast.of(own, recomputes=False, in_place=True)
     past.carries = True
     return past
 
