@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
 from sashizu_audit.asking import asked
+from sashizu_audit.cli import app
 from sashizu_audit.spool import WriterOptions
 from sashizu_audit.store import AuditStore
 from sashizu_audit.verify import verify_record
@@ -18,6 +19,8 @@ from sashizu_cluster.outbox import Outbox
 from sashizu_cluster.schema import set_up
 from sashizu_core.errors import RecordError
 from sashizu_core.events import Event
+from sashizu_core.ids import uuid7
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.postgres
 
@@ -199,13 +202,26 @@ async def test_a_clock_that_jumps_back_changes_no_order(host, dsn_of):
 
 
 async def test_several_hosts_make_one_record(database, tmp_path):
-    hosts = [Host(database, name, tmp_path / name) for name in ("alpha", "beta")]
-    run_id = str(uuid4())
-    for number, host in enumerate(hosts):
-        host.outbox.write([event(number, run_id=run_id)])
-        assert await host.collect_all() == 1
+    """A run and its agent on one host, the agent that this one started on another."""
+    alpha, beta = (Host(database, name, tmp_path / name) for name in ("alpha", "beta"))
+    run_id, above, below = uuid7(), uuid7(), uuid7()
+    parent = {"run_id": run_id, "agent_id": above, "agent_name": "above"}
+    child = {"run_id": run_id, "agent_id": below, "agent_name": "below", "parent_agent_id": above}
+    alpha.outbox.write([Event("run.started", {"run_id": run_id}), Event("agent.started", parent)])
+    beta.outbox.write([Event("agent.started", child)])
+    beta.outbox.write([Event("agent.ended", child | {"status": "ok", "tokens": 5})])
+    alpha.outbox.write([Event("agent.ended", parent | {"status": "ok"})])
+    alpha.outbox.write([Event("run.ended", {"run_id": run_id, "status": "ok"})])
+    for host in (alpha, beta):
+        assert await host.collect_all()
         host.writer.close()
-    rows = AuditStore(*(host.folder for host in hosts)).query(
-        "SELECT step FROM events WHERE CAST(run_id AS VARCHAR) = ? ORDER BY step", [run_id]
-    )
-    assert [step for (step,) in rows.rows] == [0, 1]
+    stores = [word for host in (alpha, beta) for word in ("--store", str(host.folder))]
+    tree = CliRunner().invoke(app, ["tree", run_id, *stores])
+    first, second = (line for line in tree.stdout.splitlines() if ": ok" in line)
+    assert first.startswith("above: ok")
+    assert second.startswith("└─ below: ok")
+    verified = CliRunner().invoke(app, ["verify", *stores])
+    assert (verified.exit_code, "2 of 2 records are intact" in verified.stdout) == (0, True)
+    asked_for = "SELECT count(DISTINCT writer_id) AS n FROM events WHERE run_id IS NOT NULL"
+    found = CliRunner().invoke(app, ["sql", asked_for, "--format", "json", *stores])
+    assert json.loads(found.stdout) == [{"n": 2}]
