@@ -100,6 +100,25 @@ async def test_a_pin_counts_from_the_first_call():
     assert await talk.passes(asked("tools/call", 2, name="read"))
 
 
+async def test_of_two_tools_of_one_name_none_is_called():
+    talk = await connected("files/*")
+    await talk.listed(READ)
+    await talk.listed(READ, {**READ, "description": "The other one."})
+    assert "has not told" in await talk.reason(asked("tools/call", 1, name="read"))
+
+
+async def test_names_that_cannot_be_written_are_on_record_and_blocked():
+    sink = MemorySink()
+    talk = await connected("files/*", sink=sink)
+    strange = "\ud800\x1b[31m" + "x" * 5000
+
+    assert not await talk.passes(asked("tools/call", strange, name=strange, more=strange))
+    assert not await talk.passes(asked(strange))
+    for event in sink.events:
+        json.dumps(dict(event.fields), ensure_ascii=False).encode()
+        assert max(len(str(value)) for value in event.fields.values()) < 1_200
+
+
 async def test_the_ceiling_and_the_rules_of_the_operator_hold_above(tmp_path):
     (tmp_path / "sashizu.toml").write_text(
         '[winai.mcp_filter]\nallow = ["files/*"]\n'

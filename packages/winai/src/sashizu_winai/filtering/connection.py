@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic_ns
@@ -33,6 +34,9 @@ MOST_OPEN = 1_000
 
 MOST_TOOLS = 2_000
 """Tools of one server whose fingerprints are kept."""
+
+MOST_REASON = 1_000
+"""Characters of a reason; it quotes what strangers have written."""
 
 _HARMLESS: Mapping[Direction, frozenset[str]] = {
     "client_to_server": frozenset(
@@ -126,28 +130,37 @@ class JudgedConnection:
         self, message: Request | Notification, direction: Direction
     ) -> tuple[str, Decision]:
         """The name under which a message is judged, and what is decided."""
-        method = message.method
-        request = McpRequest(self._server, METHOD + method.replace("/", "."), "")
+        request = McpRequest(self._server, METHOD + message.method.replace("/", "."), "")
         if _needed(message, direction):
             decision = authorize([request], self._unbounded)
-            return f"{self._server}/{request.tool}", _PROTOCOL if decision.allowed else decision
-        if method == "tools/call" and direction == "client_to_server":
-            tool = message.params.get("name")
-            tool = tool if isinstance(tool, str) and not tool.startswith(METHOD) else ""
-            request = McpRequest(self._server, tool, self._digests.get(tool, ""))
-        decision = authorize([request], self._subject, [self._pinned])
+            decision = _PROTOCOL if decision.allowed else decision
+        else:
+            if message.method == "tools/call" and direction == "client_to_server":
+                request = self._call(message.params.get("name"))
+            decision = authorize([request], self._subject, [self._pinned])
         if decision.verdict == "ask":
             reason = f"{decision.reason} (nobody can be asked while a message waits)"
             decision = Decision("deny", reason, decision.rule, decision.decided_by, decision.source)
-        return f"{self._server}/{request.tool}", decision
+        short = replace(decision, reason=decision.reason[:MOST_REASON])
+        return f"{self._server}/{request.tool}", short
+
+    def _call(self, name: object) -> McpRequest:
+        """What calling a tool asks for; a name that cannot be one is judged as none."""
+        tool = name if isinstance(name, str) and not name.startswith(METHOD) else ""
+        return McpRequest(self._server, tool, self._digests.get(tool, ""))
 
     def _learn(self, result: Mapping[str, Any]) -> None:
         """Remember what the server tells of its tools."""
         listed = result.get("tools")
         told = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        found = {str(one.get("name")): tool_fingerprint(one) for one in told}
-        if len(self._digests.keys() | found.keys()) > MOST_TOOLS:
+        names = Counter(str(one.get("name")) for one in told)
+        if len(self._digests.keys() | names.keys()) > MOST_TOOLS:
             return
+        found = {
+            name: tool_fingerprint(one) for one in told if names[name := str(one.get("name"))] == 1
+        }
+        for name in names.keys() - found.keys():  # two of a name: nobody knows which is called
+            self._digests.pop(name, None)
         self._digests |= found
         self._pinned.learn(self._server, found)
 

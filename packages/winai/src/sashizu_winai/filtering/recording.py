@@ -15,6 +15,8 @@ from sashizu_winai.filtering.messages import Notification, Request
 
 __all__ = ["ConnectionRecord", "Recorded"]
 
+_LONGEST_WORD = 200
+
 
 class Recorded:
     """A request that is on record, and has no end there yet."""
@@ -52,15 +54,15 @@ class ConnectionRecord:
             "step": self._steps,
             "step_kind": (StepKind.EFFECT if effect else StepKind.PURE).value,
             "op": "filter_mcp",
-            "tool": name,
+            "tool": _word(name),
             "tool_type": "mcp",
             "mcp_server": self._server,
-            "mcp_method": message.method,
+            "mcp_method": _word(message.method),
         }
         if isinstance(message, Request):
-            common["tool_call_id"] = str(message.id)
+            common["tool_call_id"] = _word(str(message.id))
         self._steps += 1
-        text, hidden = recorder.redactor.counted(json.dumps(message.params, ensure_ascii=False))
+        text, hidden = recorder.redactor.counted(json.dumps(message.params))
         args: dict[str, Any] = {"args_sha256": _sha256(text), **recorder.keep(text)}
         if hidden:
             args["redactions"] = hidden
@@ -120,6 +122,12 @@ class ConnectionRecord:
     def _ended(self, asked: Recorded, status: str, size: int, now_ns: int) -> Event:
         took = {"duration_ns": now_ns - asked.started_ns, "bytes": size}
         return self._recorder.event("tool.ended", {**asked.common, "status": status, **took})
+
+
+def _word(text: str) -> str:
+    """A name of strangers, short and without what cannot be written."""
+    shown = text if len(text) <= _LONGEST_WORD else f"{text[:_LONGEST_WORD]}..."
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown)
 
 
 def _sha256(text: str) -> str:
