@@ -137,6 +137,7 @@ def test_a_reader_of_others_finds_the_same_in_the_files_that_are_made_here(tmp_p
         (winmd(TYPES).replace(b"#Strings", b"#Nothing"), "no stream"),
         (winmd(TYPES, tables_present=0b1111), "not optimised"),
         (winmd([(PUBLIC, "A", "B", 200)]), "not there"),
+        (winmd([(PUBLIC, "A", "B" * 2000, 0)]), "no end"),
         (
             winmd([(PUBLIC, "A", "\N{LATIN SMALL LETTER A WITH DIAERESIS}", 0)]).replace(
                 b"\xc3\xa4", b"\xff\xfe"

@@ -19,6 +19,9 @@ __all__ = ["LARGEST_FILE", "BadWinmd", "TypeKind", "WinmdType", "types_of"]
 LARGEST_FILE = 256 * 1024 * 1024
 """Bytes of a file that are read at most; the largest that Microsoft ships has 25 MB."""
 
+LONGEST_NAME = 1_023
+"""Bytes of a name; the format allows no more (II.24.2.2)."""
+
 TypeKind = Literal["class", "interface", "enum", "struct", "delegate", "attribute"]
 
 _MODULE, _TYPE_REF, _TYPE_DEF, _FIELD, _METHOD_DEF = 0x00, 0x01, 0x02, 0x04, 0x06
@@ -176,9 +179,9 @@ class _Tables:
 
     def text(self, at: int) -> str:
         """A name of the heap."""
-        end = self._strings.find(b"\0", at)
+        end = self._strings.find(b"\0", at, at + LONGEST_NAME + 1)
         if end < 0:
-            raise BadWinmd("a name lies outside of the heap of strings")
+            raise BadWinmd("a name has no end, or lies outside of the heap of strings")
         return self._strings[at:end].decode()
 
     def _index(self, table: int) -> str:
