@@ -48,3 +48,10 @@ def test_a_server_that_does_not_answer_may_come_back():
     found = explained(psycopg.OperationalError("connection refused"), "host=db")
     assert isinstance(found, DatabaseGone)
     assert "check that it runs" in str(found)
+
+
+def test_what_somebody_else_has_taken_over_does_not_come_back_by_itself():
+    error = errors.ObjectNotInPrerequisiteState("another collector has taken over host alpha")
+    found = explained(error, "host=db")
+    assert not isinstance(found, DatabaseGone)
+    assert "taken over" in str(found)

@@ -14,9 +14,11 @@ from sashizu_cluster.cluster_executor import cluster_executor
 from sashizu_cluster.database import Database
 from sashizu_cluster.engine import EngineClient, engine_schema, set_up_engine
 from sashizu_cluster.errors import DatabaseGone
+from sashizu_cluster.outbox import Outbox
 from sashizu_cluster.schema import set_up
 from sashizu_cluster.worker import Worker, WorkerPlan
-from sashizu_core.errors import UsageError
+from sashizu_core.errors import RecordError, UsageError
+from sashizu_core.events import Event
 from sashizu_core.executors import Executor, Work, WorkStatus
 from sashizu_core.ids import uuid7
 from sashizu_core.testing.executor_operations import CONTRACT_OPERATIONS
@@ -117,6 +119,21 @@ async def test_what_is_beneath_a_work_that_ended_ends_as_well(database: Database
     for key in (at_work, below):
         news = board.news([key])[key]
         assert (news.state, news.cancelled) == ("working", "the work above has ended")
+
+
+def test_who_was_cut_off_records_nothing_more_and_so_does_nothing_more(database: Database):
+    board, key = WorkBoard(database, "nobody"), uuid7()
+    board.submit(Work(key, "contract.echo", 1))
+    first, second = Outbox(database, "host", key), Outbox(database, "host", key)
+    event = Event("run.started", {"run_id": key})
+    board.begin(key, "one")
+    first.write([event])
+    board.begin(key, "two")
+    with pytest.raises(RecordError, match="another worker goes on"):
+        first.write([event])
+    second.write([event])
+    rows = database.rows("SELECT seq FROM sashizu.journal_of(%s)", (key,))
+    assert rows == [(1,), (1,)]
 
 
 async def test_a_work_that_waits_for_a_place_hears_of_a_cancel_and_of_its_deadline(

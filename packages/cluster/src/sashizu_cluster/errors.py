@@ -51,6 +51,8 @@ def explained(error: psycopg.Error, dsn: str) -> ClusterError:
                 f"the database at {where} is not set up for this version: {said}; "
                 "run 'sashizu cluster init' as its owner"
             )
+        case errors.ObjectNotInPrerequisiteState():
+            return ClusterError(f"PostgreSQL at {where} refuses: {said}")
         case errors.ReadOnlySqlTransaction():
             return ClusterError(
                 f"PostgreSQL at {where} is read-only: {said}; name the primary, not a standby"

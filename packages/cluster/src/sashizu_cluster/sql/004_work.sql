@@ -28,6 +28,8 @@ CREATE INDEX ON work (tenant, parent) WHERE parent <> '';
 CREATE INDEX ON work (tenant, state) WHERE state IN ('waiting', 'working');
 
 CREATE INDEX ON outbox_writer (tenant, name);
+-- The attempt at a work that a writer writes for: once another one has begun, it writes no more.
+ALTER TABLE outbox_writer ADD COLUMN attempt integer;
 CREATE INDEX ON spend_hold (node);
 
 CREATE TABLE work_event (
@@ -409,11 +411,24 @@ CREATE INDEX ON journal_event (tenant, work, number);
 
 CREATE FUNCTION journal_copy() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = sashizu, pg_catalog, pg_temp AS $$
+DECLARE
+  mine outbox_writer;
+  now_at integer;
 BEGIN
+  SELECT * INTO mine FROM outbox_writer WHERE id = NEW.writer;
+  -- Whoever begins the work anew waits for this, and reads it.
+  SELECT w.attempt INTO now_at FROM work w
+  WHERE w.tenant = mine.tenant AND w.key = mine.name FOR SHARE;
+  IF now_at IS NULL THEN
+    RETURN NULL;
+  END IF;
+  IF mine.attempt IS NULL THEN
+    UPDATE outbox_writer SET attempt = now_at WHERE id = mine.id;
+  ELSIF mine.attempt < now_at THEN
+    RAISE no_data_found USING MESSAGE = format('another worker goes on with %s', mine.name);
+  END IF;
   INSERT INTO journal_event (tenant, work, writer, seq, kind, fields, texts)
-  SELECT w.tenant, w.name, NEW.writer, NEW.seq, NEW.kind, NEW.fields, NEW.texts
-  FROM outbox_writer w JOIN work ON work.tenant = w.tenant AND work.key = w.name
-  WHERE w.id = NEW.writer;
+  VALUES (mine.tenant, mine.name, NEW.writer, NEW.seq, NEW.kind, NEW.fields, NEW.texts);
   RETURN NULL;
 END $$;
 
