@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sashizu_budget.ledger import Ledger
 from sashizu_core.agents import AgentDefinition
-from sashizu_core.errors import ModelError, UsageError
+from sashizu_core.errors import Fault, ModelError, UsageError
 from sashizu_core.plugins import Registry
 from sashizu_core.protocols import Budget
 from sashizu_core.runtime import delegate_parallel
@@ -36,6 +37,9 @@ from sashizu_core.types import (
     ToolSchema,
     Usage,
 )
+
+FAULTS = sorted(set(get_args(Fault)) - {"quota", "auth"})
+"""Those that befall one call; the other two end all callers of a provider."""
 
 MODEL = ModelInfo("fake/m", "fake", local=True, min_output_tokens=16, max_output_tokens=500)
 
@@ -326,6 +330,34 @@ def test_a_run_never_spends_more_than_its_limit(
     assert report.budget.spent.tokens <= limit
     assert report.budget.held.tokens == 0
     assert report.budget.overrun.tokens == 0
+
+
+def test_whatever_one_call_in_twenty_does_agents_end_for_a_reason_and_within_the_limit() -> None:
+    chance = random.Random(7)
+    seen: set[str] = set()
+
+    def script(request: ModelRequest) -> Any:
+        if chance.random() < 0.05:
+            fault = chance.choice(FAULTS)
+            seen.add(fault)
+            raise ModelError("fault", fault=fault, sent=fault in ("transport", "timeout"))
+        turn = sum(m.role == "assistant" for m in request.messages)
+        return "done" if turn >= 3 else [call("echo")]
+
+    async def go() -> RunReport:
+        return await Run(script)(60, budget=Limits(tokens=40_000_000))
+
+    report = _without_waiting(go)
+    outcomes = {result.outcome for result in report.results}
+    assert len(seen) >= 6
+    assert len(report.results) == 60
+    assert {Outcome.ANSWERED, Outcome.MODEL_FAILED} <= outcomes
+    assert outcomes <= {Outcome.ANSWERED, Outcome.MODEL_FAILED, Outcome.BUDGET}
+    for result in report.results:
+        assert result.outcome is not Outcome.MODEL_FAILED or result.error.split(":")[0] in FAULTS
+    assert total(report) <= 40_000_000
+    assert report.budget is not None
+    assert report.budget.held.tokens == 0
 
 
 def _without_waiting(go: Callable[[], Any]) -> RunReport:

@@ -23,6 +23,7 @@ from sashizu_core.specs import BudgetSpec
 from sashizu_core.testing.fakes import MemorySink, Script, ScriptedModel, call, scripted_model
 from sashizu_core.types import (
     AgentReport,
+    Amount,
     Limits,
     ModelInfo,
     ModelRequest,
@@ -395,6 +396,36 @@ async def test_cancelling_in_the_middle_leaves_nothing(world: World) -> None:
     assert world.sink.kinds()[-1] == "run.ended"
     assert report.budget is not None
     assert report.budget.held.tokens == 0
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("begun", [3, 60, 211])
+async def test_a_tree_of_two_hundred_agents_ends_within_seconds_whenever_it_is_cancelled(
+    world: World, begun: int
+) -> None:
+    world.settings = {"spawn": {"agents": 300, "alive": 300, "rate": 300}, "run": {"jobs": 300}}
+    world.agent("lead", [asks(*["mid"] * 14), "done"], **SPAWNS)
+    world.agent("mid", [asks(*["slow"] * 14), "done"], **SPAWNS)
+    world.agent("slow", ["never"], latency_s=60)
+    handles: list[RunHandle] = []
+    stopped = 0.0
+
+    async def stop_when_so_many_work() -> None:
+        nonlocal stopped
+        while len(world.started()) < begun:
+            await anyio.lowlevel.checkpoint()
+        stopped = anyio.current_time()
+        handles[0].cancel("enough")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop_when_so_many_work)
+        report = await world.run("lead", on_start=handles.append, budget=Limits(tokens=50_000_000))
+    assert anyio.current_time() - stopped < 5
+    ended = [e["agent_id"] for e in world.sink.of("agent.ended")]
+    assert sorted(ended) == sorted(e["agent_id"] for e in world.started())
+    assert {e["status"] for e in world.sink.of("agent.ended")} == {"cancelled"}
+    assert report.budget is not None
+    assert report.budget.held == Amount()
 
 
 async def test_one_agent_is_cancelled_with_those_below_it_and_no_other(world: World) -> None:
