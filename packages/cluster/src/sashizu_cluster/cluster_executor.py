@@ -25,6 +25,12 @@ T = TypeVar("T")
 _EXPIRE_S = 1.0
 """How often it is looked for work whose deadline has passed, in seconds."""
 
+_PATIENCE_S = 60.0
+"""How long a server may be away before who waits for work hears of it, in seconds."""
+
+_AGAIN_S = (0.2, 2.0)
+"""How long it is until it is asked again: at first, and at most, in seconds."""
+
 _DRAIN_S = 0.25
 """How often who drains looks, in seconds."""
 
@@ -103,7 +109,16 @@ def _forgotten(key: str) -> UsageError:
 
 
 async def _blocking(call: Callable[..., T], *values: Any) -> T:
-    return await to_thread.run_sync(partial(call, *values))
+    """Make a call that may be made again; a server that is away is waited for."""
+    wait_s, until = _AGAIN_S[0], anyio.current_time() + _PATIENCE_S
+    while True:
+        try:
+            return await to_thread.run_sync(partial(call, *values))
+        except DatabaseGone:
+            if anyio.current_time() > until:
+                raise
+        await anyio.sleep(wait_s)
+        wait_s = min(2 * wait_s, _AGAIN_S[1])
 
 
 @asynccontextmanager
@@ -117,7 +132,7 @@ async def cluster_executor(
     Raises:
         ClusterError: the database cannot be reached, or refuses.
     """
-    client = await _blocking(engine)
+    client = await to_thread.run_sync(engine)
     try:
         async with anyio.create_task_group() as group:
             following = Following(board.news)
@@ -130,4 +145,4 @@ async def cluster_executor(
                 group.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
-            await _blocking(client.close)
+            await to_thread.run_sync(client.close)
