@@ -11,13 +11,16 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sashizu_cluster.cli import app
 from sashizu_cluster.database import Database
 from sashizu_cluster.errors import ClusterError
 from sashizu_cluster.schema import set_up
 from sashizu_cluster.spending import SharedHold, SharedSpend
 from sashizu_core.drawing import Shortage
+from sashizu_core.errors import UsageError
 from sashizu_core.protocols import Busy, Refused
 from sashizu_core.types import Amount, Limits
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.postgres
 
@@ -195,6 +198,24 @@ def test_closing_a_run_charges_what_is_held_beneath_it(database):
     assert spend.close(run) == 1
     assert spend.state(run).spent.tokens == 30
     assert isinstance(spend.reserve("step-2", agent, Amount(tokens=1)), Refused)
+    check_all(database)
+
+
+def test_all_runs_together_are_limited_by_the_owner(database, monkeypatch):
+    spend = spend_of(database)
+    monkeypatch.setenv("SASHIZU_CLUSTER", database.dsn)
+
+    def init(*words: str):
+        return CliRunner().invoke(app, ["init", *words])
+
+    assert init("--budget", "100tokens", "--budget", "3requests").exit_code == 0
+    first, second = tree(spend, Limits(tokens=90)) + tree(spend, Limits(tokens=90))
+    held(spend.reserve("step-1", first, Amount(tokens=60))).charge()
+    refused = spend.reserve("step-2", second, Amount(tokens=41))
+    assert refused == Refused("organisation", "tokens", 41, 40)
+    assert isinstance(init("--budget", "59tokens").exception, UsageError)
+    assert init("--budget", "200tokens").exit_code == 0
+    held(spend.reserve("step-2", second, Amount(tokens=41, requests=9)))
     check_all(database)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from sashizu_core.errors import UsageError
 from sashizu_core.executors import WorkStatus
-from sashizu_core.limits import parse_duration
+from sashizu_core.limits import parse_duration, parse_limits
 from sashizu_core.runtime.handed_run import RUN
 from sashizu_core.runtime.plain_report import run_report_from
 
@@ -58,15 +58,25 @@ def init(
     role: Annotated[
         str, typer.Option("--role", metavar="ROLE", help="Let this role work for the tenant.")
     ] = "",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget",
+            metavar="LIMIT",
+            help="What all runs of the tenant together may spend: 500usd, 60k; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Make the tables of the cluster, or bring them up to date; twice changes nothing.
 
     Connect as the owner of the database.
     """
     from sashizu_cluster.engine import set_up_engine
+    from sashizu_cluster.organisation import limit_organisation
 
     if bool(tenant) != bool(role):
         raise UsageError("--tenant and --role belong together: a role works for one tenant")
+    limits = parse_limits(budget or ())
     own = cluster_settings(settings_of(ctx))
     dsn = dsn_of(own)
     found = set_up(dsn, own.name)
@@ -74,6 +84,8 @@ def init(
     if role:
         grant_tenant(dsn, role, tenant)
         set_up_engine(dsn, tenant, role)
+    if budget:
+        limit_organisation(dsn, tenant or "default", limits)
     typer.echo(f"cluster {found.name} is set up in {told_to_people(dsn)} (schema {found.newest})")
 
 
