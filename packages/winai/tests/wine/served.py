@@ -15,10 +15,14 @@ from typing import Any
 
 import coverage
 import pytest
+from hypothesis import HealthCheck, settings
 
 FAKES = Path(os.environ["SASHIZU_FAKES"])
 _measured = coverage.Coverage(data_file=None, source_pkgs=["sashizu_winai"], config_file=False)
 _measured.start()  # before any module of ours is there
+# A busy machine is no fault of what is tested.
+settings.register_profile("wine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("wine")
 
 
 class Bootstrap:
