@@ -30,7 +30,7 @@ def under_wine() -> bool:
 
 
 def reasons() -> Iterator[tuple[str, str]]:
-    """Which test is skipped here, and why."""
+    """Which test, or file of tests, is skipped here, and why."""
     for entry in tomllib.loads(SKIPPED.read_text("utf-8"))["skipped"]:
         if entry["lacks"] == "Windows" or under_wine():
             reason = f"{entry['lacks']}: {entry['reason']}"
@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     used = set()
     for item in items:
         whole = item.nodeid.replace("\\", "/")
-        for name in (whole, whole.partition("[")[0]):
+        for name in (whole, whole.partition("[")[0], whole.partition("::")[0]):
             if name in known:
                 used.add(name)
                 item.add_marker(known[name])
