@@ -144,8 +144,8 @@ SUITES = (  # the longest first
     Suite("core", 2000, 2000),
     Suite(
         "audit",
-        250,
-        600,
+        220,
+        500,
         {
             _STARTS: ["test_asked_by_others.py", "test_jail.py", "test_shipping.py"],
             _READS: [
