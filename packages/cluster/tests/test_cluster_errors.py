@@ -26,7 +26,7 @@ def test_no_message_repeats_a_password(dsn):
     ("error", "words"),
     [
         (errors.DiskFull("no space"), "Free disk space"),
-        (errors.InsufficientPrivilege("permission denied"), "sashizu_worker"),
+        (errors.InsufficientPrivilege("permission denied"), "init --tenant NAME --role ROLE"),
         (errors.UndefinedTable("no such table"), "sashizu cluster init"),
         (errors.ReadOnlySqlTransaction("cannot execute"), "primary"),
         (

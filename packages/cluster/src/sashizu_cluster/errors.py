@@ -43,8 +43,8 @@ def explained(error: psycopg.Error, dsn: str) -> ClusterError:
             )
         case errors.InsufficientPrivilege():
             return ClusterError(
-                f"the role that connects to {where} may not do this: {said}; connect as a member "
-                "of sashizu_worker, or have the owner run 'sashizu cluster init'"
+                f"the role that connects to {where} may not do this: {said}; have the owner of "
+                "the database give it a tenant: 'sashizu cluster init --tenant NAME --role ROLE'"
             )
         case errors.UndefinedTable() | errors.InvalidSchemaName() | errors.UndefinedFunction():
             return ClusterError(
