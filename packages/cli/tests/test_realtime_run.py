@@ -106,8 +106,8 @@ def test_the_deadline_of_the_run_has_an_exit_code_of_its_own(world, cli, monkeyp
     try:
         code, out, _ = cli("run", "--realtime", "-", *words)
     finally:
+        os.close(other)  # first: where a thread reads, it has to hear of an end
         os.close(stdin)
-        os.close(other)
 
     assert code == 124
     assert "deadline" in json.loads(out.splitlines()[-1])["stopped"]
