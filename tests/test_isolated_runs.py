@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import anyio
 import pytest
 from sashizu_core.agents import AgentDefinition
 from sashizu_core.builtin import plugin as builtin
+from sashizu_core.errors import SashizuError
 from sashizu_core.plugins import Registry
 from sashizu_core.runtime import delegate_parallel
 from sashizu_core.settings import Settings
@@ -233,6 +235,7 @@ async def test_a_program_that_a_repository_names_to_bring_objects_is_not_run(
         git(repository, "config", name, value)
     blob = git(repository, "rev-parse", "HEAD:shared.txt").strip()
     (repository / ".git/objects" / blob[:2] / blob[2:]).unlink()
-    await run(repository, MemorySink(), first=["done"], second=["done"])
+    with suppress(SashizuError):  # whether git misses the object depends on how fresh its index is
+        await run(repository, MemorySink(), first=["done"], second=["done"])
     await anyio.to_thread.run_sync(command, worktrees_app, "list")
     assert not mark.exists()
