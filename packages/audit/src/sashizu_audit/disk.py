@@ -35,6 +35,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _KEEP_SIZE = 1  # linux/falloc.h: FALLOC_FL_KEEP_SIZE
 _CHUNK = 1024 * 1024
 _POLL_S = 0.02
+READERS_S = 5.0
+"""How long readers are waited for that keep Windows from replacing a file, in seconds."""
 
 
 def is_full(error: OSError) -> bool:
@@ -293,10 +295,20 @@ def remove(path: Path) -> None:
 def put_in_place(part: Path, path: Path) -> None:
     """Give a file the name of another, which may be there and may be one that is only read.
 
+    Windows replaces no file that somebody has open: readers, who have it briefly, are waited for.
+
     Raises:
         OSError: what was there stays.
     """
     _release(path)
+    until = monotonic() + READERS_S
+    while sys.platform == "win32" and monotonic() < until:
+        try:
+            part.replace(path)
+        except PermissionError:
+            sleep(_POLL_S)
+        else:
+            return
     part.replace(path)
 
 

@@ -28,7 +28,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sashizu_core.ids import uuid7
 
-from sashizu_audit.disk import sync_file, sync_folder
+from sashizu_audit.disk import put_in_place, sync_file, sync_folder
 from sashizu_audit.segments import SegmentKey
 
 __all__ = ["Manifest", "Sealed", "Table", "read_manifest", "replace_file", "write_manifest"]
@@ -202,7 +202,7 @@ def replace_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             sync_file(file.fileno())
-        part.replace(path)
+        put_in_place(part, path)
     except BaseException:
         with suppress(OSError):
             part.unlink()
