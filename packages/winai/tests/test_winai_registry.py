@@ -111,7 +111,9 @@ def test_a_publisher_is_written_as_it_is(publisher, name):
     assert name in [one.text for one in root.iter()]
 
 
-@pytest.mark.parametrize("publisher", ["", "Example", 'CN="x"', "CN=<x>", "CN=a\nb"])
+@pytest.mark.parametrize(
+    "publisher", ["", "Example", 'CN="x"', "CN=<x>", "CN=a\nb", "CN=a, O=\x01"]
+)
 def test_a_publisher_that_no_certificate_can_have_is_refused(publisher):
     with pytest.raises(UsageError, match="subject of a certificate"):
         files(publisher=publisher)
@@ -326,6 +328,21 @@ def test_a_registry_that_is_on_no_path_is_found_where_windows_wrote_it_down(tmp_
             find_odr()
     finally:
         winreg.DeleteKey(winreg.HKEY_LOCAL_MACHINE, _KEY)
+
+
+@pytest.mark.parametrize("path", ["", ".", "folder"])
+def test_the_current_folder_is_never_searched_for_the_registry(tmp_path, monkeypatch, path):
+    folder = tmp_path / path
+    folder.mkdir(exist_ok=True)
+    for name in ("odr", "odr.exe", "odr.bat"):
+        program = folder / name
+        program.write_bytes(b"MZ")
+        program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    assert find_odr(str(folder)).program.parent == folder
+
+    with pytest.raises(Missing):
+        find_odr(f"{path}{os.pathsep}{tmp_path / 'none'}")
 
 
 async def test_a_registry_that_cannot_be_started_is_told(tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import struct
+import tracemalloc
 import subprocess
 import sys
 
@@ -248,6 +249,33 @@ def test_the_command_lists_files_and_folders_that_are_named(machine, tmp_path):
 
     other.write_bytes(b"MZ")
     assert "not read" in apis("--winmd", str(other), code=1).stderr
+
+
+def test_a_name_of_a_stranger_cannot_move_the_cursor(tmp_path):
+    file = tmp_path / "a.winmd"
+    file.write_bytes(winmd([(PUBLIC, "Windows.AI", "Nice\x1b[2J\nactions", OBJECT)]))
+
+    told = apis("--winmd", str(file)).stdout
+    assert "\x1b" not in told
+    assert len(told.splitlines()) == 1
+    assert "Nice" in told
+
+
+def test_many_streams_that_share_their_bytes_take_no_more_memory():
+    root = struct.pack("<I2HII", 0x424A5342, 1, 1, 0, 4) + bytes(4)
+    shared = 200_000
+    names = [f"{number:07}".encode() + b"\0" for number in range(2_000)]
+    root += struct.pack("<2H", 0, len(names))
+    root += b"".join(struct.pack("<2I", 0, shared) + name for name in names)
+    content = pe(root + bytes(shared))
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadWinmd, match="no stream"):
+            types_of(content)
+        assert tracemalloc.get_traced_memory()[1] < 20 * shared
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_not_there_is_wrong_use(tmp_path):

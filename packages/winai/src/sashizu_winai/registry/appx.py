@@ -29,7 +29,10 @@ LOGOS = {"StoreLogo": 50, "Square150x150Logo": 150, "Square44x44Logo": 44}
 """The pictures that a manifest has to name, and how many pixels wide and high they are."""
 
 _COLOUR = (0x2B, 0x4C, 0x7E)
-_PUBLISHER = re.compile(r"(CN|O|OU|L|S|C|E)=[^\x00-\x1f\"<>]{1,256}(, ?(CN|O|OU|L|S|C|E)=[^,]+)*")
+_PUBLISHER = re.compile(
+    r"(CN|O|OU|L|S|C|E)=[^\x00-\x1f\"<>]{1,256}"
+    r"(, ?(CN|O|OU|L|S|C|E)=[^\x00-\x1f\"<>,]+)*"
+)
 _ACTIONS = """
         <com2:Extension Category="windows.comServer">
           <com2:ComServer>

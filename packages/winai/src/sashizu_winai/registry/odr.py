@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ __all__ = ["Odr", "find_odr", "probe_registry"]
 _REMEDY = "use Windows 11, build 26220.7262 or newer, or add the files of --out by hand"
 _KEY = r"Software\Microsoft\Windows\CurrentVersion\Mcp"
 """Where Microsoft's own samples look for the program."""
+_PROGRAM = "odr.exe" if sys.platform == "win32" else "odr"
 _MOST_TEXT = 300
 _TIMEOUT_S = 60.0
 
@@ -35,10 +37,23 @@ def find_odr(path: str | None = None) -> Odr:
     Raises:
         Missing: there is none.
     """
-    found = shutil.which("odr", path=path) or ("" if path else _written_down())
+    found = _in_folders(os.environ.get("PATH", "") if path is None else path)
+    found = found or ("" if path else _written_down())
     if not found:
         raise Missing("find odr.exe", "it is in no folder of PATH", remedy=_REMEDY)
     return Odr(Path(found))
+
+
+def _in_folders(path: str) -> str:
+    """The program in one of the folders; empty where there is none.
+
+    On Windows a bare name would be found in the current folder first, which may be a repository's.
+    """
+    for folder in path.split(os.pathsep):
+        found = Path(folder) / _PROGRAM
+        if found.is_absolute() and shutil.which(found):
+            return str(found)
+    return ""
 
 
 def _written_down() -> str:

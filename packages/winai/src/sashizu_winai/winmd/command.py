@@ -83,10 +83,12 @@ def _found(platform: str) -> list[Path]:
 
 
 def _show(offering: Offering) -> None:
+    from sashizu_winai.invoking import plain
+
     for api in offering.apis:
-        typer.echo(f"{api.capability or '-':<18}{api.type.kind:<11}{api.type.full_name}")
+        typer.echo(f"{api.capability or '-':<18}{api.type.kind:<11}{plain(api.type.full_name)}")
     for file in offering.files:
         if file.fault:
-            typer.echo(f"not read: {file.path}: {file.fault}", err=True)
+            typer.echo(plain(f"not read: {file.path}: {file.fault}"), err=True)
     if not offering.apis:
         typer.echo("nothing of Windows AI")

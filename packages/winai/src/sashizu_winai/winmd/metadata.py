@@ -116,16 +116,16 @@ def _streams(content: bytes, root: int) -> tuple[bytes, bytes]:
     at = root + 16 + length
     (count,) = struct.unpack_from("<2xH", content, at)
     at += 4
-    found: dict[bytes, bytes] = {}
+    found: dict[bytes, slice] = {}
     for _ in range(count):
         offset, size = struct.unpack_from("<2I", content, at)
         end = content.find(b"\0", at + 8, at + 8 + 32)
         if end < 0 or root + offset + size > len(content):
             raise BadWinmd("a stream of the metadata lies outside of the file")
-        found[content[at + 8 : end]] = content[root + offset : root + offset + size]
+        found[content[at + 8 : end]] = slice(root + offset, root + offset + size)
         at = end + 4 - (end - at) % 4
     try:
-        return found[b"#~"], found[b"#Strings"]
+        return content[found[b"#~"]], content[found[b"#Strings"]]
     except KeyError as error:
         raise BadWinmd(f"the metadata has no stream {error.args[0]!r}") from error
 
