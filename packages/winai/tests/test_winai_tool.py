@@ -6,8 +6,8 @@ import json
 
 import pytest
 from sashizu_core.errors import ToolError
-from sashizu_core.grants import Grants, PathRequest, Subject
-from sashizu_core.permissions import readable
+from sashizu_core.grants import Grants, NetRequest, PathRequest, Subject
+from sashizu_core.permissions import authorize, readable
 from sashizu_core.protocols import ToolContext
 from sashizu_core.types import StepKind
 from sashizu_core.workspace import Workspace
@@ -71,6 +71,40 @@ async def test_a_path_that_leads_where_the_agent_may_not_read_never_reaches_the_
     arguments = call(tool, "fake.echo", text={"kind": "photo", "value": path})
 
     with pytest.raises(ToolError):
+        await tool.run(arguments, context)
+    assert fake.invoked == []
+
+
+async def test_a_uri_is_reached_only_where_the_agent_may_connect_to(context):
+    _, tool = tool_for("fake.*")
+    uri = "https://Example.org:8443/a/b?key=1#top"
+    arguments = call(tool, "fake.echo", text={"kind": "uri", "value": uri})
+
+    (asked,) = tool.requests(arguments, context)
+    assert asked == NetRequest("https", "example.org", 8443, "/a/b")
+    (refused, granted) = (
+        authorize([asked], Subject("agent", "tester", (Grants(net=net),)))
+        for net in ((), ("example.org:8443",))
+    )
+    assert (refused.verdict, granted.verdict) == ("deny", "allow")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///C:/secret",
+        "\\\\host\\share",
+        "ms-settings:x",
+        "https://me@h.org/",
+        "http:h.org",
+        "",
+    ],
+)
+async def test_a_uri_that_no_grant_is_about_never_reaches_the_action(context, uri):
+    fake, tool = tool_for("fake.*")
+    arguments = call(tool, "fake.echo", text={"kind": "uri", "value": uri})
+
+    with pytest.raises(ToolError, match="cannot be given"):
         await tool.run(arguments, context)
     assert fake.invoked == []
 

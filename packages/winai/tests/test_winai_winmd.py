@@ -6,9 +6,9 @@ import json
 import os
 import shutil
 import struct
-import tracemalloc
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given

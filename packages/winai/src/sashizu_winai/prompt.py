@@ -2,11 +2,15 @@
 
 The on-device model takes one prompt and knows no tools. So the conversation is written out, and
 where there are tools the answer is asked for as JSON: either an answer, or one call.
+
+A line in brackets says who speaks. A line of a message that begins like one is moved in by a space,
+so that no file and no answer of a tool can speak as somebody else.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -14,6 +18,8 @@ from uuid import uuid4
 from sashizu_core.types import Message, ModelRequest, ToolCall, ToolSchema
 
 __all__ = ["parsed_answer", "prompt_of", "schema_of"]
+
+_LIKE_A_SPEAKER = re.compile(r"(^|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])(?=\[)")
 
 
 def prompt_of(request: ModelRequest) -> str:
@@ -70,12 +76,20 @@ def parsed_answer(text: str, request: ModelRequest) -> Message | None:
 def _told(message: Message) -> str:
     if message.role == "tool":
         failed = ", failed" if message.is_error else ""
-        return f"[tool result {message.tool_call_id}{failed}]\n{message.content}"
+        return f"[tool result {_word(message.tool_call_id)}{failed}]\n{_quoted(message.content)}"
     calls = "".join(
         "\n" + json.dumps({"tool": call.name, "arguments": call.arguments, "id": call.id})
         for call in message.tool_calls
     )
-    return f"[{message.role}]\n{message.content}{calls}"
+    return f"[{message.role}]\n{_quoted(message.content)}{calls}"
+
+
+def _quoted(text: str) -> str:
+    return _LIKE_A_SPEAKER.sub(r"\1 ", text)
+
+
+def _word(text: str | None) -> str:
+    return "".join(char for char in text or "" if char.isalnum() or char in "-_")
 
 
 def _described(tool: ToolSchema) -> str:

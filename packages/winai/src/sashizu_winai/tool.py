@@ -9,7 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from sashizu_core.builtin.typed import Arguments, TypedTool
 from sashizu_core.errors import ToolError
-from sashizu_core.grants import PathRequest, PermissionRequest
+from sashizu_core.granted_urls import url_request
+from sashizu_core.grants import NetRequest, PathRequest, PermissionRequest
 from sashizu_core.protocols import ToolContext
 from sashizu_core.types import StepKind, ToolResult
 
@@ -43,7 +44,7 @@ class ActionArguments(Arguments):
 
 
 class WindowsAction(TypedTool[ActionArguments]):
-    """Invokes an action, if the settings name it and the agent may read the files it gives."""
+    """Invokes an action, if the settings name it and the agent may have what it gives it."""
 
     name = "windows_action"
     description = (
@@ -61,10 +62,11 @@ class WindowsAction(TypedTool[ActionArguments]):
     def requests(
         self, arguments: ActionArguments, context: ToolContext
     ) -> Sequence[PermissionRequest]:
-        """To read each file that is given to the action.
+        """To read each file and to reach each URI that is given to the action.
 
         Raises:
-            ToolError: the operator has not named the action, or a path leaves the workspace.
+            ToolError: the operator has not named the action, a path leaves the workspace, or a URI
+                cannot be granted.
         """
         if not self._settings.allows(arguments.action):
             named = ", ".join(self._settings.actions) or "none"
@@ -72,11 +74,13 @@ class WindowsAction(TypedTool[ActionArguments]):
                 f"the operator has not allowed the action {arguments.action!r}; allowed: {named} "
                 "(the key 'actions' of the table [winai] in the settings)"
             )
-        return [
-            PathRequest(context.workspace.name(one.value), "read")
-            for one in arguments.inputs.values()
-            if EntityKind(one.kind) in PATH_KINDS
-        ]
+        found: list[PermissionRequest] = []
+        for one in arguments.inputs.values():
+            if EntityKind(one.kind) in PATH_KINDS:
+                found.append(PathRequest(context.workspace.name(one.value), "read"))
+            elif one.kind == "uri":
+                found.append(_reached(one.value))
+        return found
 
     async def run(self, arguments: ActionArguments, context: ToolContext) -> ToolResult:
         self.requests(arguments, context)  # whoever calls `run` alone gets no further
@@ -97,6 +101,21 @@ class WindowsAction(TypedTool[ActionArguments]):
             error_type=outcome.status if failed else "",
             backend=outcome.backend,
         )
+
+
+def _reached(uri: str) -> NetRequest:
+    """What the action would reach for the agent, which it could not name as a file or a host.
+
+    Raises:
+        ToolError: it is no plain URL of the web: others, such as `file:`, cannot be granted.
+    """
+    found = url_request(uri.partition("#")[0].partition("?")[0])
+    if found is None:
+        raise ToolError(
+            f"the URI {uri[:200]!r} cannot be given to an action: write it as https://HOST/PATH, "
+            "and give files by the kind 'file'"
+        )
+    return found
 
 
 def _value(given: EntityArguments, context: ToolContext) -> str:

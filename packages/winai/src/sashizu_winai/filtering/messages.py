@@ -22,6 +22,11 @@ LONGEST = 4 * 1024 * 1024
 
 Id = str | int
 
+_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_PARAMETERS = frozenset({"name", "arguments"})
+"""What a message is judged and recorded by."""
+_LONGEST_KEY = 100
+
 
 class BadMessage(ValueError):
     """A text is no message that has one meaning."""
@@ -72,6 +77,7 @@ def read_message(text: str) -> Message:
         raise BadMessage(f"the message is no JSON: {error}") from error
     if not isinstance(found, dict) or found.get("jsonrpc") != "2.0":
         raise BadMessage("the message is none of JSON-RPC 2.0")
+    _require_one_case(found)
     return _request(found) if "method" in found else _response(found)
 
 
@@ -105,6 +111,22 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise BadMessage("the message has a key twice")
     return found
+
+
+def _require_one_case(found: Mapping[str, Any]) -> None:
+    """Refuse what readers without regard to case, such as those of Go, may understand otherwise.
+
+    Raises:
+        BadMessage: a key of the message, or of its parameters, is one of ours in other letters.
+    """
+    params = found.get("params")
+    for given, ours in (
+        (found, _KEYS),
+        (params if isinstance(params, dict) else {}, _PARAMETERS),
+    ):
+        for key in given:
+            if key not in ours and key.casefold() in ours:
+                raise BadMessage(f"the key {key[:_LONGEST_KEY]!r} differs by case from one in use")
 
 
 def _no_constant(name: str) -> Never:
