@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -54,6 +55,23 @@ def test_front_door_and_real_app_answer_alike_whatever_the_width(words):
     assert fast.stdout == slow.stdout
     assert (fast.returncode, slow.returncode) == (0, 0)
     assert fast.stderr == slow.stderr == ""
+
+
+def test_a_call_that_hangs_in_a_thread_holds_nobody_up():
+    hanging = (
+        "import threading, time; from sashizu_cli.front import ended; print('told', end='');"
+        "threading.Thread(target=time.sleep, args=(50,)).start(); raise SystemExit(ended(7, 0.05))"
+    )
+    found = python(hanging)
+    assert (found.returncode, found.stdout, found.stderr) == (7, "told", "")
+
+
+def test_threads_that_end_by_themselves_are_waited_for():
+    done = threading.Event()
+    threading.Thread(target=done.wait, args=(10,)).start()
+    threading.Timer(0.01, done.set).start()
+    assert front.ended(3, 10) == 3
+    assert done.is_set()
 
 
 def test_version_is_that_of_the_package():

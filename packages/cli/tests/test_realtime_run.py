@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 from functools import partial
 from threading import Thread
+from types import SimpleNamespace
 
 import anyio
 import pytest
-from sashizu_cli import realtime
+from sashizu_cli import realtime, render
 from sashizu_cli.session import Session
 from sashizu_cli.stdin_lines import MOST_LINE_BYTES, lines_of
 
@@ -152,6 +154,38 @@ def test_an_interrupt_ends_the_stream_with_its_summary(world, monkeypatch, cli):
     assert code == 130
     assert json.loads(out.splitlines()[-1])["stopped"] == "interrupted"
     assert "stopped: interrupted" in err
+
+
+@pytest.mark.parametrize("code", [errno.EPIPE, errno.EINVAL])
+def test_a_reader_that_goes_away_ends_the_stream_and_not_the_program(world, cli, monkeypatch, code):
+    stdin, other = os.pipe()
+    monkeypatch.setattr(Session, "registry", world.session("Yes.").registry)
+    monkeypatch.setattr(realtime, "answer_stream", partial(realtime.answer_stream, fd=stdin))
+    monkeypatch.setattr(render, "reader_is_gone", partial(render.reader_is_gone, platform="win32"))
+    monkeypatch.setattr(realtime.os, "dup2", lambda *_: None)
+    monkeypatch.setattr(realtime, "sys", SimpleNamespace(stdout=SimpleNamespace(fileno=int)))
+
+    def unread(text):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(render, "raw", unread)
+    try:
+        found, _, err = cli("run", "--realtime", "-", "--no-audit", "-c", "run.model=fake/scripted")
+    finally:
+        os.close(other)
+        os.close(stdin)
+
+    assert found == 1
+    assert "nobody reads the answers any more" in err
+
+
+def test_only_a_closed_pipe_is_a_reader_that_is_gone():
+    invalid = OSError(errno.EINVAL, "Invalid argument")
+    assert render.reader_is_gone(BrokenPipeError())
+    assert render.reader_is_gone(invalid, "win32")
+    assert not render.reader_is_gone(invalid, "linux")
+    assert not render.reader_is_gone(OSError(errno.EINVAL, "no", "name:x"), "win32")
+    assert not render.reader_is_gone(OSError(errno.ENOSPC, "full"), "win32")
 
 
 async def read(*parts):

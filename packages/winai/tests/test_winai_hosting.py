@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from sashizu_core.agents import AgentDefinition, AgentEntry, Catalogue
 from sashizu_core.errors import ConfigError, UsageError
@@ -18,6 +19,7 @@ from sashizu_winai.capabilities import Capability
 from sashizu_winai.entities import Entity, EntityKind
 from sashizu_winai.errors import WindowsAiError, error_of
 from sashizu_winai.fake import FakeBackend
+from sashizu_winai.hosting import provider as hosted
 from sashizu_winai.hosting.actions import CannotBeHosted, hosted_action, hosted_actions
 from sashizu_winai.hosting.calls import HostedCall
 from sashizu_winai.hosting.manifest import CLSID, check_manifest, manifest_of
@@ -263,6 +265,33 @@ async def test_only_the_invokers_of_the_settings_get_an_answer(hosting):
     assert await status("") == "unsupported"
     assert sink.events == []
     assert await status("contoso.app_8wek!App") == "success"
+
+
+async def test_only_so_many_invocations_wait_for_their_turn(hosting, monkeypatch):
+    monkeypatch.setattr(hosted, "MOST_WAITING", 1)
+    provider, *_ = hosting("never")
+    begun = anyio.Semaphore(0)
+
+    async def work(task):
+        begun.release()
+        await anyio.sleep_forever()
+
+    busy = AgentProvider(
+        provider._hosted.values(), workspace=hosting.root, delegate=work, at_once=1
+    )
+    call = HostedCall("sashizu.reader", {"request": text("x")})
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(busy.invoke, call)
+            await begun.acquire()
+            group.start_soon(busy.invoke, call)
+            while not busy._limiter.statistics().tasks_waiting:
+                await anyio.lowlevel.checkpoint()
+            answer = await busy.invoke(call)
+            group.cancel_scope.cancel()
+
+    assert (answer.status, answer.hresult) == ("unavailable", 0x800700AA)
+    assert "wait already" in answer.fault
 
 
 async def test_a_link_out_of_the_workspace_is_refused(hosting, tmp_path):

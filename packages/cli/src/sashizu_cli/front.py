@@ -11,6 +11,7 @@ import sys
 import sashizu_cli
 
 HELP = ("--help", "-h")
+PATIENCE_S = 10.0
 
 
 def main() -> int:
@@ -28,7 +29,31 @@ def main() -> int:
     gc.set_threshold(50_000, 20, 100)  # importing makes many objects, and hardly any garbage
     from sashizu_cli.main import main as real_app
 
-    return real_app(words)
+    return ended(real_app(words))
+
+
+def ended(code: int, patience: float = PATIENCE_S) -> int:
+    """The exit code, as soon as no thread is at work.
+
+    A call into the system that was given up may hang for ever in its thread, and Python waits for
+    every thread. So what still hangs after `patience` seconds is left behind, and this does not
+    return.
+    """
+    import threading
+    import time
+    from contextlib import suppress
+
+    last = time.monotonic() + patience
+    for one in threading.enumerate():
+        if one.daemon or one is threading.current_thread():
+            continue
+        one.join(max(0.0, last - time.monotonic()))
+        if one.is_alive():
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # nobody reads it any more
+                    stream.flush()
+            os._exit(code)
+    return code
 
 
 def answer(words: "list[str]") -> "str | None":

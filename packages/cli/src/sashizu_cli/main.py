@@ -68,10 +68,6 @@ def main(words: list[str]) -> int:
     except KeyboardInterrupt:
         render.error("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # the reader went away: nothing may be flushed to it at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except Exception as error:  # noqa: BLE001 - the last place where an error can become words
         return _failed(error, session)
 
@@ -99,6 +95,10 @@ def _failed(error: BaseException, session: Session) -> int:
     """Say what went wrong; returns the exit code."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
+    if isinstance(error, OSError) and render.reader_is_gone(error):
+        # Nothing may be flushed to it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     if session.verbose:
         render.traceback(error)
     if isinstance(error, SashizuError):

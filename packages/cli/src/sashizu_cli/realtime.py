@@ -147,7 +147,9 @@ class _Stream:
             return
         try:
             render.raw(json_text(values))
-        except BrokenPipeError:
+        except OSError as error:
+            if not render.reader_is_gone(error):
+                raise
             self._broken = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self._interrupts.end("nobody reads the answers any more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -26,6 +27,7 @@ __all__ = [
     "prepare",
     "prompt",
     "raw",
+    "reader_is_gone",
     "table",
     "terminal",
     "traceback",
@@ -81,6 +83,16 @@ def raw(text: str) -> None:
     """Print what a program reads, unchanged: JSON, a shell script."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def reader_is_gone(error: OSError, platform: str = sys.platform) -> bool:
+    """Whether what could not be printed failed because nobody reads it any more.
+
+    Windows says EINVAL of a pipe whose other end is closed.
+    """
+    return isinstance(error, BrokenPipeError) or (
+        platform == "win32" and error.errno == errno.EINVAL and error.filename is None
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:

@@ -23,6 +23,10 @@ __all__ = ["AgentProvider", "Delegate"]
 MOST_REQUEST = 100_000
 """Characters of a request; a longer one is refused."""
 
+MOST_WAITING = 100
+"""Invocations that wait for their turn; a further one is refused."""
+
+_BUSY = 0x800700AA
 _ACCESS_DENIED = 0x80070005
 _INVALID_ARGUMENT = 0x80070057
 _TIMEOUT = 0x800705B4
@@ -52,7 +56,7 @@ class AgentProvider:
         workspace: where the agents work; files from elsewhere are refused.
         delegate: runs one agent under the operator's budget, permission and record.
         invokers: patterns of the application user model ids of who may invoke them.
-        at_once: how many agents work at the same time; further invocations wait.
+        at_once: how many agents work at the same time; some further invocations wait.
         tell: hears, in one line, what went wrong.
     """
 
@@ -110,6 +114,9 @@ class AgentProvider:
             return _refused("there is no such action", _INVALID_ARGUMENT)
         if not any(fnmatchcase(call.invoker.casefold(), one) for one in self._invokers):
             return _refused("whoever asks is none of the invokers", _ACCESS_DENIED)
+        if self._limiter.statistics().tasks_waiting >= MOST_WAITING:
+            fault = f"{MOST_WAITING} invocations wait already"
+            return HostedAnswer("unavailable", hresult=_BUSY, fault=fault)
         asked = await anyio.to_thread.run_sync(self._asked, action, call)
         if isinstance(asked, HostedAnswer):
             return asked
