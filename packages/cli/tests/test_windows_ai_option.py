@@ -108,6 +108,53 @@ def test_strict_refuses_agents_whose_actions_are_not_ready(machine, world):
     assert world.sink.events == []
 
 
+def agent(world, name, **more):
+    text = json.dumps({"name": name, "goal": "Work.", **more})
+    (world.folder / "agents" / f"{name}.yaml").write_text(text)
+
+
+ENGINE = {"engine": "command", "command": ["true"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["delegate", "driver"], "driver is carried out by the engine 'command'"),
+        (["delegate", "starter"], "driver is carried out by the engine 'command'"),
+        (["delegate", "any-starter"], "driver is carried out by the engine 'command'"),
+        (["delegate", "doubter"], "doubter goes on with 'fake/scripted' where phi-silica fails"),
+        (["supervisor", "x"], "use other agents"),
+        (["supervisor", "x", "--agents", "starter"], "driver is carried out"),
+        (
+            ["supervisor", "x", "--agents", "calm", "--multi-model", "phi-silica,fake/scripted"],
+            "too",
+        ),
+    ],
+)
+def test_strict_refuses_whom_another_model_could_answer(machine, world, words, why):
+    agent(world, "driver", **ENGINE)
+    agent(world, "starter", spawn={"agents": ["Driver", "nobody"]})
+    agent(world, "any-starter", spawn={"agents": ["*"]})
+    agent(world, "doubter", model="phi-silica", fallback="fake/scripted")
+    agent(world, "calm", fallback="fake/scripted")
+
+    code, _, err = machine(READY)(*words, "--use-windows-ai")
+
+    assert code == 2
+    assert why in err
+    assert world.sink.events == []
+
+
+def test_strict_takes_agents_whose_other_models_it_stands_in_for(machine, world):
+    agent(world, "driver", **ENGINE)
+    agent(world, "calm", model="fake/scripted", fallback="fake/scripted")
+
+    code, out, err = machine(READY)("delegate", "calm", "--use-windows-ai")
+
+    assert code == 0, err
+    assert "Windows." in out
+
+
 def test_without_the_package_strict_names_it_and_auto_goes_on(world, cli, monkeypatch):
     monkeypatch.setattr(Session, "registry", world.session("The configured model.").registry)
     words = ["-c", "run.model=fake/scripted", "run", "hello"]

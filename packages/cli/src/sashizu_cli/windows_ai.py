@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from sashizu_core.errors import MissingPackage, UsageError, nearest
+from sashizu_core.errors import MissingPackage, SashizuError, UsageError, nearest
 
 from sashizu_cli import render
 from sashizu_cli.plain import one_line
 from sashizu_cli.session import Session
 
 if TYPE_CHECKING:
+    from sashizu_core.agents import AgentDefinition
     from sashizu_core.specs import ModelSpec, Readiness, ToolSpec
     from sashizu_core.types import RunReport
 
@@ -63,12 +65,24 @@ def choose_windows(session: Session) -> None:
     session.windows_ai_found = _told(session, found.ready, text)
 
 
-def on_windows_ai(request: RunRequest, session: Session) -> RunRequest:
+def on_windows_ai(
+    request: RunRequest,
+    session: Session,
+    *,
+    agents: Sequence[str] | None = None,
+    models: Sequence[str] = (),
+) -> RunRequest:
     """The request with the model of Windows, where the words ask for it and it is ready.
 
+    Args:
+        request: what was asked.
+        session: of the call.
+        agents: the names of those that may work; none for any, None for those of the tasks.
+        models: further models that the words name.
+
     Raises:
-        UsageError: `strict`, and another model is named too, or an agent may invoke App Actions
-            that are not ready.
+        UsageError: `strict`, and another model is named too, or could answer, or an agent may
+            invoke App Actions that are not ready.
     """
     if session.windows_ai_found is None:
         return request
@@ -81,7 +95,11 @@ def on_windows_ai(request: RunRequest, session: Session) -> RunRequest:
         note = f"--model {request.model!r} was named, so it answers"
         session.windows_ai_found = _told(session, False, note)
     if strict:
-        _require_actions(session, [task.agent for task in request.tasks])
+        if others := [name for name in models if name != MODEL]:
+            raise UsageError(f"{OPTION}=strict, and {others[0]!r} is named too: say one of them")
+        names = [task.agent for task in request.tasks] if agents is None else agents
+        _require_alone(session, names, any_agent=agents is not None and not agents)
+        _require_actions(session, names)
     return replace(request, model=MODEL) if session.windows_ai_found.ready else request
 
 
@@ -91,6 +109,45 @@ def with_reason(report: R, session: Session) -> R:
     if found is None or found.ready:
         return report
     return replace(report, warnings=(*report.warnings, f"{OPTION}: {found.reason}"))
+
+
+def _require_alone(session: Session, names: Iterable[str], *, any_agent: bool) -> None:
+    """Refuse agents whom another model could answer, and who may start such.
+
+    Raises:
+        UsageError: there is one; or an agent is unknown.
+    """
+    from sashizu_core.trust import TrustStore
+
+    from sashizu_cli.catalogue import catalogue_of
+
+    catalogue = catalogue_of(session)
+    barred = {file.agent for file in TrustStore().untrusted(Path.cwd(), catalogue)}
+    every = [entry.name for entry in catalogue if entry.name not in barred]
+    waiting = every if any_agent else [catalogue.entry(name).name for name in names]
+    seen: set[str] = set()
+    while waiting:
+        try:
+            entry = catalogue.entry(waiting.pop())
+        except SashizuError:  # who cannot be asked for cannot be started either
+            continue
+        name, agent = entry.name, entry.definition
+        if name in seen:
+            continue
+        seen.add(name)
+        if why := _answered_by_others(agent, agent.model or session.settings.run.model):
+            raise UsageError(one_line(f"{OPTION}=strict: {name} {why}; use other agents, or =auto"))
+        started = agent.spawn.agents
+        waiting = [*waiting, *(every if "*" in started else started)]
+
+
+def _answered_by_others(agent: AgentDefinition, model: str) -> str:
+    """Why an agent may be answered by something else than the model of Windows; empty if not."""
+    if agent.engine is not None:
+        return f"is carried out by the engine {agent.engine!r}"
+    if agent.fallback is not None and model == MODEL:
+        return f"goes on with {agent.fallback!r} where {MODEL} fails"
+    return ""
 
 
 def _require_actions(session: Session, agents: Iterable[str]) -> None:

@@ -135,7 +135,7 @@ def supervisor(
         yes=yes,
         confirm_above=confirm_above,
     )
-    wanted = {
+    wanted: dict[str, Any] = {
         "agents": names,
         "strategy": strategy,
         "merge": merge,
@@ -146,7 +146,9 @@ def supervisor(
         "limits": limits.agents,
     }
     call = partial(_supervise, text_or_stdin(goal), wanted)
-    agreed = asked_first(on_windows_ai(request, session), session)
+    agreed = asked_first(
+        on_windows_ai(request, session, agents=names, models=wanted["models"]), session
+    )
     if agreed is None:
         return OK
     request = agreed
