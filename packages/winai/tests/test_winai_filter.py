@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sashizu_core.testing.fakes import MemorySink, memory_sink
 from sashizu_core.tool_fingerprint import tool_fingerprint
 from sashizu_core.turn.record import Recorder
 from sashizu_winai.fake import FakeBackend
+from sashizu_winai.filtering import policy
 from sashizu_winai.filtering.command import CLSID
 from sashizu_winai.filtering.messages import BadMessage, read_message
 from sashizu_winai.filtering.policy import PolicyFilter, open_filter
@@ -301,13 +303,30 @@ async def test_what_cannot_be_recorded_does_not_pass():
     assert "the disk is full" in await talk.reason(asked("ping"))
 
 
+async def test_a_connection_that_nobody_holds_has_ended_and_makes_room(monkeypatch):
+    monkeypatch.setattr(policy, "MOST_CONNECTIONS", 2)
+    sink = MemorySink()
+    judge = PolicyFilter(Recorder([sink], {"run_id": "r"}), (Grants(),), {})
+
+    held = [await judge.connection(PARTIES) for _ in range(2)]
+    assert await judge.connection(PARTIES) is None
+    assert await held.pop().judge(asked("ping"), OUT)
+    gc.collect()
+
+    assert await judge.connection(PARTIES) is not None
+    begun = [one["agent_id"] for one in sink.of("agent.started")]
+    assert [one["agent_id"] for one in sink.of("agent.ended")] == [begun[1]]
+    judge.end()
+    assert sorted(one["agent_id"] for one in sink.of("agent.ended")) == sorted(begun)
+
+
 async def test_a_filter_is_a_run_with_an_instance_for_each_connection(tmp_path):
     sink = MemorySink()
     registry = Registry(sinks={"memory": memory_sink(sink)})
     fake = FakeBackend()
     async with open_filter(Settings(), registry) as judge, fake.filtered(judge, CLSID):
-        for _ in range(2):
-            assert await fake.connect(PARTIES)
+        held = [await fake.connect(PARTIES) for _ in range(2)]
+        assert all(held)
     kinds = sink.kinds()
     assert kinds == ["run.started", *["agent.started"] * 2, *["agent.ended"] * 2, "run.ended"]
     started, _ = sink.of("agent.started")

@@ -102,6 +102,12 @@ async def test_an_answer_is_cut_at_the_cap_in_whole_characters_and_its_generatio
     assert fake.cancelled == 1
 
 
+async def test_half_a_character_ends_no_answer():
+    answer = await saying("a\ud83d and more").complete(asked(max_output_tokens=16))
+
+    assert (answer.finish_reason, answer.message.content) == ("stop", "a? and more")
+
+
 async def test_an_answer_as_long_as_the_cap_is_whole():
     answer = await saying("x" * 16).complete(asked(max_output_tokens=16))
 

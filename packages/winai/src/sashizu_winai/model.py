@@ -203,13 +203,14 @@ class _Hearing:
         if self.ttft_ns is None:
             self.ttft_ns = time.monotonic_ns() - self._started
         self._scope.deadline = anyio.current_time() + self._silence
-        fitting = piece.encode("utf-8", "surrogatepass")[: self._left].decode("utf-8", "ignore")
+        whole = piece.encode("utf-8", "replace").decode()  # a half of a character is no text
+        fitting = whole.encode()[: self._left].decode("utf-8", "ignore")
         self._left -= len(fitting.encode())
         if fitting:
             self._pieces.append(fitting)
             if self._on_text is not None:
                 self._on_text(fitting)
-        if len(fitting) < len(piece):
+        if len(fitting) < len(whole):
             self._full = True
             self._scope.cancel()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 import anyio
+from sashizu_core.events import Event
 from sashizu_core.grants import Grants, Subject
 from sashizu_core.ids import new_agent_id, new_run_id, span_id
 from sashizu_core.permissions import grants_sha256
@@ -33,11 +36,13 @@ FILTER = "mcp-filter"
 """The name under which connections are on record."""
 
 MOST_CONNECTIONS = 1_000
-"""Connections of one filter; further ones are refused."""
+"""Connections at the same time; further ones are refused."""
 
 
 class PolicyFilter:
     """Judges by the grants of the settings, below the operator's ceilings and rules.
+
+    Nobody says that a connection has ended: it has when its object is gone.
 
     Args:
         run: writes the record of the run that this is.
@@ -49,7 +54,8 @@ class PolicyFilter:
         self._run = run
         self._chain = tuple(chain)
         self._pins = pins
-        self._begun: list[tuple[Recorder, int]] = []
+        self._begun: dict[str, tuple[Recorder, int]] = {}
+        self._gone: deque[str] = deque()  # filled in any thread
 
     async def connection(self, parties: Parties) -> FilteredConnection | None:
         """A connection, put on record.
@@ -57,6 +63,9 @@ class PolicyFilter:
         Raises:
             RecordError: it cannot be recorded.
         """
+        while self._gone:
+            own, since = self._begun.pop(self._gone.popleft())
+            own.write([_ended(own, since)])
         if len(self._begun) >= MOST_CONNECTIONS:
             return None
         agent_id = new_agent_id()
@@ -81,13 +90,15 @@ class PolicyFilter:
             "attrs": about,
         }
         await own.record([own.event("agent.started", began)])
-        self._begun.append((own, monotonic_ns()))
-        return JudgedConnection(
+        self._begun[agent_id] = own, monotonic_ns()
+        found = JudgedConnection(
             parties.server_id,
             Subject(agent_id, FILTER, self._chain),
             ConnectionRecord(own, parties.server_id),
             PinnedTools(self._pins),
         )
+        finalize(found, self._gone.append, agent_id).atexit = False
+        return found
 
     def end(self) -> None:
         """Write the end of every connection.
@@ -95,11 +106,15 @@ class PolicyFilter:
         Raises:
             RecordError: it cannot be written.
         """
-        begun, self._begun = self._begun, []
-        for own, since in begun:
-            took = monotonic_ns() - since
-            told: dict[str, Any] = {"op": "invoke_agent", "status": "ok", "duration_ns": took}
-            own.write([own.event("agent.ended", {**told, "attrs": {"outcome": "answered"}})])
+        begun, self._begun, self._gone = self._begun, {}, deque()
+        for own, since in begun.values():
+            own.write([_ended(own, since)])
+
+
+def _ended(own: Recorder, since: int) -> Event:
+    took = monotonic_ns() - since
+    told: dict[str, Any] = {"op": "invoke_agent", "status": "ok", "duration_ns": took}
+    return own.event("agent.ended", {**told, "attrs": {"outcome": "answered"}})
 
 
 @asynccontextmanager
