@@ -166,6 +166,15 @@ def test_without_the_package_strict_names_it_and_auto_goes_on(world, cli, monkey
     assert (code, out) == (0, "The configured model.\n")
 
 
+def test_a_plugin_that_is_disabled_is_told_as_that(world, cli, monkeypatch):
+    monkeypatch.setattr(Session, "registry", world.session("The configured model.").registry)
+    monkeypatch.setenv("SASHIZU_DISABLE", "winai")
+
+    code, _, err = cli("-c", "run.model=fake/scripted", "run", "hello", "--use-windows-ai")
+    assert code == 2
+    assert "take 'winai' out of the plugins that are disabled" in err
+
+
 def test_a_mode_that_does_not_exist_is_refused(machine):
     code, _, err = machine(READY)("run", "hello", "--use-windows-ai=strickt")
     assert code == 2

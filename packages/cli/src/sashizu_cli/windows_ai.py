@@ -31,6 +31,7 @@ OPTION = "--use-windows-ai"
 MODES = ("strict", "auto")
 MODEL = "phi-silica"
 TOOL = "windows_action"
+PLUGIN = "winai"
 
 R = TypeVar("R", bound="RunReport")
 
@@ -50,7 +51,9 @@ def choose_windows(session: Session) -> None:
         raise UsageError(f"{OPTION}={mode}{hint}; known: {', '.join(MODES)}")
     spec = session.registry.models.get(MODEL)
     if spec is None:
-        error = MissingPackage(f"{OPTION}={mode}", "sashizu-winai")
+        off = PLUGIN in session.settings.plugins.disable
+        otherwise = f"take {PLUGIN!r} out of the plugins that are disabled" if off else ""
+        error = MissingPackage(f"{OPTION}={mode}", "sashizu-winai", otherwise=otherwise)
         if mode == "strict":
             raise error
         session.windows_ai_found = _told(session, False, str(error))
