@@ -6,6 +6,8 @@ import json
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sashizu_core.errors import ModelError
 from sashizu_core.types import Message, ModelRequest, ToolCall, ToolSchema
 from sashizu_winai.backend import GeneratedStatus
@@ -100,6 +102,23 @@ async def test_an_answer_is_cut_at_the_cap_in_whole_characters_and_its_generatio
     assert answer.message.content == "\u00e9" * 4 == "".join(heard)
     assert answer.usage is None
     assert fake.cancelled == 1
+
+
+TEXTS = st.text(st.sampled_from('a\u00e9\ufdfa\U0001f600"\\\n['), max_size=40)
+
+
+@given(TEXTS, TEXTS, st.integers(1, 40), st.booleans())
+def test_no_text_that_is_sent_is_longer_than_its_bound(content, arguments, times, tools):
+    call = ToolCall("call_1", "read", json.dumps({"path": arguments * times}, ensure_ascii=False))
+    messages = (
+        Message("user", content * times),
+        Message("assistant", content, (call,) * times),
+        Message("tool", content * times, tool_call_id="call_1"),
+    )
+    request = ModelRequest(messages, tools=(READ,) if tools else ())
+
+    sent = len(prompt_of(request).encode())
+    assert sent <= WindowsModel(FakeBackend()).bound(request).input_tokens
 
 
 async def test_half_a_character_ends_no_answer():

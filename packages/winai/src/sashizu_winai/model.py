@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
-from sashizu_core.bounds import Overhead, bound_of
+from sashizu_core.bounds import Overhead, bound_of, text_bound
 from sashizu_core.errors import Fault, ModelError
 from sashizu_core.types import (
     Bound,
@@ -86,7 +87,15 @@ class WindowsModel:
         return self._info
 
     def bound(self, request: ModelRequest) -> Bound:
-        return bound_of(request, self._overhead, output_cap=_cap(request))
+        """Of the text that is really sent: written out, it has more bytes than its messages.
+
+        The schema counts too: nobody says whether Windows makes it a part of the prompt.
+        """
+        found = bound_of(request, self._overhead, output_cap=_cap(request))
+        schema = schema_of(request)
+        sent = self._overhead.per_request + text_bound(prompt_of(request))
+        sent += 0 if schema is None else text_bound(json.dumps(schema))
+        return replace(found, input_tokens=max(found.input_tokens, sent))
 
     def learn(self, bound: Bound, usage: Usage) -> None:
         self._overhead.learn(bound.input_tokens, usage.input_tokens)

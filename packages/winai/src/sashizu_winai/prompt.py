@@ -78,10 +78,13 @@ def _told(message: Message) -> str:
         failed = ", failed" if message.is_error else ""
         return f"[tool result {_word(message.tool_call_id)}{failed}]\n{_quoted(message.content)}"
     calls = "".join(
-        "\n" + json.dumps({"tool": call.name, "arguments": call.arguments, "id": call.id})
-        for call in message.tool_calls
+        "\n" + json.dumps(_call(call), ensure_ascii=False) for call in message.tool_calls
     )
     return f"[{message.role}]\n{_quoted(message.content)}{calls}"
+
+
+def _call(call: ToolCall) -> dict[str, str]:
+    return {"tool": call.name, "arguments": call.arguments, "id": call.id}
 
 
 def _quoted(text: str) -> str:
