@@ -47,7 +47,8 @@ def ended(code: int, patience: float = PATIENCE_S) -> int:
     for one in threading.enumerate():
         if one.daemon or one is threading.current_thread():
             continue
-        one.join(max(0.0, last - time.monotonic()))
+        with suppress(KeyboardInterrupt):  # nobody wants to wait any longer
+            one.join(max(0.0, last - time.monotonic()))
         if one.is_alive():
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError):  # nobody reads it any more
