@@ -6,8 +6,10 @@ import json
 from dataclasses import replace
 
 import pytest
+from sashizu_cli.probing import probed
 from sashizu_cli.session import Session
 from sashizu_cli.shared import spelled_out
+from sashizu_core.plugins import Registry
 from sashizu_core.specs import Readiness, ToolSpec
 from sashizu_core.testing.fakes import ScriptedModel, scripted_model
 from sashizu_core.types import Completion, Message, ModelInfo, Usage
@@ -173,6 +175,23 @@ def test_a_plugin_that_is_disabled_is_told_as_that(world, cli, monkeypatch):
     code, _, err = cli("-c", "run.model=fake/scripted", "run", "hello", "--use-windows-ai")
     assert code == 2
     assert "take 'winai' out of the plugins that are disabled" in err
+
+
+def test_the_doctor_tells_what_models_and_tools_say_of_themselves(machine):
+    _, out, _ = machine(READY, NOT)("doctor", "--json")
+
+    found = {one["about"]: (one["state"], one["text"]) for one in json.loads(out)}
+    assert found["model phi-silica"] == ("ok", "it answers")
+    assert found["tool windows_action"] == ("absent", "there is no NPU; use another machine")
+
+
+def test_the_doctor_survives_a_probe_that_fails():
+    async def fails():
+        raise OSError("no\nmore")
+
+    tool = ToolSpec("broken", "breaks", lambda: None, probe=fails)
+    (found,) = probed(Registry(tools={"broken": tool}))
+    assert found == ("tool broken", "problem", "looking failed: no more")
 
 
 def test_a_mode_that_does_not_exist_is_refused(machine):

@@ -11,10 +11,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sashizu_core.errors import SashizuError
 
+from sashizu_cli.probing import State, probed
 from sashizu_cli.windows_checks import lacking_on_windows, platform_name
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Finding:
     """One line of the doctor. Only a `problem` keeps something from working as asked."""
 
     about: str
-    state: Literal["ok", "absent", "problem"]
+    state: State
     text: str
 
 
@@ -92,6 +93,7 @@ def _configuration(session: Session) -> Iterator[Finding]:
     if registry.budget is None:
         yield Finding("budget", "absent", "no plugin provides a ledger: limits cannot be kept")
     yield from _sandboxes(registry)
+    yield from (Finding(*each) for each in probed(registry))
     yield from _agents(session)
 
 
@@ -101,7 +103,7 @@ def _sandboxes(registry: Registry) -> Iterator[Finding]:
     found = [_tried(spec) for spec in specs]
     held = any(info.kind != "none" for info in found)
     for info in found:
-        state: Literal["ok", "absent", "problem"] = "ok" if info.kind == "enforced" else "absent"
+        state: State = "ok" if info.kind == "enforced" else "absent"
         if not held and info.remedy:
             state = "problem"
         parts = (info.kind, info.reason, info.remedy)
@@ -200,7 +202,7 @@ def _keys(session: Session) -> Iterator[Finding]:
         if isinstance(table, Mapping) and isinstance(table.get("key_env"), str):
             names[table["key_env"]] = f"models.{model}"
     for variable, user in names.items():
-        state: Literal["ok", "absent"] = "ok" if os.environ.get(variable) else "absent"
+        state: State = "ok" if os.environ.get(variable) else "absent"
         text = f"{variable} is {'set' if state == 'ok' else 'not set'}"
         yield Finding(f"key for {user}", state, text)
 
