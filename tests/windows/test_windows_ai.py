@@ -7,14 +7,20 @@ together, and the tests of the package; it says of each how it ended, and each i
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import anyio
 import pytest
+from windows_onnx import BUILDS, WEIGHTS, model
+from windows_onnx import site as site_of_build
 from windows_site import PLATFORM, ROOT, uv
 from windows_suites import PYTHON, harness, wine
 
@@ -90,29 +96,44 @@ def site(folder: Path) -> Path:
     return folder / "site"
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A Windows with the driver loaded. `modules` are where it finds what it runs."""
+
+    up: Any
+    folder: Path
+    modules: list[Path]
+
+
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """How the Windows process ended, case by case, and how far our modules were run."""
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     build = harness("build")
     if lack := build.missing() or wine.missing(PYTHON):
         pytest.skip(lack)
     folder = tmp_path_factory.mktemp("windows-ai")
+    driver = build.build(folder / "driver", wine=True)
+    modules = [site(folder), *SOURCES, HERE, WINAI / "tests"]
+    with wine.Wine(folder / "wine") as up:
+        up.load(driver)
+        yield Machine(up, folder, modules)
+        up.unload()
+
+
+@pytest.fixture(scope="module")
+def ended(machine: Machine) -> dict[str, Any]:
+    """How the Windows process ended, case by case, and how far our modules were run."""
+    folder = machine.folder
     for source, library in LIBRARIES.items():
         run = [*COMPILE, "-Wno-cast-function-type", "-o", str(folder / library), str(HERE / source)]
         subprocess.run(run, check=True, timeout=120)
-    modules = [site(folder), *SOURCES, HERE, WINAI / "tests"]
     told, figures = folder / "told.xml", folder / "figures.json"
     own = WINAI.glob("tests/test_*.py")
     files = [wine.spelled(file) for file in [*written(), *sorted(own)]]
     root = wine.spelled(WINAI / "tests")
     words = ("-X", "utf8", "-m", "pytest", *OPTIONS, f"--rootdir={root}", f"--confcutdir={root}")
     words += (f"--junitxml={wine.spelled(told)}", "-k", f"not ({ELSEWHERE})", *files)
-    driver = build.build(folder / "driver", wine=True)
-    with wine.Wine(folder / "wine") as up:
-        up.load(driver)
-        env = {"SASHIZU_FAKES": wine.spelled(folder), "SASHIZU_COVERAGE": wine.spelled(figures)}
-        process = up.python(PYTHON, words, modules, env=env)
-        up.unload()
+    env = {"SASHIZU_FAKES": wine.spelled(folder), "SASHIZU_COVERAGE": wine.spelled(figures)}
+    process = machine.up.python(PYTHON, words, machine.modules, env=env)
     return {"process": process, "told": told, "figures": figures}
 
 
@@ -160,3 +181,78 @@ def test_little_of_what_asks_windows_is_never_run(
     with capsys.disabled():
         print("", *(f"{name}: {percent:.0f} %" for name, percent in share.items()), sep="\n")
     assert {name: share[name] for name in ASKS if share[name] < FLOOR} == {}
+
+
+# --- one model on the builds of ONNX Runtime ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the ONNX Runtime of this machine makes of the model."""
+    pytest.importorskip("onnxruntime", reason="it comes with the extra")
+    script = HERE / "onnx_builds.py"
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    assert spec is not None
+    assert spec.loader is not None
+    builds = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(builds)
+    file = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    file.write_bytes(model())
+    told: dict[str, Any] = json.loads(json.dumps(anyio.run(builds.told, file)))
+    return {"values": builds.VALUES, "mark": builds.MARK, **told}
+
+
+@pytest.fixture(scope="module", params=BUILDS)
+def there(machine: Machine, here: dict[str, Any], request: pytest.FixtureRequest) -> Any:
+    """What a build for Windows makes of the same bytes, under Wine; the library's own noise too."""
+    file = machine.folder / f"{request.param}.onnx"
+    file.write_bytes(model())
+    modules = [site_of_build(request.param, machine.folder), *machine.modules]
+    words = ("-X", "utf8", wine.spelled(HERE / "onnx_builds.py"), wine.spelled(file))
+    process = machine.up.python(PYTHON, words, modules, limit_s=120.0)
+    said = process.stdout.splitlines()
+    told = [line for line in said if line.startswith(here["mark"])]
+    assert told, process.stdout[-4000:]
+    return {"said": process.stdout, **json.loads(told[-1].removeprefix(here["mark"]))}
+
+
+def test_a_model_gives_on_each_build_what_it_gives_here(
+    here: dict[str, Any], there: dict[str, Any]
+) -> None:
+    product = [
+        [
+            sum(x * w for x, w in zip(row, column, strict=True))
+            for column in zip(*WEIGHTS, strict=True)
+        ]
+        for row in here["values"]
+    ]
+    expected = [[max(0.0, one) for one in row] for row in product]
+    assert there["version"] != here["version"]
+    assert there["onnx"] == here["onnx"] == "ready"
+    for policy, session in there["sessions"].items():
+        mine, theirs = here["sessions"][policy]["given"], session["given"]
+        assert theirs["y"] == mine["y"] == expected
+        for row, other in zip(theirs["p"], mine["p"], strict=True):
+            assert row == pytest.approx(other, rel=1e-5)
+            assert sum(row) == pytest.approx(1.0, rel=1e-5)
+        assert session["types"] == here["sessions"][policy]["types"]
+
+
+def test_a_build_with_directml_and_no_device_falls_back_silently_but_not_with_us(
+    there: dict[str, Any],
+) -> None:
+    assert there["built"][0] == "DmlExecutionProvider"
+    assert there["directml"] == "ready"  # what it is built with; a session shows whether it runs
+    assert there["silent"] == ["CPUExecutionProvider"]  # the library by itself, with no error
+    assert "Falling back to ['CPUExecutionProvider'] and retrying." in there["said"]
+    assert set(there["refused"]) == set(there["sessions"]) - {"cpu"}
+    for policy, session in there["sessions"].items():
+        assert session["providers"] == ["CPUExecutionProvider"]
+        if policy == "cpu":
+            assert session["fell_back"] == ""
+            continue
+        assert f"asked for {policy!r}; the CPU runs all" in session["fell_back"]
+        assert there["refused"][policy].startswith("Unsupported: open an ONNX model on")
+    for policy in ("default", "directml", "gpu"):
+        assert "dxcore" in there["sessions"][policy]["fell_back"]
+        assert "dxcore" in there["refused"][policy]

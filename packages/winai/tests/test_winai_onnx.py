@@ -99,6 +99,42 @@ async def test_a_provider_that_is_listed_and_runs_nothing_is_found_out(monkeypat
         await open_session(doubling(), policy="npu", allow_cpu=False)
 
 
+@pytest.mark.parametrize("policy", ["default", "directml", "gpu"])
+async def test_a_provider_whose_device_is_not_there_leaves_the_model_to_the_cpu(
+    monkeypatch, policy
+):
+    """As the builds for Windows do where there is no DirectML: they list it, and cannot begin."""
+    real = probing.onnxruntime()
+
+    class Runtime:
+        SessionOptions = real.SessionOptions
+
+        @staticmethod
+        def get_available_providers():
+            return ["DmlExecutionProvider", "CPUExecutionProvider"]
+
+        @staticmethod
+        def get_ep_devices():
+            return []
+
+        @staticmethod
+        def InferenceSession(given, options, providers, **more):  # noqa: N802 - as the library
+            if "DmlExecutionProvider" in providers:
+                raise RuntimeError("Failed to load dxcore.dll.")
+            return real.InferenceSession(given, options, providers=providers, **more)
+
+    monkeypatch.setattr(session, "onnxruntime", lambda: Runtime)
+    opened = await open_session(doubling(), policy=policy)
+
+    assert (await opened.run(VALUES))["y"].tolist() == [3.0, 4.0]
+    assert opened.providers == ("CPUExecutionProvider",)
+    assert f"asked for {policy!r}; the CPU runs all of it: Failed to load" in opened.fell_back
+    with pytest.raises(Unsupported, match="Failed to load"):
+        await open_session(doubling(), policy=policy, allow_cpu=False)
+    with pytest.raises(Failed, match="open the ONNX model"):
+        await open_session(b"no model", policy=policy)
+
+
 async def test_the_cpu_alone_cannot_be_forbidden_where_it_is_all_there_is():
     with pytest.raises(Unsupported):
         await open_session(doubling(), allow_cpu=False)

@@ -96,7 +96,7 @@ def _opened(model: Path | bytes, policy: ProviderPolicy, allow_cpu: bool) -> Onn
         raise Missing("open an ONNX model", found, remedy=INSTALL) from error
     way = way_of(ort, policy)
     if policy == "cpu" or (policy == "default" and allow_cpu):
-        return _shown(_session(ort, model, way, cpu=True), "")
+        return _with_cpu(ort, model, way, f"asked for {policy!r}", "")
     reason = way.lacking
     if not way.nowhere:
         try:  # the one way to learn of it: a listed provider may have taken nothing of the model
@@ -109,8 +109,22 @@ def _opened(model: Path | bytes, policy: ProviderPolicy, allow_cpu: bool) -> Onn
             f"the CPU would have to run it: {reason}",
             remedy="allow the CPU, or use a machine and a build with the provider",
         )
-    fell_back = f"asked for {policy!r}; the CPU runs all or part of it: {reason}"
-    return _shown(_session(ort, model, way, cpu=True), fell_back)
+    asked = f"asked for {policy!r}"
+    return _with_cpu(ort, model, way, asked, f"{asked}; the CPU runs all or part of it: {reason}")
+
+
+def _with_cpu(ort: Any, model: Path | bytes, way: Way, asked: str, fell_back: str) -> OnnxSession:
+    """A session that the CPU may take part in; it is the CPU's alone where the rest cannot begin.
+
+    A build lists its providers also where their device or a library of theirs is not there.
+    """
+    try:
+        return _shown(_session(ort, model, way, cpu=True), fell_back)
+    except Failed as error:
+        if way.nowhere:
+            raise
+        alone = _session(ort, model, Way(), cpu=True)
+        return _shown(alone, f"{asked}; the CPU runs all of it: {error.found}")
 
 
 def _session(ort: Any, model: Path | bytes, way: Way, *, cpu: bool) -> Any:
