@@ -52,7 +52,7 @@ ELSEWHERE = " or ".join(
 ASKS = (
     *("_winrt.py", "_winrt_classes.py", "_winrt_entities.py", "_winrt_filter.py"),
     *("_winrt_hosting.py", "_winrt_providers.py", "apartment.py", "com_class.py"),
-    *("local_server.py",),
+    *("_winrt_unlocking.py", "local_server.py", "unlocking.py"),
 )
 FLOOR = 90.0  # percent of the lines of each module that asks Windows
 OWN = 120  # tests of the package that run there, at least

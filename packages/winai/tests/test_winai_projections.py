@@ -62,6 +62,7 @@ RIGHT_AND_WRONG = {
     "_winrt_filter.py": ("def on_message(", "def on_text("),
     "_winrt_hosting.py": ("set_output_entity", "put_output_entity"),
     "_winrt_providers.py": ("find_all_providers", "find_providers"),
+    "_winrt_unlocking.py": ("try_unlock_feature", "unlock_feature"),
 }
 """Of each module a name, and what it is mistaken for."""
 

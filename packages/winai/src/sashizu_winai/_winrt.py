@@ -36,6 +36,7 @@ from sashizu_winai._winrt_entities import entity_from, entity_to
 from sashizu_winai._winrt_filter import filter_open, probe_filter
 from sashizu_winai._winrt_hosting import hosting_open, probe_hosting
 from sashizu_winai._winrt_providers import all_providers, made_ready
+from sashizu_winai._winrt_unlocking import unlocked
 from sashizu_winai.apartment import Apartment, Operation, from_any_thread, translated
 from sashizu_winai.backend import Generated, GeneratedStatus
 from sashizu_winai.capabilities import Capability, Probe, State
@@ -52,6 +53,7 @@ from sashizu_winai.filtering.verdicts import MessageFilter
 from sashizu_winai.hosting.calls import ActionProvider
 from sashizu_winai.local_server import made_by_server
 from sashizu_winai.onnx.providers import ExecutionProvider
+from sashizu_winai.unlocking import Unlock
 
 __all__ = ["PyWinRtBackend"]
 
@@ -123,12 +125,19 @@ class PyWinRtBackend:
     Args:
         load: loads the Windows App Runtime before the language model is first asked, and gives what
             unloads it; for hosts that have loaded it themselves.
+        unlock: what unlocks the language model; None where it needs nothing, or nobody has a token.
     """
 
     name = "windows"
 
-    def __init__(self, *, load: Callable[[], Callable[[], None]] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        load: Callable[[], Callable[[], None]] | None = None,
+        unlock: Unlock | None = None,
+    ) -> None:
         self._load = load or _load_app_runtime
+        self._unlock = unlock
         self._runtime: ActionRuntime | None = None
         self._model: LanguageModel | None = None
         self._unload: Callable[[], None] | None = None
@@ -255,7 +264,7 @@ class PyWinRtBackend:
 
     async def prepare_model(self) -> None:
         operation = "prepare the language model"
-        await self._apartment.call(operation, self._app_runtime)
+        await self._apartment.call(operation, self._open_model)
         result = await self._apartment.finished(operation, LanguageModel.ensure_ready_async)
         with translated(operation):
             if result.status != AIFeatureReadyResultState.SUCCESS:
@@ -266,8 +275,15 @@ class PyWinRtBackend:
         self._model = await self._apartment.finished(operation, LanguageModel.create_async)
 
     def _ready_state(self) -> AIFeatureReadyState:
-        self._app_runtime()
+        self._open_model()
         return LanguageModel.get_ready_state()
+
+    def _open_model(self) -> None:
+        """What comes before any question about the model."""
+        self._app_runtime()
+        if self._unlock is not None:
+            unlocked(self._unlock)
+            self._unlock = None  # it stays so for the process
 
     def _app_runtime(self) -> None:
         if self._unload is None:

@@ -106,8 +106,10 @@ def _asked(ctx: typer.Context, ask: Callable[[WindowsAiRuntime], Awaitable[T]]) 
 
     from sashizu_winai.choosing import chosen_backend
     from sashizu_winai.runtime import WindowsAiRuntime
+    from sashizu_winai.unlocking import unlock_of
 
-    backend, devices = chosen_backend(asked_table(ctx).fake), asked_devices(ctx)
+    table, devices = asked_table(ctx), asked_devices(ctx)
+    backend = chosen_backend(table.fake, unlock_of(table))
 
     async def once() -> T:
         async with WindowsAiRuntime.open(backend=backend, devices=devices) as runtime:

@@ -121,7 +121,8 @@ HRESULTS: dict[int, Meaning] = {
     0x80070005: Meaning(
         Denied,
         "access is denied: the program is not packaged, or the feature is not unlocked for it",
-        f"{_IDENTITY} and that declares what it uses; the language model needs a token as well",
+        f"{_IDENTITY} and that declares what it uses; the language model needs a token as well, "
+        "which [winai.language_model] names",
     ),
     0x80004005: Meaning(
         Failed,

@@ -22,6 +22,7 @@ from sashizu_winai.errors import Missing, NotReady, WindowsAiError
 from sashizu_winai.filtering.verdicts import FilteredConnection, MessageFilter, Parties
 from sashizu_winai.hosting.calls import ActionProvider, HostedCall
 from sashizu_winai.onnx.providers import ExecutionProvider
+from sashizu_winai.unlocking import Unlock, judge
 
 __all__ = ["FakeBackend"]
 
@@ -55,6 +56,8 @@ class FakeBackend:
         failing: raised by every operation of these capabilities, and told by their probes.
         downloaded: False leaves the model unready until `prepare_model`.
         hangs: whether a generation never goes on after its first piece.
+        locked: the token without which the language model is denied; empty for none.
+        unlock: what unlocks it.
     """
 
     name = "fake"
@@ -68,6 +71,8 @@ class FakeBackend:
         failing: Mapping[Capability, WindowsAiError] | None = None,
         downloaded: bool = True,
         hangs: bool = False,
+        locked: str = "",
+        unlock: Unlock | None = None,
     ) -> None:
         self._answer = answer or _plain_answer
         self._status = status
@@ -75,6 +80,8 @@ class FakeBackend:
         self._failing = dict(failing or {})
         self._prepared = downloaded
         self._hangs = hangs
+        self._locked = locked
+        self._unlock = unlock
         self.invoked: list[tuple[str, Mapping[str, Entity], Feedback | None]] = []
         self.cancelled = 0
         self._hosted: dict[UUID, ActionProvider] = {}
@@ -84,6 +91,10 @@ class FakeBackend:
     async def probe(self, capability: Capability) -> Probe:
         if (error := self._failing.get(capability)) is not None:
             return error.probe(capability)
+        try:
+            self._unlocked(capability)
+        except WindowsAiError as refusal:
+            return refusal.probe(capability)
         if capability is Capability.LANGUAGE_MODEL and not self._prepared:
             return _unprepared("probe").probe(capability)
         return Probe(capability, "ready", "the fake backend plays it; nothing of Windows is used")
@@ -202,6 +213,12 @@ class FakeBackend:
         await lowlevel.checkpoint()
         if (error := self._failing.get(capability)) is not None:
             raise error
+        self._unlocked(capability)
+
+    def _unlocked(self, capability: Capability) -> None:
+        if capability is Capability.LANGUAGE_MODEL and self._locked:
+            token = "" if self._unlock is None else self._unlock.checked()
+            judge("available" if token == self._locked else "unavailable")
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

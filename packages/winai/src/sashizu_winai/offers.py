@@ -12,7 +12,7 @@ from sashizu_core.settings import Settings
 from sashizu_core.specs import ModelSpec, Readiness, ToolSpec
 
 from sashizu_winai.capabilities import Capability
-from sashizu_winai.settings import winai_settings
+from sashizu_winai.settings import WinAiSettings, winai_settings
 
 __all__ = ["model_specs", "tool_specs"]
 
@@ -23,22 +23,23 @@ def model_specs(settings: Settings) -> Sequence[ModelSpec]:
     Raises:
         ConfigError: the table `[winai]` is wrong.
     """
-    fake = winai_settings(settings).fake
+    table = winai_settings(settings)
 
     @asynccontextmanager
     async def open_(name: str) -> AsyncIterator[Model]:
         from sashizu_winai.choosing import chosen_backend
         from sashizu_winai.model import WindowsModel
         from sashizu_winai.runtime import WindowsAiRuntime
+        from sashizu_winai.unlocking import unlock_of
 
-        devices = _with_driver(settings)
-        async with WindowsAiRuntime.open(backend=chosen_backend(fake), devices=devices) as runtime:
+        backend, devices = chosen_backend(table.fake, unlock_of(table)), _with_driver(settings)
+        async with WindowsAiRuntime.open(backend=backend, devices=devices) as runtime:
             if (await runtime.probe_one(Capability.KERNEL_DRIVER)).ready:
                 await runtime.register_with_kernel()  # for as long as the model is open
             yield WindowsModel(runtime.backend, name)
 
     summary = "the language model of Windows itself, on this device"
-    probe = partial(_readiness, Capability.LANGUAGE_MODEL, fake=fake)
+    probe = partial(_readiness, Capability.LANGUAGE_MODEL, table)
     return [ModelSpec("phi-silica", summary, open_, probe=probe)]
 
 
@@ -65,15 +66,17 @@ def tool_specs(settings: Settings) -> Sequence[ToolSpec]:
         async with WindowsAiRuntime.open(backend=chosen_backend(table.fake)) as runtime:
             yield WindowsAction(runtime, table)
 
-    probe = partial(_readiness, Capability.ACTIONS, fake=table.fake)
+    probe = partial(_readiness, Capability.ACTIONS, table)
     return [ToolSpec("windows_action", "invoke an App Action of Windows", open_, probe=probe)]
 
 
-async def _readiness(capability: Capability, *, fake: bool) -> Readiness:
+async def _readiness(capability: Capability, table: WinAiSettings) -> Readiness:
     """Whether a capability can be used now, and who would carry it out."""
     from sashizu_winai.choosing import chosen_backend
     from sashizu_winai.runtime import WindowsAiRuntime
+    from sashizu_winai.unlocking import unlock_of
 
-    async with WindowsAiRuntime.open(backend=chosen_backend(fake)) as runtime:
+    backend = chosen_backend(table.fake, unlock_of(table))
+    async with WindowsAiRuntime.open(backend=backend) as runtime:
         found = await runtime.probe_one(capability)
         return Readiness(found.ready, found.reason, found.remedy, runtime.backend.name)

@@ -75,12 +75,14 @@ def served(unserved: Exception | None) -> Iterator[Any]:
     """The components of this process. What finds them once keeps its factory for ever."""
     import actions
     import com
+    import features
     import model
     import providers
 
     windows = com.windows(FAKES / "component.dll")
     windows.actions = actions.serve(windows)  # type: ignore[attr-defined]
     windows.models = model.serve(windows)  # type: ignore[attr-defined]
+    windows.features = features.serve(windows)  # type: ignore[attr-defined]
     providers.serve(windows)
     yield windows
     windows.remove()
@@ -97,6 +99,7 @@ def windows(served: Any, bootstrap: Bootstrap) -> Iterator[Any]:
     factory.runtime = served.runtime = actions.Runtime()
     served.models.__init__(model.Model())
     served.model = served.models.model
+    served.features.reset()
     for one in served.factories.values():
         one.failing.clear()
     bootstrap.ends(0)

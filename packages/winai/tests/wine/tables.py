@@ -31,6 +31,8 @@ CLASSES = (
     *("Microsoft.Windows.AI.MachineLearning.ExecutionProviderCatalog",),
     *("Microsoft.Windows.AI.MachineLearning.ExecutionProviderReadyResult",),
     *("Windows.AI.Agents.Mcp.McpMessageFilterResponse", "Windows.Foundation.Uri"),
+    *("Windows.ApplicationModel.LimitedAccessFeatures",),
+    *("Windows.ApplicationModel.LimitedAccessFeatureRequestResult",),
 )
 # Interfaces of no class: what Windows calls of ours, and what all operations have.
 INTERFACES = (
@@ -51,6 +53,7 @@ ENUMS = (
     *("Microsoft.Windows.AI.MachineLearning.ExecutionProviderReadyResultState",),
     *("Microsoft.Windows.AI.MachineLearning.ExecutionProviderReadyState",),
     *("Windows.AI.Agents.Mcp.McpMessageDirection",),
+    *("Windows.ApplicationModel.LimitedAccessFeatureStatus",),
 )
 _SIMPLE = "- bool - u8 i16 u16 i32 u32 i64 u64 f32 f64 - string guid hresult token time span object"
 _NAMES = "enum enum struct interface class delegate generic reference"

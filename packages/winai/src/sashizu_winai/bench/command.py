@@ -68,12 +68,13 @@ async def _measured(
     from sashizu_winai.choosing import chosen_backend
     from sashizu_winai.invoking import asked_devices, asked_input, asked_table
     from sashizu_winai.runtime import WindowsAiRuntime
+    from sashizu_winai.unlocking import unlock_of
 
-    fake = asked_table(ctx).fake
+    table = asked_table(ctx)
     inputs = dict(asked_input(text) for text in given)
-    if fake and not action:
+    if table.fake and not action:
         action, inputs = FAKE_ACTION
-    backend, devices = chosen_backend(fake), asked_devices(ctx)
+    backend, devices = chosen_backend(table.fake, unlock_of(table)), asked_devices(ctx)
     opening = WindowsAiRuntime.open(backend=backend, devices=devices)
     async with opening as runtime, _recorder(ctx) as recorder:
         return await measured(Bench(runtime, rounds, recorder, action, inputs))
