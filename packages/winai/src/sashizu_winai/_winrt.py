@@ -347,7 +347,8 @@ def _action_runtime() -> ActionRuntime:
     except (OSError, AttributeError) as first:
         try:
             with made_by_server(_RUNTIME_CLASS, _RUNTIME_INTERFACE) as capsule:
-                return wrap_interface(capsule, ActionRuntime)
+                runtime: ActionRuntime = wrap_interface(capsule, ActionRuntime)
+                return runtime
         except OSError as error:
             if getattr(error, "winerror", 0) & 0xFFFFFFFF == _NOT_REGISTERED:
                 raise first from None
