@@ -27,7 +27,7 @@ from windows_suites import PYTHON, harness, wine
 WINAI = ROOT / "packages/winai"
 HERE = WINAI / "tests/wine"
 LAYERS = Path(__file__).parent
-PACKAGES = ("core", "winai", "gpu-driver", "audit")
+PACKAGES = ("core", "winai", "gpu-driver", "audit", "budget", "offline")
 SOURCES = tuple(ROOT / f"packages/{name}/src" for name in PACKAGES)
 COMPILE = ("x86_64-w64-mingw32-gcc", "-shared", "-O2", "-s", "-Wall", "-Wextra", "-Werror")
 LIBRARIES = {
