@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sashizu_core.errors import ConfigError, ModelError
+from sashizu_core.redaction import secret_variables
 from sashizu_core.settings import Settings
 from sashizu_core.types import Message, ModelRequest
 from sashizu_winai.capabilities import Capability
@@ -30,6 +31,7 @@ def test_the_settings_name_the_variable_and_the_environment_has_the_token():
     assert (found.checked(), found.attestation) == (TOKEN, SENTENCE)
     assert TOKEN not in repr(found)
     assert TOKEN not in repr(table(**NAMED))
+    assert secret_variables({found.variable: TOKEN}) == [TOKEN]  # what records keep out
 
 
 @pytest.mark.parametrize("env", [{}, {"OUR_TOKEN": " "}])
