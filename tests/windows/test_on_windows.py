@@ -7,7 +7,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import anyio
 import pytest
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from sashizu_audit.verify import verify_record
 from windows_suites import ROOT, SUITES, missing, windows, wine
 
@@ -131,6 +134,26 @@ def test_help_mistakes_and_what_is_not_there_end_as_elsewhere(sashizu, job):
     assert code == 0, said
     assert {run["status"] for run in json.loads(said)} <= {"ok", "error"}
     assert len(json.loads(said)) >= 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_a_client_of_mcp_uses_a_server_on_windows(machine, place, mode):
+    words, env = machine.sashizu_on_pipes(
+        "mcp-server", "--no-audit", SASHIZU_HOME=wine.spelled(place / "served")
+    )
+    parameters = StdioServerParameters(
+        command=words[0], args=words[1:], env=env, cwd=str(place / "work")
+    )
+    with anyio.fail_after(120):
+        async with Client(stdio_client(parameters), mode=mode) as client:
+            names = {tool.name for tool in (await client.list_tools()).tools}
+            read = await client.call_tool("read_file", {"path": "src/bad.py"})
+            asked = {"agent": "sec-audit", "goal": "Look for what is dangerous."}
+            done = await client.call_tool("delegate", asked)
+    assert {"delegate", "read_file"} <= names
+    assert "os.system" in read.structured_content["text"]
+    assert done.structured_content["results"][0]["status"] == "ok"
 
 
 @pytest.mark.timeout(1800)  # each package has its own limit

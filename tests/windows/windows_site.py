@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("core", "cli", "offline", "budget", "audit", "sandbox", "all")
+PACKAGES = ("core", "cli", "offline", "budget", "audit", "sandbox", "mcp-server", "all")
 PLATFORM = ("--python-platform", "x86_64-pc-windows-msvc", "--python-version", "3.11")
 LIMIT = 300.0  # seconds, for one command
 

@@ -98,6 +98,10 @@ class Windows:
         """Run the command `sashizu`."""
         return self.python(["-c", PROGRAM, *words], cwd, **env)
 
+    def sashizu_on_pipes(self, *words: str, **env: str) -> tuple[list[str], dict[str, str]]:
+        """The words and the environment that start the command `sashizu` for who talks to it."""
+        return self._up.on_pipes(self._python, ["-c", PROGRAM, *words], env)  # type: ignore[no-any-return]
+
     def tests(self, suite: Suite, *, whole: bool, more: Sequence[str] = ()) -> Outcome:
         """Run the tests of a package; `more` are words for pytest, in place of the folder too."""
         folder = f"packages/{suite.package}/tests"

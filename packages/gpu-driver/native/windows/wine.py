@@ -136,6 +136,14 @@ class Wine:
         more = {**(env or {}), "PYTHONPATH": path}
         return self._run(*words, cwd=cwd, limit_s=limit_s, **more)
 
+    def on_pipes(
+        self, python: Path, words: Sequence[str], env: Mapping[str, str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """The words and the environment that start it for whoever talks to it through pipes."""
+        shell = ("bash", "-c", '{ "$@" 2>&1 >&3 3>&- | cat >&2; } 3>&1', "bash")
+        words = [*shell, str(WINE), spelled(python / "python.exe"), *words]
+        return words, {**self._env, **env}
+
     def checks(self, python: Path, *more: str) -> subprocess.CompletedProcess[str]:
         """Have the client check the loaded driver; `more` are options of pytest."""
         site = self._folder / "site"
