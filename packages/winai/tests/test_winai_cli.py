@@ -77,7 +77,7 @@ def test_the_manifest_of_hosted_agents_is_printed(winai, tmp_path):
 
 
 def test_hosting_without_windows_or_without_agents_says_why(winai, tmp_path):
-    workspace = f'[winai.hosting]\nworkspace = "{tmp_path}"\n'
+    workspace = f'[winai.hosting]\nbudget = ["9000"]\nworkspace = "{tmp_path}"\n'
     with pytest.raises(UsageError, match="no agent is hosted"):
         winai("host", more=workspace)
     with pytest.raises(Unsupported, match="from a package"):

@@ -353,5 +353,12 @@ def test_a_provider_needs_a_folder_that_is_named(tmp_path):
     for folder in ("", "relative", str(tmp_path / "none")):
         with pytest.raises(UsageError, match="workspace"):
             provider_of(hosting_table(workspace=folder), Registry(), print)
-    made = provider_of(hosting_table(workspace=str(tmp_path)), Registry(), print)
+    made = provider_of(hosting_table(workspace=str(tmp_path), budget=["9000"]), Registry(), print)
     assert made.actions == []
+
+
+def test_a_provider_needs_a_limit_of_what_an_invocation_may_use(tmp_path):
+    table = {"winai": {"hosting": {"workspace": str(tmp_path)}}}
+    with pytest.raises(UsageError, match="need a limit"):
+        provider_of(Settings(table), Registry(), print)
+    assert provider_of(Settings({**table, "run": {"budget": ["9000"]}}), Registry(), print)

@@ -43,12 +43,17 @@ def provider_of(
     """The provider of the settings; `tell` hears what goes wrong, one line each.
 
     Raises:
-        UsageError, ConfigError: see `actions_of`.
+        UsageError, ConfigError: see `actions_of`; or nothing limits what an invocation may use.
     """
     from sashizu_core.runtime import delegate
 
     table = winai_settings(settings).hosting
     workspace = _workspace(settings)
+    if not table.budget and not settings.run.budget:
+        raise UsageError(
+            "agents that others invoke need a limit of what they may use, and there is none; set "
+            "'budget' in the table [winai.hosting], or in [run]"
+        )
     budget = parse_budget_flags(table.budget)[0] if table.budget else None
     run = partial(
         delegate,
