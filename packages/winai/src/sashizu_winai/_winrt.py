@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from enum import IntEnum
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from winrt.microsoft.windows.ai import AIFeatureReadyResultState, AIFeatureReadyState
@@ -347,12 +347,17 @@ def _action_runtime() -> ActionRuntime:
     except (OSError, AttributeError) as first:
         try:
             with made_by_server(_RUNTIME_CLASS, _RUNTIME_INTERFACE) as capsule:
-                runtime: ActionRuntime = wrap_interface(capsule, ActionRuntime)
-                return runtime
+                return _wrapped(capsule)
         except OSError as error:
             if getattr(error, "winerror", 0) & 0xFFFFFFFF == _NOT_REGISTERED:
                 raise first from None
             raise
+
+
+def _wrapped(capsule: Any) -> ActionRuntime:
+    """By itself: a name in the frame above could live as long as the traceback of `first`."""
+    runtime: ActionRuntime = wrap_interface(capsule, ActionRuntime)
+    return runtime
 
 
 def _info(found: ActionDefinition) -> ActionInfo:
