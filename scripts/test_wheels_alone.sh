@@ -56,7 +56,8 @@ test_alone() { # MEMBER
   fi
   install "$place" "${PYTHON:-}" -r "$work/test.txt" "${wheels[@]}"
   import_all "$place" "$module"
-  "$place/bin/python" -P -m pytest -q -c pyproject.toml "packages/$1/tests"
+  local run=("$place/bin/python" -P -m pytest -q -c pyproject.toml "packages/$1/tests")
+  "${run[@]}" || "${run[@]}" --last-failed -n 0 # what fails is named, and has one more start
 }
 
 for member in "${members[@]}"; do
