@@ -34,7 +34,7 @@ import_all() { # ENVIRONMENT MODULE
   "$1/bin/python" -P -c "
 import importlib, pkgutil, $2 as package
 for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
-    if not found.name.endswith('._winrt'): # what it imports is for Windows only
+    if '._winrt' not in found.name: # what these import is for Windows only
         importlib.import_module(found.name)"
 }
 
