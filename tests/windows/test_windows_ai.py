@@ -45,7 +45,7 @@ ELSEWHERE = " or ".join(
     (
         *("without_the_projections", "without_windows", "test_winai_cli", "loads_nothing_heavy"),
         *("any_text_is_arguments", "any_code_and_any_message", "test_winai_winmd"),
-        *("test_winai_packaging", "test_winai_projections", "test_winai_examples"),
+        *("test_winai_packaging", "test_winai_projections"),
         *("cannot_be_started_is_told", "dry_run_writes_nothing", "bench.py and command"),
     )
 )

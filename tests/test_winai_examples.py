@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "winai"
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "winai"
 
 
 @pytest.fixture
