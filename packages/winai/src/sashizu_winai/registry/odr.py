@@ -40,7 +40,7 @@ def find_odr(path: str | None = None) -> Odr:
     found = _in_folders(os.environ.get("PATH", "") if path is None else path)
     found = found or ("" if path else _written_down())
     if not found:
-        raise Missing("find odr.exe", "it is in no folder of PATH", remedy=_REMEDY)
+        raise Missing("find odr.exe", "odr.exe is in no folder of PATH", remedy=_REMEDY)
     return Odr(Path(found))
 
 
