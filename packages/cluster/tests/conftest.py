@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 from sashizu_cluster.board import WorkBoard
+from sashizu_cluster.cluster_executor import cluster_executor
 from sashizu_cluster.database import Database
 from sashizu_cluster.engine import Engine, EngineClient, set_up_engine
 from sashizu_cluster.schema import set_up
 from sashizu_cluster.slots import executor_of, take_slot
 from sashizu_cluster.testing import TemporaryPostgres, missing_postgres, temporary_postgres
 from sashizu_cluster.worker import Worker, WorkerPlan
+from sashizu_core.executors import Executor
 from sashizu_core.testing.executor_operations import CONTRACT_OPERATIONS
 
 VERSION = "test"
@@ -113,3 +115,20 @@ def cluster(postgres: TemporaryPostgres) -> Iterator[str]:
     with OneWorker(dsn):
         yield dsn
     postgres.drop_database(name)
+
+
+@pytest.fixture
+def database(cluster: str) -> Iterator[Database]:
+    """A connection to the cluster."""
+    made = Database(cluster)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def executor(cluster: str, database: Database) -> AsyncIterator[Executor]:
+    """Hands work over to the cluster."""
+    board = WorkBoard(database, VERSION)
+    client = partial(EngineClient, cluster, "default", VERSION)
+    async with cluster_executor(board, client, CONTRACT_OPERATIONS) as executor:
+        yield executor

@@ -1,11 +1,9 @@
 """What becomes of work in a cluster: versions, labels, large values, who is gone."""
 
 import threading
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
 from time import monotonic, time
-from typing import Any
 
 import anyio
 import psycopg
@@ -26,21 +24,6 @@ from sashizu_core.testing.executor_operations import CONTRACT_OPERATIONS
 pytestmark = pytest.mark.postgres
 
 WAIT_S = 60.0
-
-
-@pytest.fixture
-def database(cluster: str) -> Any:
-    made = Database(cluster)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-async def executor(cluster: str, database: Database) -> AsyncIterator[Executor]:
-    board = WorkBoard(database, "test")
-    client = partial(EngineClient, cluster, "default", "test")
-    async with cluster_executor(board, client, CONTRACT_OPERATIONS) as executor:
-        yield executor
 
 
 async def ended(executor: Executor, key: str) -> WorkStatus:

@@ -1,6 +1,6 @@
 """No work is left at work for ever, and nobody waits for ever for it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 from time import time
@@ -26,21 +26,6 @@ from sashizu_core.testing.executor_operations import CONTRACT_OPERATIONS
 pytestmark = pytest.mark.postgres
 
 WAIT_S = 60.0
-
-
-@pytest.fixture
-def database(cluster: str) -> Any:
-    made = Database(cluster)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-async def executor(cluster: str, database: Database) -> AsyncIterator[Executor]:
-    board = WorkBoard(database, "test")
-    client = partial(EngineClient, cluster, "default", "test")
-    async with cluster_executor(board, client, CONTRACT_OPERATIONS) as executor:
-        yield executor
 
 
 async def ended(executor: Executor, key: str) -> WorkStatus:

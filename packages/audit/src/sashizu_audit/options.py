@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from sashizu_core.errors import UsageError, nearest
-from sashizu_core.settings import Settings, load_settings
+from sashizu_core.settings import Settings, command_settings
 
 from sashizu_audit.settings import AuditSettings
 
@@ -51,8 +51,7 @@ def settings_of(ctx: typer.Context) -> AuditSettings:
 
 def core_settings_of(ctx: typer.Context) -> Settings:
     """Those of the calling command line; alone, those of the working directory."""
-    found = getattr(ctx.find_root().obj, "settings", None)
-    return found if isinstance(found, Settings) else load_settings(Path.cwd())
+    return command_settings(ctx.find_root().obj)
 
 
 def folder_of(ctx: typer.Context, given: Path | None) -> Path:

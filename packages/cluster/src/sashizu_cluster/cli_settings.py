@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
-from sashizu_core.settings import Settings, load_settings
+from sashizu_core.settings import Settings, command_settings
 
 __all__ = ["settings_of"]
 
@@ -16,5 +14,4 @@ def settings_of(ctx: typer.Context) -> Settings:
     Raises:
         ConfigError: a settings file is wrong.
     """
-    found = getattr(ctx.find_root().obj, "settings", None)
-    return found if isinstance(found, Settings) else load_settings(Path.cwd())
+    return command_settings(ctx.find_root().obj)

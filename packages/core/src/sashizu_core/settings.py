@@ -47,6 +47,7 @@ __all__ = [
     "Setting",
     "Settings",
     "Table",
+    "command_settings",
     "load_settings",
 ]
 
@@ -194,6 +195,16 @@ def _leaves(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
             yield from _leaves(value, (*path, key))
         else:
             yield (*path, key), value
+
+
+def command_settings(session: object) -> Settings:
+    """Those of the session of a command line; where it has none, those of the working directory.
+
+    Raises:
+        ConfigError: a settings file is wrong.
+    """
+    found = getattr(session, "settings", None)
+    return found if isinstance(found, Settings) else load_settings(Path.cwd())
 
 
 def load_settings(

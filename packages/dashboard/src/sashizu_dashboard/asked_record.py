@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sashizu_core.plugins import open_registry
-from sashizu_core.settings import Settings, load_settings
+from sashizu_core.settings import command_settings
 
 if TYPE_CHECKING:
     import typer
@@ -18,7 +17,6 @@ __all__ = ["query_of"]
 
 def query_of(ctx: typer.Context) -> Query | None:
     """How the record is asked; None where nobody keeps one."""
-    found = getattr(ctx.find_root().obj, "settings", None)
-    settings = found if isinstance(found, Settings) else load_settings(Path.cwd())
+    settings = command_settings(ctx.find_root().obj)
     specs = open_registry(settings).sinks.values()
     return next((spec.query for spec in specs if spec.query is not None), None)

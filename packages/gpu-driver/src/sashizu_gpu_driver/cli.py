@@ -178,10 +178,9 @@ def capture_(
 
 
 def _settings(ctx: typer.Context) -> Settings:
-    from sashizu_core.settings import Settings, load_settings
+    from sashizu_core.settings import command_settings
 
-    found = getattr(ctx.find_root().obj, "settings", None)
-    return found if isinstance(found, Settings) else load_settings(Path.cwd())
+    return command_settings(ctx.find_root().obj)
 
 
 @contextmanager

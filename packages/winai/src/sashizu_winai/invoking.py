@@ -20,10 +20,9 @@ __all__ = ["asked_devices", "asked_input", "asked_settings", "asked_table", "pla
 
 def asked_settings(ctx: typer.Context) -> Settings:
     """The settings of a call: those of the front door, else those of this folder."""
-    from sashizu_core.settings import Settings, load_settings
+    from sashizu_core.settings import command_settings
 
-    found = getattr(ctx.find_root().obj, "settings", None)
-    return found if isinstance(found, Settings) else load_settings(Path.cwd())
+    return command_settings(ctx.find_root().obj)
 
 
 def asked_table(ctx: typer.Context) -> WinAiSettings:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sashizu_core.limits import narrowed, parse_budget_flags, parse_duration, parse_limits
 from sashizu_core.runtime.asked import Asked, asked_by
 from sashizu_core.runtime.run_parts import RunParts
-from sashizu_core.settings import Settings, load_settings
+from sashizu_core.settings import Settings, command_settings
 from sashizu_core.turn.windows import nearly_used_up, window_text
 from sashizu_core.types import Amount, BudgetState, Limits, Usage
 
@@ -58,8 +57,7 @@ NoAudit = Annotated[bool, typer.Option("--no-audit", help="Keep no durable recor
 
 def settings_of(ctx: typer.Context) -> Settings:
     """Those of the calling command line; alone, those of the working directory."""
-    found = getattr(ctx.find_root().obj, "settings", None)
-    return found if isinstance(found, Settings) else load_settings(Path.cwd())
+    return command_settings(ctx.find_root().obj)
 
 
 def asked_for(

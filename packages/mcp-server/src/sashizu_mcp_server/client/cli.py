@@ -12,7 +12,7 @@ import typer
 from sashizu_core.agents import load_catalogue
 from sashizu_core.errors import SashizuError, UsageError, nearest
 from sashizu_core.plugins import open_registry
-from sashizu_core.settings import Settings, load_settings
+from sashizu_core.settings import Settings, command_settings
 from sashizu_core.trust import TrustStore
 
 from sashizu_mcp_server.client.asking import Asked, ask
@@ -142,8 +142,7 @@ async def _log_in(settings: Settings, config: ServerConfig) -> Asked:
 
 def _settings(ctx: typer.Context) -> Settings:
     """Those of the calling command line; alone, those of the working directory."""
-    found = getattr(ctx.find_root().obj, "settings", None)
-    return found if isinstance(found, Settings) else load_settings(Path.cwd())
+    return command_settings(ctx.find_root().obj)
 
 
 def _all(
